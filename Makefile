@@ -1,0 +1,61 @@
+# `make run` serves the whole API on this machine, `make test` checks everything; both set up what they need.
+
+PORT ?= 3000
+# Where containers find this machine: the address of Docker's bridge.
+BRIDGE ?= $(shell docker network inspect bridge --format '{{(index .IPAM.Config 0).Gateway}}' 2>/dev/null)
+
+APP := .venv
+SAM := .tools/sam
+MINISTACK := .tools/ministack
+READY := $(APP)/ready $(SAM)/ready $(MINISTACK)/ready
+export SAM_CLI_TELEMETRY := 0
+MAKEFLAGS += --no-print-directory
+
+.PHONY: help run test lint format install dynamodb build clean
+
+help:
+	@echo "make run         serve the API on http://127.0.0.1:$(PORT) (PORT=...), no Docker needed"
+	@echo "make test        all checks and tests; with a Docker engine also the containers of 'sam local'"
+	@echo "make lint        ruff, mypy, sam validate"
+	@echo "make format      let ruff format the code"
+	@echo "make dynamodb    the DynamoDB for 'sam local start-api' and 'sam local invoke'"
+	@echo "make build       'sam build' with the installed SAM CLI"
+	@echo "make clean       remove what the others made"
+
+run: $(READY)
+	@exec $(SAM)/bin/python -m tests.local.stack --port $(PORT)
+
+test: lint
+	@$(APP)/bin/python -m pytest
+
+lint: $(READY)
+	@$(APP)/bin/ruff check
+	@$(APP)/bin/ruff format --check
+	@$(APP)/bin/mypy
+	@AWS_DEFAULT_REGION=us-east-1 $(SAM)/bin/sam validate --lint
+
+format: $(READY)
+	@$(APP)/bin/ruff format
+	@$(APP)/bin/ruff check --fix
+
+install: $(READY)
+
+dynamodb: $(READY)
+	@test -n "$(BRIDGE)" || { echo "error: no Docker engine answers; 'make run' needs none" >&2; exit 1; }
+	@exec $(SAM)/bin/python -m tests.local.dynamodb --host $(BRIDGE) --port 8000
+
+build: $(READY)
+	@PATH="$(CURDIR)/$(APP)/bin:$$PATH" $(SAM)/bin/sam build
+
+clean:
+	rm -rf $(APP) .tools .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find functions tests events -name __pycache__ -exec rm -r {} +
+
+$(APP)/ready: functions/layer/requirements.txt tests/requirements.txt
+	@tests/local/virtualenv.sh $(APP) functions/layer/requirements.txt tests/requirements.txt
+
+$(SAM)/ready: tests/local/requirements-sam.txt
+	@tests/local/virtualenv.sh $(SAM) $<
+
+$(MINISTACK)/ready: tests/local/requirements-ministack.txt
+	@tests/local/virtualenv.sh $(MINISTACK) $<

@@ -1,0 +1,36 @@
+"""The ``$default`` route: everything that no other route takes, told apart as 404 and 405."""
+
+from typing import Any
+
+from scoring import web
+from scoring.errors import MethodNotAllowed, NotFound
+
+# Path -> method of each route in the template; tests/infrastructure compares the two.
+ROUTES = {
+    "/": "GET",
+    "/echo": "POST",
+    "/health": "GET",
+    "/hello": "GET",
+    "/score": "POST",
+    "/stats": "GET",
+    "/status": "GET",
+    "/transaction/{tx_id}": "GET",
+}
+SHOWN_PATH_LENGTH = 128
+
+
+@web.endpoint
+def lambda_handler(event: web.Event, context: Any) -> web.Response:
+    request = event["requestContext"]["http"]
+    path, method = request["path"], request["method"]
+    allowed = ROUTES.get(_template_of(path))
+    if allowed is None or method == allowed:
+        raise NotFound(f"No route has the path {path[:SHOWN_PATH_LENGTH]!r}")
+    raise MethodNotAllowed(
+        f"Method {method} is not allowed here; the path {path[:SHOWN_PATH_LENGTH]!r} takes {allowed}", allowed
+    )
+
+
+def _template_of(path: str) -> str:
+    parent, _, last = path.rpartition("/")
+    return "/transaction/{tx_id}" if parent == "/transaction" and last else path

@@ -1,0 +1,73 @@
+"""A decision: one transaction, judged by one version of the rules, ready to be answered and stored."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from scoring import transaction as gate
+from scoring.rules import RULE_SET, Assessment
+from scoring.transaction import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided about one transaction.
+
+    Attributes
+    ----------
+    decision_id
+        The idempotency key where the caller sent one, else the id of the request.
+    transaction
+        As it was judged.
+    assessment
+        Score, risk level and rule hits: a function of transaction and version alone.
+    version
+        Of the rule set that decided.
+    evaluated_at
+        RFC 3339 in UTC with microseconds; sorts as text.
+    request_hash
+        :func:`scoring.transaction.fingerprint` of the request.
+    """
+
+    decision_id: str
+    transaction: Transaction
+    assessment: Assessment
+    version: str
+    evaluated_at: str
+    request_hash: str
+
+    @property
+    def key(self) -> str:
+        """What the decision is stored under: the transaction id, or the decision id where the caller gave none."""
+        return self.transaction.tx_id or self.decision_id
+
+    def answer(self) -> dict[str, Any]:
+        """The body of the answer to ``POST /score``."""
+        return {
+            "score": self.assessment.score,
+            "risk_level": self.assessment.risk_level,
+            "triggered_rules": list(self.assessment.triggered_rules),
+            "tx_id": self.transaction.tx_id or gate.UNKNOWN_TX_ID,
+            "decision_id": self.decision_id,
+            "version": self.version,
+            "evaluated_at": self.evaluated_at,
+        }
+
+
+def decide(document: Any, decision_id: str) -> Decision:
+    """Judge one decoded request.
+
+    Raises
+    ------
+    InvalidRequest
+        The document is no valid transaction; the text names the field.
+    """
+    transaction = gate.validate(document)
+    return Decision(
+        decision_id=decision_id,
+        transaction=transaction,
+        assessment=RULE_SET.assess(transaction),
+        version=RULE_SET.version,
+        evaluated_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        request_hash=gate.fingerprint(document),
+    )

@@ -1,0 +1,104 @@
+"""Every error the service raises on purpose.
+
+    ScoringError
+    ├── RequestError                   the caller sent something wrong
+    │   ├── InvalidRequest        400  body, header, path or field
+    │   ├── NotFound              404
+    │   ├── MethodNotAllowed      405  answers with ``Allow``
+    │   ├── PayloadTooLarge       413
+    │   ├── UnsupportedMediaType  415
+    │   └── IdempotencyConflict   422  a key came back with another body
+    ├── StoreUnavailable          503  answers with ``Retry-After``
+    └── ConfigurationError             found while a function starts, never by a request
+        ├── RuleSetError
+        └── SettingsError
+
+An error that can reach a caller owns its HTTP ``status`` and ``headers``; its text is the sentence the caller reads.
+"""
+
+from typing import ClassVar
+
+
+class ScoringError(Exception):
+    """Base of every error that the service raises on purpose."""
+
+
+class AnswerableError(ScoringError):
+    """An error that is answered over HTTP."""
+
+    status: ClassVar[int]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers that the answer carries besides the content type."""
+        return {}
+
+
+class RequestError(AnswerableError):
+    """The caller sent something wrong; sending it again does not help."""
+
+
+class InvalidRequest(RequestError):
+    """The body, a header, the path or a field is not what the contract asks for."""
+
+    status = 400
+
+
+class NotFound(RequestError):
+    """Nothing is there under this path or id."""
+
+    status = 404
+
+
+class MethodNotAllowed(RequestError):
+    """The path is known, the method is not one of its own."""
+
+    status = 405
+
+    def __init__(self, message: str, allowed: str) -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Allow": self.allowed}
+
+
+class PayloadTooLarge(RequestError):
+    """The body is larger than the route accepts."""
+
+    status = 413
+
+
+class UnsupportedMediaType(RequestError):
+    """The content type is not JSON."""
+
+    status = 415
+
+
+class IdempotencyConflict(RequestError):
+    """The idempotency key already stands for another request."""
+
+    status = 422
+
+
+class StoreUnavailable(AnswerableError):
+    """The store is needed for the answer and could not be reached in time."""
+
+    status = 503
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "1"}
+
+
+class ConfigurationError(ScoringError):
+    """The function was deployed with something that cannot work."""
+
+
+class RuleSetError(ConfigurationError):
+    """The rule set is not valid; the text names the rule and what is wrong with it."""
+
+
+class SettingsError(ConfigurationError):
+    """An environment variable is missing or has a value that cannot be used."""

@@ -1,0 +1,280 @@
+"""The ledger: decisions and their counts in DynamoDB, written together or not at all.
+
+Two tables. A decision is one item under ``(tx_id, decision_id)``. The counters are spread over a fixed number of
+shards, each one item that holds ``total``, ``high``, a number per risk level and a number per rule, so that in every
+shard ``total`` is the sum of the levels at any moment. One ``TransactWriteItems`` puts the decision on condition that
+it does not exist and adds it to one shard; whatever is retried, lost or sent twice, a decision is there once and
+counted once.
+"""
+
+import json
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from scoring import settings
+from scoring.decision import Decision
+from scoring.errors import IdempotencyConflict, StoreUnavailable
+from scoring.rules import RISK_LEVELS
+from scoring.telemetry import logger
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef, TransactWriteItemTypeDef
+
+HIGH_RISK_LEVELS = frozenset({"HIGH", "CRITICAL"})
+MAX_FOUND = 100
+
+# botocore's defaults are made for batch jobs (60 s a read) and changed in 1.44; an answer that is waited for has less.
+CLIENT_CONFIG = Config(
+    connect_timeout=0.2,
+    read_timeout=1,
+    retries={"mode": "standard", "total_max_attempts": 2},
+)
+
+_MAX_CONFLICTS = 12
+_FIRST_PAUSE = 0.005
+_LONGEST_PAUSE = 0.1
+_BATCH_GET_LIMIT = 100
+_SECONDS_A_DAY = 86_400
+_CONFLICT_CODES = frozenset({"TransactionConflict"})
+_LEVEL_PREFIX = "level#"
+_RULE_PREFIX = "rule#"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A decision as it stands in the ledger.
+
+    Attributes
+    ----------
+    answer
+        JSON text of the answer to ``POST /score``, as it was given the first time.
+    replayed
+        True where an earlier request with the same key had decided already.
+    """
+
+    answer: str
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The counters, added up over all shards.
+
+    Attributes
+    ----------
+    total
+        Decisions ever recorded.
+    high
+        Those of level HIGH or CRITICAL.
+    by_risk_level
+        Every level of :data:`scoring.rules.RISK_LEVELS`; the sum is ``total``.
+    by_rule
+        Hits of each rule that ever hit, by its label.
+    """
+
+    total: int
+    high: int
+    by_risk_level: dict[str, int]
+    by_rule: dict[str, int]
+
+
+class Ledger:
+    """Reads and writes decisions and counters; one instance for the life of an execution environment.
+
+    Parameters
+    ----------
+    client
+        A ``boto3.client("dynamodb")``.
+    configuration
+        Names of the tables, number of shards, days to keep a decision.
+    """
+
+    def __init__(self, client: "DynamoDBClient", configuration: settings.Settings) -> None:
+        self._client = client
+        self._settings = configuration
+        self._shard = random.randrange(configuration.stats_shards)
+
+    def record(self, decision: Decision) -> Recorded:
+        """Store a decision and count it, exactly once.
+
+        Returns
+        -------
+        Recorded
+            The answer to give: this decision's own, or the stored one where the decision existed already.
+
+        Raises
+        ------
+        IdempotencyConflict
+            The decision id stands for another request already; nothing was counted.
+        StoreUnavailable
+            DynamoDB did not confirm in time. Sending the same decision again is safe.
+        """
+        answer = json.dumps(decision.answer(), separators=(",", ":"))
+        for pause in _pauses(_MAX_CONFLICTS):
+            try:
+                self._client.transact_write_items(TransactItems=[self._put(decision, answer), self._count(decision)])
+            except self._client.exceptions.TransactionCanceledException as error:
+                reasons: list[Any] = error.response.get("CancellationReasons", [])
+                if stored := _existing(reasons):
+                    return _replay(decision, answer, stored)
+                if not any(reason.get("Code") in _CONFLICT_CODES for reason in reasons):
+                    raise _unavailable(error) from error
+                # Another environment writes to this shard, or another request holds this decision: step aside.
+                self._shard = random.randrange(self._settings.stats_shards)
+                time.sleep(pause)
+            except (ClientError, BotoCoreError) as error:
+                raise _unavailable(error) from error
+            else:
+                return Recorded(answer, replayed=False)
+        logger.error("store unavailable", extra={"reason": "TransactionConflict", "attempts": _MAX_CONFLICTS})
+        raise StoreUnavailable("The decision could not be recorded, please send it again")
+
+    def totals(self) -> Totals:
+        """Add up all shards, each read consistently.
+
+        Raises
+        ------
+        StoreUnavailable
+            A shard could not be read; zeros are never made up.
+        """
+        numbers: dict[str, int] = {}
+        try:
+            for item in self._shards():
+                for name, value in item.items():
+                    if name != "shard":
+                        numbers[name] = numbers.get(name, 0) + int(value["N"])
+        except (ClientError, BotoCoreError) as error:
+            raise _unavailable(error) from error
+        return Totals(
+            total=numbers.get("total", 0),
+            high=numbers.get("high", 0),
+            by_risk_level={level: numbers.get(_LEVEL_PREFIX + level, 0) for level in RISK_LEVELS},
+            by_rule={
+                name.removeprefix(_RULE_PREFIX): number
+                for name, number in sorted(numbers.items())
+                if name.startswith(_RULE_PREFIX)
+            },
+        )
+
+    def find(self, tx_id: str) -> list[dict[str, Any]]:
+        """Answers that were given for a transaction, newest first, at most :data:`MAX_FOUND`.
+
+        Raises
+        ------
+        StoreUnavailable
+            DynamoDB did not answer in time.
+        """
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self._settings.decisions_table,
+            KeyConditionExpression="tx_id = :tx_id",
+            ExpressionAttributeValues={":tx_id": {"S": tx_id}},
+            ProjectionExpression="answer",
+            ConsistentRead=True,
+        )
+        try:
+            answers = [json.loads(item["answer"]["S"]) for page in pages for item in page["Items"]]
+        except (ClientError, BotoCoreError) as error:
+            raise _unavailable(error) from error
+        answers.sort(key=lambda answer: (answer["evaluated_at"], answer["decision_id"]), reverse=True)
+        return answers[:MAX_FOUND]
+
+    def _put(self, decision: Decision, answer: str) -> "TransactWriteItemTypeDef":
+        return {
+            "Put": {
+                "TableName": self._settings.decisions_table,
+                "Item": {
+                    "tx_id": {"S": decision.key},
+                    "decision_id": {"S": decision.decision_id},
+                    # As JSON text, since DynamoDB's numbers hold less than JSON's.
+                    "transaction": {"S": json.dumps(decision.transaction.as_dict(), separators=(",", ":"))},
+                    "answer": {"S": answer},
+                    "request_hash": {"S": decision.request_hash},
+                    "expires_at": {"N": str(int(time.time()) + self._settings.decision_days * _SECONDS_A_DAY)},
+                },
+                "ConditionExpression": "attribute_not_exists(decision_id)",
+                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            }
+        }
+
+    def _count(self, decision: Decision) -> "TransactWriteItemTypeDef":
+        level = decision.assessment.risk_level
+        counters = ["total", _LEVEL_PREFIX + level]
+        if level in HIGH_RISK_LEVELS:
+            counters.append("high")
+        counters.extend(_RULE_PREFIX + label for label in decision.assessment.triggered_rules)
+        return {
+            "Update": {
+                "TableName": self._settings.stats_table,
+                "Key": {"shard": {"N": str(self._shard)}},
+                "UpdateExpression": "ADD " + ", ".join(f"#{index} :one" for index in range(len(counters))),
+                "ExpressionAttributeNames": {f"#{index}": name for index, name in enumerate(counters)},
+                "ExpressionAttributeValues": {":one": {"N": "1"}},
+            }
+        }
+
+    def _shards(self) -> Iterator[dict[str, "AttributeValueTypeDef"]]:
+        table = self._settings.stats_table
+        keys = [{"shard": {"N": str(shard)}} for shard in range(self._settings.stats_shards)]
+        for start in range(0, len(keys), _BATCH_GET_LIMIT):
+            wanted: Any = {table: {"Keys": keys[start : start + _BATCH_GET_LIMIT], "ConsistentRead": True}}
+            for pause in _pauses(_MAX_CONFLICTS):
+                page = self._client.batch_get_item(RequestItems=wanted)
+                yield from page["Responses"].get(table, [])
+                wanted = page["UnprocessedKeys"]
+                if not wanted:
+                    break
+                time.sleep(pause)
+            else:
+                logger.error("store unavailable", extra={"reason": "UnprocessedKeys"})
+                raise StoreUnavailable("The counters could not be read, please ask again")
+
+
+def connect() -> Ledger:
+    """Open the ledger that the environment variables name.
+
+    Raises
+    ------
+    SettingsError
+        A variable is missing or wrong.
+    """
+    return Ledger(boto3.client("dynamodb", config=CLIENT_CONFIG), settings.read())
+
+
+def _pauses(count: int) -> Iterator[float]:
+    """Seconds to wait after each of ``count`` attempts: growing, and random so that rivals do not meet again."""
+    longest = _FIRST_PAUSE
+    for _ in range(count):
+        yield random.uniform(0, longest)
+        longest = min(2 * longest, _LONGEST_PAUSE)
+
+
+def _existing(reasons: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The stored decision, where the condition of the put failed."""
+    if reasons and reasons[0].get("Code") == "ConditionalCheckFailed":
+        item: dict[str, Any] | None = reasons[0].get("Item")
+        return item
+    return None
+
+
+def _replay(decision: Decision, answer: str, stored: dict[str, Any]) -> Recorded:
+    if stored["request_hash"]["S"] != decision.request_hash:
+        raise IdempotencyConflict(
+            f"Header 'Idempotency-Key': {decision.decision_id!r} was already used with another body"
+        )
+    # The stored answer is this very one where DynamoDB had applied a write whose reply was lost: no replay then.
+    return Recorded(stored["answer"]["S"], replayed=stored["answer"]["S"] != answer)
+
+
+def _unavailable(error: ClientError | BotoCoreError) -> StoreUnavailable:
+    """Map a botocore error, whatever it is: nothing that the gate lets through can be what DynamoDB objects to."""
+    reason = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
+    logger.error("store unavailable", extra={"reason": reason})
+    return StoreUnavailable("The store cannot be reached at the moment, please send the request again")

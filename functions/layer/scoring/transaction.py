@@ -1,0 +1,192 @@
+"""The only gate through which a transaction enters: strict JSON first, then each field.
+
+Nothing wrong passes as a guess: what does not fit the contract is an :class:`~scoring.errors.InvalidRequest` that names
+it, so that a broken producer is told at once instead of reading LOW for every transaction.
+"""
+
+import hashlib
+import json
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from scoring.errors import InvalidRequest
+
+UNKNOWN_TX_ID = "unknown"
+MAX_TX_ID_LENGTH = 128
+
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# Half of a UTF-16 pair: legal in a JSON escape, impossible to store or send as UTF-8.
+_LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_SHOWN_NAME_LENGTH = 64
+_JSON_TYPE_NAMES = {
+    type(None): "null",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    str: "a string",
+    list: "an array",
+    dict: "an object",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A transaction that fits the contract.
+
+    Attributes
+    ----------
+    amount
+        In the currency of the rule set, finite, at least 0.
+    hour
+        Local hour of the day, 0 to 23; None where the caller gave none.
+    category, store
+        None where the caller gave none.
+    tx_id
+        1 to 128 characters; None where the caller gave none.
+    """
+
+    amount: float
+    hour: int | None = None
+    category: str | None = None
+    store: str | None = None
+    tx_id: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields that the caller gave, under their names in the contract."""
+        fields = {
+            "tx_id": self.tx_id,
+            "amount": self.amount,
+            "category": self.category,
+            "store": self.store,
+            "hour": self.hour,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+def parse_json(text: str) -> Any:
+    """Decode a JSON text, strictly.
+
+    Raises
+    ------
+    InvalidRequest
+        Not JSON as RFC 8259 has it: malformed, NaN or Infinity, a name that appears twice in one object (parsers
+        disagree on which one counts), nested deeper than Python can follow, or an integer of more than 4,300 digits.
+    """
+    try:
+        return _decode(text)
+    except json.JSONDecodeError as error:
+        raise InvalidRequest(
+            f"The body is not valid JSON: {error.msg} at line {error.lineno} column {error.colno}"
+        ) from None
+    except ValueError:
+        # CPython's limit on the conversion of long integers, a plain ValueError.
+        raise InvalidRequest("The body is not valid JSON: a number has too many digits") from None
+    except RecursionError:
+        raise InvalidRequest("The body is nested too deeply") from None
+
+
+def validate(document: Any) -> Transaction:
+    """Check a decoded JSON document field by field.
+
+    Unknown fields are ignored. The name of the first field that is wrong stands in the error.
+
+    Raises
+    ------
+    InvalidRequest
+        The document is not an object, ``amount`` is missing, or a field has the wrong type or range.
+    """
+    if not isinstance(document, dict):
+        raise InvalidRequest(f"The transaction must be a JSON object, not {_type_name(document)}")
+    if "amount" not in document:
+        raise InvalidRequest("Missing required field 'amount'")
+    return Transaction(
+        amount=_amount(document["amount"]),
+        hour=_hour(document["hour"]) if "hour" in document else None,
+        category=_text("category", document["category"]) if "category" in document else None,
+        store=_text("store", document["store"]) if "store" in document else None,
+        tx_id=check_tx_id(document["tx_id"]) if "tx_id" in document else None,
+    )
+
+
+def check_tx_id(value: Any) -> str:
+    """Return the transaction id where it fits the contract.
+
+    Raises
+    ------
+    InvalidRequest
+        Not a string, empty, longer than 128 characters, or with control characters or lone surrogates.
+    """
+    text = _text("tx_id", value)
+    if not 1 <= len(text) <= MAX_TX_ID_LENGTH:
+        raise InvalidRequest(f"Field 'tx_id' must have 1 to {MAX_TX_ID_LENGTH} characters")
+    if _CONTROL_CHARACTER.search(text):
+        raise InvalidRequest("Field 'tx_id' must not contain control characters")
+    return text
+
+
+def fingerprint(document: Any) -> str:
+    """Hash of a decoded request, the same for every spelling of the same JSON document.
+
+    Returns
+    -------
+    str
+        SHA-256, 64 hexadecimal digits, over the document with sorted names and no white space. Unknown fields count:
+        a retry repeats them, a key that is used for something else does not.
+    """
+    try:
+        canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    except RecursionError:
+        raise InvalidRequest("The body is nested too deeply") from None
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _type_name(value: Any) -> str:
+    return _JSON_TYPE_NAMES.get(type(value), type(value).__name__)
+
+
+def _amount(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidRequest("Field 'amount' must be a number")
+    try:
+        finite = math.isfinite(value)
+    except OverflowError:  # an integer beyond the largest float
+        finite = False
+    if not finite:
+        raise InvalidRequest("Field 'amount' must be a finite number")
+    if value < 0:
+        raise InvalidRequest("Field 'amount' must not be negative")
+    return value
+
+
+def _hour(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 23:
+        raise InvalidRequest("Field 'hour' must be an integer from 0 to 23")
+    return value
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise InvalidRequest(f"Field '{name}' must be a string")
+    if _LONE_SURROGATE.search(value):
+        raise InvalidRequest(f"Field '{name}' must be valid Unicode text")
+    return value
+
+
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        seen = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise InvalidRequest(f"Field {name[:_SHOWN_NAME_LENGTH]!r} appears more than once")
+            seen.add(name)
+    return fields
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise InvalidRequest(f"The body is not valid JSON: {name} is not a number in JSON")
+
+
+_decode = json.JSONDecoder(object_pairs_hook=_unique_names, parse_constant=_no_constant).decode

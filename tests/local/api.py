@@ -1,0 +1,98 @@
+"""SAM CLI's own API server, reading ``template.yaml``, with processes in the place of its containers.
+
+Routing, events and responses are SAM CLI's. Runs in SAM CLI's own virtual environment.
+"""
+
+import sys
+import time
+import uuid
+from typing import Any
+
+from samcli.commands.local.cli_common.invoke_context import InvokeContext
+from samcli.lib.providers.api_provider import ApiProvider
+from samcli.local.apigw.event_constructor import construct_v2_event_http
+from samcli.local.apigw.local_apigw_service import LocalApigwService
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+
+from tests.local.environments import Runtimes
+from tests.local.template import ROOT, TEMPLATE_FILE
+
+
+class _Context(InvokeContext):  # type: ignore[misc]  # samcli has no types
+    """SAM CLI's view of the template, with our runtime."""
+
+    def __init__(self) -> None:
+        super().__init__(template_file=str(TEMPLATE_FILE))
+        self._runtimes = Runtimes()
+
+    @property
+    def lambda_runtime(self) -> Runtimes:
+        return self._runtimes
+
+    @staticmethod
+    def _get_container_manager(*args: Any) -> None:
+        """None, as there are no containers; SAM CLI's own asks for Docker."""
+
+    def _add_account_id_to_global(self) -> None:
+        """Nothing, as there is no account; SAM CLI's own asks AWS for it."""
+
+    def __exit__(self, *args: object) -> None:
+        super().__exit__(*args)
+        self._runtimes.clean_runtime_containers()
+
+
+class _Service(LocalApigwService):  # type: ignore[misc]  # samcli has no types
+    """SAM CLI's API server, made to do as API Gateway does where the two differ.
+
+    SAM CLI's events carry the id and the time at which the server was started, a body that is not UTF-8 fails in it,
+    and it takes ``/score/`` for ``/score``. API Gateway gives every request an id and a time of its own, hands such a
+    body on in base64, and takes the two for different paths.
+    """
+
+    def create(self) -> None:
+        super().create()
+        for rule in self._app.url_map.iter_rules():
+            rule.strict_slashes = True
+
+    def _generate_lambda_event(self, flask_request: Any, route: Any, method: str, endpoint: str) -> dict[str, Any]:
+        try:
+            event: dict[str, Any] = super()._generate_lambda_event(flask_request, route, method, endpoint)
+        except UnicodeDecodeError:
+            event = construct_v2_event_http(
+                flask_request,
+                self.port,
+                binary_types=["*/*"],
+                route_key="$default" if route.is_default_route else f"{method} {route.path}",
+            )
+        now = time.time()
+        event["requestContext"] |= {
+            "requestId": str(uuid.uuid4()),
+            "time": time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(now)),
+            "timeEpoch": int(now * 1000),
+        }
+        return event
+
+    def server(self) -> BaseWSGIServer:
+        """The HTTP server, its port bound."""
+        self.create()
+        return make_server(self.host, self.port, self._app, threaded=True, request_handler=_Handler)
+
+
+class _Handler(WSGIRequestHandler):
+    # Headers and body are written apart; with Nagle's algorithm the body would wait for an acknowledgement.
+    disable_nagle_algorithm = True
+
+
+def serve(host: str, port: int, announce: Any) -> None:
+    """Serve the API of the template until interrupted; ``announce()`` is called once the port is bound."""
+    with _Context() as context:
+        service = _Service(
+            api=ApiProvider(context.stacks, cwd=str(ROOT)).api,
+            lambda_runner=context.local_lambda_runner,
+            host=host,
+            port=port,
+            stderr=sys.stderr,
+        )
+        with service.server() as server:
+            announce()
+            server.serve_forever()

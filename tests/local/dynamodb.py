@@ -1,0 +1,148 @@
+"""The embedded DynamoDB: MiniStack in a process of its own, with the tables of the template.
+
+As a command it stands beside ``sam local``, whose containers reach it over Docker's bridge::
+
+    python -m tests.local.dynamodb --host 172.17.0.1 --port 8000
+"""
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from tests.local import template
+from tests.local.processes import StartError, end, end_with_parent, require_free_port, stop_on_signals
+
+MINISTACK_PYTHON = template.ROOT / ".tools" / "ministack" / "bin" / "python"
+REGION = "us-east-1"
+# MiniStack takes any; fixed, so that the account's real ones never leave this machine.
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
+
+_START_SECONDS = 30
+
+
+def client(endpoint: str) -> Any:
+    """A boto3 client for the embedded DynamoDB."""
+    return boto3.client(
+        "dynamodb",
+        endpoint_url=endpoint,
+        region_name=REGION,
+        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        config=Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3}),
+    )
+
+
+def create_tables(dynamodb: Any) -> None:
+    """Create the tables of the template, each named by its logical id, as ``sam local`` resolves ``!Ref``."""
+    for properties in template.tables().values():
+        dynamodb.create_table(**properties)
+    for table, attribute in template.time_to_live_attributes().items():
+        dynamodb.update_time_to_live(
+            TableName=table, TimeToLiveSpecification={"Enabled": True, "AttributeName": attribute}
+        )
+
+
+@contextmanager
+def running(host: str = "127.0.0.1", port: int = 0, log: Path | None = None) -> Iterator[str]:
+    """Run the embedded DynamoDB with its tables, and end it on the way out.
+
+    Parameters
+    ----------
+    host
+        Interface to listen on.
+    port
+        0 takes a free one.
+    log
+        File for what it prints; nothing is kept where None.
+
+    Yields
+    ------
+    str
+        Its endpoint.
+
+    Raises
+    ------
+    StartError
+        It does not answer, or the port is in use.
+    """
+    if not MINISTACK_PYTHON.exists():
+        raise StartError("the embedded DynamoDB is not installed; run 'make install'")
+    port = port or _free_port(host)
+    require_free_port(host, port)
+    environment = {
+        **os.environ,
+        **CREDENTIALS,
+        "BIND_HOST": host,
+        "GATEWAY_PORT": str(port),
+        "SERVICES": "dynamodb",
+        "IOT_MTLS_ENABLED": "0",
+        "LOG_LEVEL": "WARNING",
+    }
+    with Path(log or os.devnull).open("ab") as output:
+        process = subprocess.Popen(
+            [MINISTACK_PYTHON, "-m", "ministack"],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            preexec_fn=end_with_parent,  # noqa: PLW1509  started before any thread
+            start_new_session=True,
+        )
+    try:
+        _wait(process, host, port)
+        endpoint = f"http://{host}:{port}"
+        create_tables(client(endpoint))
+        yield endpoint
+    finally:
+        end(process)
+
+
+def _free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait(process: "subprocess.Popen[bytes]", host: str, port: int) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise StartError(f"the embedded DynamoDB ended at its start with exit code {process.returncode}")
+        with socket.socket() as probe:
+            if probe.connect_ex((host, port)) == 0:
+                return
+        time.sleep(0.05)
+    raise StartError(f"the embedded DynamoDB did not answer on {host}:{port} within {_START_SECONDS} s")
+
+
+def main() -> None:
+    """Run until Ctrl-C."""
+    parser = argparse.ArgumentParser(description="The embedded DynamoDB with the tables of the template.")
+    parser.add_argument("--host", default="127.0.0.1", help="interface to listen on")
+    parser.add_argument("--port", type=int, default=8000)
+    arguments = parser.parse_args()
+    stop_on_signals()
+    try:
+        with running(arguments.host, arguments.port) as endpoint:
+            print(f"DynamoDB with {' and '.join(template.tables())} at {endpoint}, Ctrl-C ends it", flush=True)
+            signal.pause()
+    except StartError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        pass
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Execution environments: processes that run one function each, one event at a time, and stay warm.
+
+As on Lambda, a function gets another environment when all of its own are busy, here up to a limit. Each has the
+environment variables, code and layers that the template gives it, and nothing of this process. Where a file of the
+function or of a layer has changed, its environments are replaced before the next request.
+"""
+
+import json
+import os
+import select
+import subprocess
+import threading
+import time
+import uuid
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from tests.local.processes import end
+from tests.local.template import ROOT
+
+APP_PYTHON = ROOT / ".venv" / "bin" / "python"
+ENVIRONMENTS_PER_FUNCTION = 4
+
+_BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
+_WATCHED = {".py", ".json"}
+
+Stamp = tuple[tuple[str, int], ...]
+
+
+class Runtimes:
+    """Runs functions for SAM CLI in the place of its containers."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle: defaultdict[str, list[_Environment]] = defaultdict(list)
+        self._places: defaultdict[str, threading.Semaphore] = defaultdict(
+            lambda: threading.Semaphore(ENVIRONMENTS_PER_FUNCTION)
+        )
+        self._closed = False
+
+    def invoke(self, function_config: Any, event: str, *_: Any, stdout: Any, **__: Any) -> None:
+        """Run one event and write the answer of the function, as JSON text, to ``stdout``."""
+        with self._lock:
+            place = self._places[function_config.name]
+        with place:
+            environment = self._take(function_config)
+            answer = environment.invoke(event)
+            self._give_back(function_config.name, environment)
+        stdout.write_str(answer)
+
+    def clean_runtime_containers(self) -> None:
+        """What SAM CLI calls on its way out: end all environments."""
+        with self._lock:
+            self._closed = True
+            environments = [environment for idle in self._idle.values() for environment in idle]
+            self._idle.clear()
+        for environment in environments:
+            environment.end()
+
+    def _take(self, function_config: Any) -> "_Environment":
+        folders = [Path(function_config.code_abs_path), *(ROOT / layer.codeuri for layer in function_config.layers)]
+        stamp = _stamp(folders)
+        with self._lock:
+            idle = self._idle[function_config.name]
+            outdated = [environment for environment in idle if environment.stamp != stamp]
+            idle[:] = [environment for environment in idle if environment.stamp == stamp]
+            environment = idle.pop() if idle else None
+        for old in outdated:
+            old.end()
+        return environment or _Environment(function_config, folders, stamp)
+
+    def _give_back(self, name: str, environment: "_Environment") -> None:
+        with self._lock:
+            if environment.alive and not self._closed:
+                self._idle[name].append(environment)
+                return
+        environment.end()
+
+
+class _Environment:
+    def __init__(self, function_config: Any, folders: list[Path], stamp: Stamp) -> None:
+        self.stamp = stamp
+        self._timeout = float(function_config.timeout)
+        self._process = subprocess.Popen(
+            [APP_PYTHON, _BOOTSTRAP],
+            env=_variables(function_config, folders),
+            cwd=function_config.code_abs_path,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def invoke(self, event: str) -> str:
+        request = {"event": event, "request_id": str(uuid.uuid4()), "deadline": time.time() + self._timeout}
+        assert self._process.stdin
+        assert self._process.stdout
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+            ready, _, _ = select.select([self._process.stdout], [], [], self._timeout)
+            answer = self._process.stdout.readline() if ready else None
+        except BrokenPipeError:
+            answer = b""
+        if answer is None:
+            self.end()
+            return _error("Sandbox.Timedout", f"Task timed out after {self._timeout:.2f} seconds")
+        return answer.decode() or _error("Runtime.ExitError", "Runtime exited before it answered; its log says why")
+
+    def end(self) -> None:
+        end(self._process)
+
+
+def _variables(function_config: Any, folders: list[Path]) -> dict[str, str]:
+    variables: dict[str, str] = function_config.env_vars.resolve()
+    # Marks containers of `sam local`, whose requests share one id; here each request has its own, as on AWS.
+    variables.pop("AWS_SAM_LOCAL")
+    return {
+        **variables,
+        "_HANDLER": function_config.handler,
+        "LAMBDA_TASK_ROOT": function_config.code_abs_path,
+        "PYTHONPATH": os.pathsep.join(map(str, folders)),
+        "PATH": os.defpath,
+        "LANG": "C.UTF-8",
+        "TZ": ":UTC",
+        # As on Lambda there are no files to configure the SDK; the developer's own stay out of it.
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }
+
+
+def _stamp(folders: list[Path]) -> Stamp:
+    files = (file for folder in folders for file in folder.rglob("*") if file.suffix in _WATCHED)
+    return tuple(sorted((str(file), file.stat().st_mtime_ns) for file in files))
+
+
+def _error(kind: str, message: str) -> str:
+    return json.dumps({"errorType": kind, "errorMessage": message})

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Makes a virtual environment with pinned packages, or says in one line why it cannot.
+#
+#   virtualenv.sh FOLDER REQUIREMENTS-FILE...
+#
+# PYTHON names the interpreter; without it, the first one from 3.11 on is taken.
+set -euo pipefail
+
+folder=$1
+shift
+
+fail() {
+  echo "error: $*" >&2
+  exit 1
+}
+
+new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
+
+python=
+for candidate in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}; do
+  if new_enough "$candidate"; then
+    python=$candidate
+    break
+  fi
+done
+[[ -n $python ]] || fail "Python 3.11 or newer is needed, not found as ${PYTHON:-python3}; on Debian: apt-get install python3 python3-venv"
+
+# Debian ships Python without what makes virtual environments.
+if ! "$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then
+  install=(apt-get install -y --no-install-recommends python3-venv)
+  [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null || fail "$python cannot make virtual environments; on Debian: ${install[*]}"
+  echo "Installing python3-venv, which this machine's Python lacks ..."
+  { apt-get update && DEBIAN_FRONTEND=noninteractive "${install[@]}"; } >/dev/null 2>&1 || fail "this failed: ${install[*]}"
+fi
+
+echo "Setting up $folder (once) ..."
+rm -rf "$folder"
+mkdir -p "$folder"
+log=$folder/install.log
+{
+  "$python" -m venv "$folder" &&
+    "$folder/bin/python" -m pip install --disable-pip-version-check --no-input ${@/#/--requirement }
+} >"$log" 2>&1 || fail "setting up $folder failed: $(grep -E '^(ERROR|Error)' "$log" | head -n 1 || tail -n 1 "$log") (all of it: $log)"
+touch "$folder/ready"
