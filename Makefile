@@ -1,8 +1,6 @@
 # `make run` serves the whole API on this machine, `make test` checks everything; both set up what they need.
 
 PORT ?= 3000
-# Where containers find this machine: the address of Docker's bridge.
-BRIDGE ?= $(shell docker network inspect bridge --format '{{(index .IPAM.Config 0).Gateway}}' 2>/dev/null)
 
 APP := .venv
 SAM := .tools/sam
@@ -41,8 +39,7 @@ format: $(READY)
 install: $(READY)
 
 dynamodb: $(READY)
-	@test -n "$(BRIDGE)" || { echo "error: no Docker engine answers; 'make run' needs none" >&2; exit 1; }
-	@exec $(SAM)/bin/python -m tests.local.dynamodb --host $(BRIDGE) --port 8000
+	@exec $(SAM)/bin/python -m tests.local.dynamodb
 
 build: $(READY)
 	@PATH="$(CURDIR)/$(APP)/bin:$$PATH" $(SAM)/bin/sam build

@@ -1,11 +1,11 @@
 """The embedded DynamoDB: MiniStack in a process of its own, with the tables of the template.
 
-As a command it stands beside ``sam local``, whose containers reach it over Docker's bridge::
-
-    python -m tests.local.dynamodb --host 172.17.0.1 --port 8000
+As a command (``make dynamodb``) it stands beside ``sam local``, whose containers reach it over Docker's bridge.
 """
 
 import argparse
+import ipaddress
+import json
 import os
 import signal
 import socket
@@ -108,6 +108,32 @@ def running(host: str = "127.0.0.1", port: int = 0, log: Path | None = None) -> 
         end(process)
 
 
+def bridge_address() -> str:
+    """The address under which containers reach this machine, and nobody outside it does.
+
+    Raises
+    ------
+    StartError
+        No Docker engine answers.
+    """
+    try:
+        inspected = subprocess.run(
+            ["docker", "network", "inspect", "bridge"], check=True, capture_output=True, timeout=30
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        raise StartError("no Docker engine answers; 'make run' needs none") from None
+    network = json.loads(inspected)[0]["IPAM"]["Config"][0]
+    # Docker names the gateway only from the first container on; it is the first address of the network.
+    address = network.get("Gateway") or str(next(ipaddress.ip_network(network["Subnet"]).hosts()))
+    with socket.socket() as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            # Docker Desktop: the bridge is inside its virtual machine, and containers reach this machine's loopback.
+            return "127.0.0.1"
+    return address
+
+
 def _free_port(host: str) -> int:
     with socket.socket() as probe:
         probe.bind((host, 0))
@@ -129,13 +155,12 @@ def _wait(process: "subprocess.Popen[bytes]", host: str, port: int) -> None:
 
 def main() -> None:
     """Run until Ctrl-C."""
-    parser = argparse.ArgumentParser(description="The embedded DynamoDB with the tables of the template.")
-    parser.add_argument("--host", default="127.0.0.1", help="interface to listen on")
-    parser.add_argument("--port", type=int, default=8000)
+    parser = argparse.ArgumentParser(description="The embedded DynamoDB for the containers of `sam local`.")
+    parser.add_argument("--port", type=int, default=8000, help="the one in tests/local/containers.json")
     arguments = parser.parse_args()
     stop_on_signals()
     try:
-        with running(arguments.host, arguments.port) as endpoint:
+        with running(bridge_address(), arguments.port) as endpoint:
             print(f"DynamoDB with {' and '.join(template.tables())} at {endpoint}, Ctrl-C ends it", flush=True)
             signal.pause()
     except StartError as error:

@@ -1,14 +1,14 @@
 """Every error the service raises on purpose.
 
     ScoringError
-    ├── RequestError                   the caller sent something wrong
+    ├── AnswerableError                answered over HTTP
     │   ├── InvalidRequest        400  body, header, path or field
     │   ├── NotFound              404
     │   ├── MethodNotAllowed      405  answers with ``Allow``
     │   ├── PayloadTooLarge       413
     │   ├── UnsupportedMediaType  415
-    │   └── IdempotencyConflict   422  a key came back with another body
-    ├── StoreUnavailable          503  answers with ``Retry-After``
+    │   ├── IdempotencyConflict   422  a key came back with another body
+    │   └── StoreUnavailable      503  answers with ``Retry-After``
     └── ConfigurationError             found while a function starts, never by a request
         ├── RuleSetError
         └── SettingsError
@@ -34,23 +34,19 @@ class AnswerableError(ScoringError):
         return {}
 
 
-class RequestError(AnswerableError):
-    """The caller sent something wrong; sending it again does not help."""
-
-
-class InvalidRequest(RequestError):
+class InvalidRequest(AnswerableError):
     """The body, a header, the path or a field is not what the contract asks for."""
 
     status = 400
 
 
-class NotFound(RequestError):
+class NotFound(AnswerableError):
     """Nothing is there under this path or id."""
 
     status = 404
 
 
-class MethodNotAllowed(RequestError):
+class MethodNotAllowed(AnswerableError):
     """The path is known, the method is not one of its own."""
 
     status = 405
@@ -64,19 +60,19 @@ class MethodNotAllowed(RequestError):
         return {"Allow": self.allowed}
 
 
-class PayloadTooLarge(RequestError):
+class PayloadTooLarge(AnswerableError):
     """The body is larger than the route accepts."""
 
     status = 413
 
 
-class UnsupportedMediaType(RequestError):
+class UnsupportedMediaType(AnswerableError):
     """The content type is not JSON."""
 
     status = 415
 
 
-class IdempotencyConflict(RequestError):
+class IdempotencyConflict(AnswerableError):
     """The idempotency key already stands for another request."""
 
     status = 422

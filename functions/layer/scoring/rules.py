@@ -6,6 +6,7 @@ highest one whose threshold the score reaches, else LOW.
 """
 
 import json
+import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -193,10 +194,10 @@ def _rule(position: int, rule: Any) -> Rule:
 def _condition(name: str, condition: Any) -> Condition:
     _check_names(f"{name}: a condition", condition, required={"field", "operator", "value"})
     field, sign, value = condition["field"], condition["operator"], condition["value"]
-    if field not in _NUMBER_FIELDS | _TEXT_FIELDS:
+    if not isinstance(field, str) or field not in _NUMBER_FIELDS | _TEXT_FIELDS:
         known = ", ".join(sorted(_NUMBER_FIELDS | _TEXT_FIELDS))
         raise RuleSetError(f"{name}: unknown field {field!r}; known are {known}")
-    if sign not in _OPERATORS:
+    if not isinstance(sign, str) or sign not in _OPERATORS:
         raise RuleSetError(f"{name}: unknown operator {sign!r}; known are {' '.join(_OPERATORS)}")
     if sign in _ORDERINGS and field in _TEXT_FIELDS:
         raise RuleSetError(f"{name}: operator {sign!r} does not apply to {field!r}, which is a string")
@@ -214,7 +215,7 @@ def _check_value(name: str, field: str, value: Any) -> None:
     if field in _TEXT_FIELDS:
         if not isinstance(value, str):
             raise RuleSetError(f"{name}: the value for {field!r} must be a string, not {value!r}")
-    elif isinstance(value, bool) or not isinstance(value, int | float):
+    elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise RuleSetError(f"{name}: the value for {field!r} must be a number, not {value!r}")
 
 

@@ -74,12 +74,13 @@ def parse_json(text: str) -> Any:
         Not JSON as RFC 8259 has it: malformed, NaN or Infinity, a name that appears twice in one object (parsers
         disagree on which one counts), nested deeper than Python can follow, or an integer of more than 4,300 digits.
     """
+    if text.startswith("\ufeff"):
+        raise InvalidRequest("The body is not valid JSON: it starts with a byte order mark")
     try:
         return _decode(text)
     except json.JSONDecodeError as error:
-        raise InvalidRequest(
-            f"The body is not valid JSON: {error.msg} at line {error.lineno} column {error.colno}"
-        ) from None
+        where = f"line {error.lineno} column {error.colno}"
+        raise InvalidRequest(f"The body is not valid JSON: {error.msg} ({where})") from None
     except ValueError:
         # CPython's limit on the conversion of long integers, a plain ValueError.
         raise InvalidRequest("The body is not valid JSON: a number has too many digits") from None

@@ -1,0 +1,151 @@
+"""The real SAM CLI: ``sam build`` anywhere; ``sam local`` with containers where a Docker engine answers.
+
+Uses ``samconfig.toml`` as it stands. Only what belongs to this machine differs: ports, and the architecture, since
+containers of the other one would need an emulator.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests import events
+from tests.expected import ANSWERS
+from tests.integration.service import Service, free_port
+from tests.local import dynamodb
+from tests.local.processes import StartError, end
+from tests.local.template import ROOT
+
+SAM = ROOT / ".tools" / "sam" / "bin" / "sam"
+ARCHITECTURE = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
+IMAGE = f"public.ecr.aws/lambda/python:3.13-{ARCHITECTURE}"
+START_SECONDS = 300
+ENVIRONMENT = {
+    **os.environ,
+    **dynamodb.CREDENTIALS,
+    "SAM_CLI_TELEMETRY": "0",
+    "AWS_DEFAULT_REGION": dynamodb.REGION,
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    # Where SAM CLI asks for the account: a port that refuses at once.
+    "AWS_ENDPOINT_URL_STS": "http://127.0.0.1:9",
+    "AWS_MAX_ATTEMPTS": "1",
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+}
+
+
+def sam(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    command = [str(SAM), *map(str, arguments)]
+    result = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=False, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result
+
+
+@pytest.fixture(scope="module", params=["arm64", "x86_64"])
+def build(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ``sam build`` makes for one architecture."""
+    folder = tmp_path_factory.mktemp(request.param)
+    sam("build", "--build-dir", folder, "--parameter-overrides", f"Architecture={request.param}")
+    return folder
+
+
+def test_the_layer_holds_what_the_functions_import_and_nothing_compiled(build: Path) -> None:
+    python = build / "ScoringLayer" / "python"
+    assert (python / "scoring" / "rules.json").is_file()
+    # Pure Python, so that one layer serves both architectures
+    assert not [path for path in python.rglob("*") if path.suffix in {".so", ".pyd", ".dylib"}]
+    assert [path.name for path in (python / "botocore" / "data").iterdir() if path.is_dir()] == ["dynamodb"]
+
+
+def test_the_layer_works_without_anything_else_installed(build: Path) -> None:
+    code = (
+        "import scoring, scoring.ledger as l, boto3; print(scoring.__file__, boto3.__file__, boto3.client('dynamodb'))"
+    )
+    variables = {"PYTHONPATH": str(build / "ScoringLayer" / "python"), "AWS_DEFAULT_REGION": "eu-central-1"}
+    base = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
+    result = subprocess.run([base, "-c", code], env=variables, check=False, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count(str(build)) == 2
+
+
+def test_every_function_is_its_handler_alone(build: Path) -> None:
+    template = yaml.safe_load((build / "template.yaml").read_text())
+    functions = [name for name, one in template["Resources"].items() if one["Type"] == "AWS::Serverless::Function"]
+    assert functions
+    for name in functions:
+        assert [path.name for path in (build / name).iterdir()] == ["app.py"]
+
+
+@pytest.fixture(scope="module")
+def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """A build for this machine and a DynamoDB beside it; yields the options that containers here need."""
+    try:
+        host = dynamodb.bridge_address()
+    except StartError as error:
+        pytest.skip(str(error))
+    sam("build", "--parameter-overrides", f"Architecture={ARCHITECTURE}")
+    with dynamodb.running(host) as endpoint:
+        variables = tmp_path_factory.mktemp("containers") / "variables.json"
+        port = endpoint.rpartition(":")[2]
+        stands = json.loads((ROOT / "tests/local/containers.json").read_text())
+        for name, value in stands["Parameters"].items():
+            stands["Parameters"][name] = value.replace(":8000", f":{port}")
+        variables.write_text(json.dumps(stands))
+        options = ["--env-vars", str(variables), "--parameter-overrides", f"Architecture={ARCHITECTURE}"]
+        image = subprocess.run(["docker", "image", "inspect", IMAGE], check=False, capture_output=True)
+        yield [*options, *(["--skip-pull-image"] if image.returncode == 0 else [])]
+
+
+def test_sam_local_invoke_with_every_event(containers: list[str]) -> None:
+    for name, expected in ANSWERS.items():
+        output = sam("local", "invoke", expected.function, "--event", events.path(name), *containers).stdout
+        response = json.loads(output.splitlines()[-1])
+        assert response["statusCode"] == expected.status, (name, output)
+        if isinstance(expected.body, str):
+            assert response["body"] == expected.body
+        else:
+            body: dict[str, Any] = json.loads(response["body"])
+            assert body.items() >= expected.body.items(), name
+
+
+def test_the_lab_passes_against_sam_local_start_api(containers: list[str], tmp_path: Path) -> None:
+    port = free_port()
+    log = tmp_path / "start-api.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [SAM, "local", "start-api", "--port", str(port), *containers],
+            cwd=ROOT,
+            env=ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    service = Service(f"http://127.0.0.1:{port}")
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while f"Running on {service.url}" not in log.read_text():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+        lab = subprocess.run(
+            [sys.executable, "-m", "pytest", "tests/integration/test_lab.py", "-q", "-p", "no:cacheprovider"],
+            cwd=ROOT,
+            env={**os.environ, "API_URL": service.url},
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert lab.returncode == 0, lab.stdout + log.read_text()
+        # Without a key, two equal requests are two requests here as well, though SAM CLI gives them one request id.
+        ids = {service.post("/score", json={"tx_id": "TX-twice", "amount": 1}).json()["decision_id"] for _ in range(2)}
+        assert len(ids) == 2
+    finally:
+        end(process)

@@ -1,0 +1,42 @@
+"""API Gateway events for tests: those of ``events/`` by name, others made to order."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.local.template import ROOT
+
+FOLDER = ROOT / "events"
+MODEL = "score-low"
+
+
+def names() -> list[str]:
+    """Names of all event files."""
+    return sorted(path.stem for path in FOLDER.glob("*.json"))
+
+
+def load(name: str) -> dict[str, Any]:
+    """The event ``events/<name>.json``."""
+    event: dict[str, Any] = json.loads(path(name).read_text(encoding="utf-8"))
+    return event
+
+
+def path(name: str) -> Path:
+    """Where the event stands."""
+    return FOLDER / f"{name}.json"
+
+
+def post(body: str | bytes | None, *, request_id: str = "request-1", **headers: str) -> dict[str, Any]:
+    """A ``POST /score`` with this body, bytes in base64; ``headers`` have ``_`` for ``-``, an empty one is left out."""
+    event = load(MODEL)
+    event["requestContext"]["requestId"] = request_id
+    for name, value in headers.items():
+        event["headers"][name.replace("_", "-")] = value
+    event["headers"] = {name: value for name, value in event["headers"].items() if value != ""}
+    event.pop("body")
+    if isinstance(body, bytes):
+        event |= {"body": base64.b64encode(body).decode(), "isBase64Encoded": True}
+    elif body is not None:
+        event["body"] = body
+    return event

@@ -1,0 +1,57 @@
+"""What each event of ``events/`` is answered, by whichever way it is invoked.
+
+The events run in this order: the transaction that ``transaction`` looks up is scored by ``score-base64-body``.
+"""
+
+from typing import Any, NamedTuple
+
+R1, R2, R3 = "R1: amount > 3000", "R2: electronics > 1500", "R3: night hour"
+
+
+class Expected(NamedTuple):
+    """``body`` is the text where it is a str, else what the JSON document must hold at least."""
+
+    function: str
+    status: int
+    body: Any
+
+
+def _scored(tx_id: str, score: int, risk_level: str, *rules: str) -> Expected:
+    body = {"tx_id": tx_id, "score": score, "risk_level": risk_level, "triggered_rules": list(rules)}
+    return Expected("ScoreFunction", 200, body)
+
+
+ANSWERS = {
+    "score-low": _scored("TX001", 0, "LOW"),
+    "score-medium": _scored("TX002", 2, "MEDIUM", R2),
+    "score-high": _scored("TX004", 3, "HIGH", R1),
+    "score-critical": _scored("TX003", 7, "CRITICAL", R1, R2, R3),
+    "score-night": _scored("TX005", 2, "MEDIUM", R3),
+    "score-missing-amount": Expected("ScoreFunction", 400, {"error": "Missing required field 'amount'"}),
+    "score-negative-amount": Expected("ScoreFunction", 400, {"error": "Field 'amount' must not be negative"}),
+    "score-malformed-body": Expected(
+        "ScoreFunction",
+        400,
+        {"error": "The body is not valid JSON: Expecting value (line 1 column 30)"},
+    ),
+    "score-base64-body": _scored("TX0042", 5, "CRITICAL", R1, R2),
+    "wrong-method": Expected(
+        "FallbackFunction", 405, {"error": "Method GET is not allowed here; the path '/echo' takes POST"}
+    ),
+    "unknown-path": Expected("FallbackFunction", 404, {"error": "No route has the path '/no-such-path'"}),
+    "health": Expected("HealthFunction", 200, {"status": "ok", "version": "1.0-rules"}),
+    "stats": Expected("StatsFunction", 200, {"by_rule": {R1: 3, R2: 3, R3: 2}, "total": 6, "high": 3}),
+    "transaction": Expected("TransactionFunction", 200, {"tx_id": "TX0042", "status": "found"}),
+    "lab-home": Expected("LabFunction", 200, "Welcome to the transaction monitoring system!"),
+    "lab-hello": Expected("LabFunction", 200, "Hello, stranger!"),
+    "lab-hello-name": Expected("LabFunction", 200, "Hello, Anna!"),
+    "lab-status": Expected("LabFunction", 200, {"service": "monitoring", "version": "1.0", "status": "ok"}),
+    "lab-echo": Expected(
+        "LabFunction",
+        200,
+        {
+            "received": {"tx_id": "TX0042", "amount": 4500.0, "store": "Krakow", "category": "electronics"},
+            "field_count": 4,
+        },
+    ),
+}

@@ -1,0 +1,85 @@
+"""Over HTTP, with several execution environments at work: nothing is lost, nothing is counted twice."""
+
+import statistics
+import threading
+import time
+import uuid
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.integration.service import Service
+
+THREADS = 32
+
+
+def test_the_same_key_twice_is_one_decision(service: Service) -> None:
+    before = service.stats()["total"]
+    transaction = {"tx_id": f"TX-{uuid.uuid4()}", "amount": 4500.0, "hour": 3}
+    headers = {"Idempotency-Key": "attempt"}
+
+    first = service.post("/score", json=transaction, headers=headers)
+    second = service.post("/score", json=transaction, headers=headers)
+
+    assert (first.status_code, second.status_code) == (200, 200)
+    assert second.content == first.content
+    assert "Idempotent-Replayed" not in first.headers
+    assert second.headers["Idempotent-Replayed"] == "true"
+    assert first.json()["decision_id"] == "attempt"
+    assert len(service.get(f"/transaction/{transaction['tx_id']}").json()["decisions"]) == 1
+    assert service.stats()["total"] == before + 1
+
+
+def test_the_key_with_another_body_is_422(service: Service) -> None:
+    transaction = {"tx_id": f"TX-{uuid.uuid4()}", "amount": 4500.0}
+    headers = {"Idempotency-Key": "attempt"}
+    assert service.post("/score", json=transaction, headers=headers).status_code == 200
+    before = service.stats()
+    response = service.post("/score", json={**transaction, "amount": 4501.0}, headers=headers)
+    assert response.status_code == 422
+    assert response.json() == {"error": "Header 'Idempotency-Key': 'attempt' was already used with another body"}
+    assert service.stats() == before
+
+
+def test_one_key_from_many_threads_at_once_is_one_decision(service: Service) -> None:
+    before = service.stats()["total"]
+    transaction = {"tx_id": f"TX-{uuid.uuid4()}", "amount": 1}
+    together = threading.Barrier(16)
+
+    def send(_: int) -> tuple[int, bytes]:
+        together.wait()
+        response = service.post("/score", json=transaction, headers={"Idempotency-Key": "k"})
+        return response.status_code, response.content
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = set(pool.map(send, range(16)))
+    assert [status for status, _ in answers] == [200]
+    assert service.stats()["total"] == before + 1
+
+
+def test_without_a_key_every_request_is_a_decision_of_its_own(service: Service) -> None:
+    transaction = {"tx_id": f"TX-{uuid.uuid4()}", "amount": 1}
+    ids = [service.post("/score", json=transaction).json()["decision_id"] for _ in range(3)]
+    found = service.get(f"/transaction/{transaction['tx_id']}").json()["decisions"]
+    assert [decision["decision_id"] for decision in found] == ids[::-1]
+
+
+def test_2000_requests_from_32_threads_are_2000_more(service: Service) -> None:
+    before = service.stats()
+    latencies: list[float] = []
+
+    def send(number: int) -> tuple[int, str]:
+        started = time.perf_counter()
+        response = service.post("/score", json={"amount": number * 3, "category": "electronics", "hour": number % 24})
+        latencies.append(time.perf_counter() - started)
+        return response.status_code, response.json().get("risk_level")
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        answers = Counter(pool.map(send, range(2000)))
+
+    after = service.stats()
+    assert {status for status, _ in answers} == {200}
+    assert after["total"] - before["total"] == 2000
+    for level, count in before["by_risk_level"].items():
+        assert after["by_risk_level"][level] - count == answers[200, level]
+    # Tables that grow must not slow the store down. The share for noise is far below what a copy of them would take.
+    assert statistics.median(latencies[-500:]) <= 1.5 * statistics.median(latencies[:500])

@@ -1,0 +1,199 @@
+"""``make run`` as a person meets it: starting, ending, editing, and what goes wrong."""
+
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.integration.service import SAM_PYTHON, TIMEOUT_SECONDS, Service, started
+from tests.local.template import ROOT
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of what the stack reads, to edit, with the installed virtual environments."""
+    root = tmp_path / "checkout"
+    root.mkdir()
+    shutil.copy(ROOT / "template.yaml", root)
+    for folder in ("functions", "tests/local"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for link in (".venv", ".tools"):
+        (root / link).symlink_to(ROOT / link)
+    return root
+
+
+def descendants(pid: int) -> set[int]:
+    """Process ids of all children, and theirs."""
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], check=True, capture_output=True, text=True).stdout
+    parents = {int(child): int(parent) for child, parent in map(str.split, listed.splitlines())}
+    found: set[int] = set()
+    while more := {child for child, parent in parents.items() if parent in found | {pid}} - found:
+        found |= more
+    return found
+
+
+def alive(pids: set[int]) -> set[int]:
+    """Those that still run; a zombie does not."""
+    running = set()
+    for pid in pids:
+        state = subprocess.run(
+            ["ps", "-o", "stat=", "-p", str(pid)], check=False, capture_output=True, text=True
+        ).stdout
+        if state.strip() and not state.startswith("Z"):
+            running.add(pid)
+    return running
+
+
+def wait_for_end(pids: set[int]) -> None:
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while left := alive(pids):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+
+
+def test_it_says_where_it_is_and_what_to_try(service: Service) -> None:
+    assert service.log
+    printed = service.log.read_text()
+    assert f"Risk scoring at {service.url}" in printed
+    assert printed.count(f"curl {service.url}") == 3
+
+
+def test_a_round_trip_takes_less_than_60_ms(service: Service) -> None:
+    latencies = []
+    for number in range(100):
+        start = time.perf_counter()
+        assert service.post("/score", json={"amount": number}).status_code == 200
+        latencies.append(time.perf_counter() - start)
+    assert statistics.median(latencies) < 0.06
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_it_starts_in_5_seconds_and_leaves_no_process_behind(tmp_path: Path, ending: signal.Signals) -> None:
+    start = time.monotonic()
+    with started(tmp_path / "stack.log") as stack:
+        assert time.monotonic() - start < 5
+        assert stack.process
+        stack.post("/score", json={"amount": 1})
+        stack.get("/stats")
+        processes = descendants(stack.process.pid)
+        # DynamoDB, and an environment each for health, score and stats
+        assert len(processes) == 4
+        stack.process.send_signal(ending)
+        stack.process.wait(TIMEOUT_SECONDS)
+        wait_for_end(processes)
+    assert "Traceback" not in (tmp_path / "stack.log").read_text()
+
+
+def test_edits_are_picked_up_with_the_next_request(checkout: Path, tmp_path: Path) -> None:
+    rules = checkout / "functions/layer/scoring/rules.json"
+    app = checkout / "functions/health/app.py"
+    with started(tmp_path / "stack.log", checkout) as stack:
+        assert stack.post("/score", json={"amount": 2500}).json()["score"] == 0
+        rules.write_text(rules.read_text().replace("3000}", "2000}").replace("1.0-rules", "1.1-rules"))
+        answer = stack.post("/score", json={"amount": 2500}).json()
+        assert (answer["score"], answer["version"]) == (3, "1.1-rules")
+        assert stack.get("/health").json()["version"] == "1.1-rules"
+        app.write_text(app.read_text().replace('"ok"', '"edited"'))
+        assert stack.get("/health").json()["status"] == "edited"
+        # The counters are DynamoDB's, which was not touched.
+        assert stack.stats()["total"] == 2
+
+
+def test_a_fault_of_the_code_is_answered_without_its_trace(checkout: Path, tmp_path: Path) -> None:
+    app = checkout / "functions/health/app.py"
+    rules = checkout / "functions/layer/scoring/rules.json"
+    with started(tmp_path / "stack.log", checkout) as stack:
+        app.write_text(app.read_text().replace('"ok"', "1 / 0"))
+        response = stack.get("/health")
+        assert response.status_code >= 500
+        assert "ZeroDivisionError" not in response.text
+        rules.write_text(rules.read_text().replace('"points": 3', '"points": 0'))
+        assert stack.post("/score", json={"amount": 1}).status_code >= 500
+    log = (tmp_path / "stack.log").read_text()
+    assert "ZeroDivisionError" in log
+    assert "RuleSetError: Rule 'R1: amount > 3000': 'points' must be an integer of at least 1" in log
+
+
+def test_a_function_that_hangs_is_stopped_at_its_timeout(checkout: Path, tmp_path: Path) -> None:
+    app = checkout / "functions/health/app.py"
+    template = checkout / "template.yaml"
+    template.write_text(template.read_text().replace("Timeout: 10", "Timeout: 2"))
+    with started(tmp_path / "stack.log", checkout) as stack:
+        app.write_text(app.read_text().replace("    return", "    import time; time.sleep(60)\n    return"))
+        start = time.monotonic()
+        assert stack.get("/health").status_code >= 500
+        assert 1 < time.monotonic() - start < 10
+        assert stack.get("/status").status_code == 200
+
+
+def test_the_store_gone_is_503_and_no_zeros(tmp_path: Path) -> None:
+    with started(tmp_path / "stack.log") as stack:
+        assert stack.process
+        stack.post("/score", json={"tx_id": "TX1", "amount": 1})
+        (store,) = [
+            pid for pid in descendants(stack.process.pid) if b"ministack" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
+        os.kill(store, signal.SIGKILL)
+        for response in (
+            stack.post("/score", json={"amount": 1}),
+            stack.get("/stats"),
+            stack.get("/transaction/TX1"),
+        ):
+            assert response.status_code == 503
+            assert list(response.json()) == ["error"]
+            assert int(response.headers["Retry-After"]) > 0
+            assert response.elapsed.total_seconds() < 5
+        assert stack.get("/health").status_code == 200
+
+
+def test_a_port_in_use_is_one_line() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        command: list[str | Path] = [SAM_PYTHON, "-m", "tests.local.stack", "--port", str(port)]
+        result = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
+    assert result.returncode == 1
+    assert (result.stdout, result.stderr) == (
+        "",
+        f"error: port {port} on 127.0.0.1 cannot be used: Address already in use\n",
+    )
+
+
+def install(folder: Path, requirements: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        ["tests/local/virtualenv.sh", folder, requirements],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **variables},
+    )
+
+
+def test_a_missing_python_is_one_line(tmp_path: Path) -> None:
+    result = install(tmp_path / "venv", tmp_path / "requirements.txt", PYTHON="python-that-is-not-there")
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: Python 3.11 or newer is needed, not found as python-that-is-not-there;")
+    assert len((result.stdout + result.stderr).splitlines()) == 1
+
+
+def test_a_failed_install_is_one_line_and_is_tried_again(tmp_path: Path) -> None:
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("./no-such-package\n")
+    result = install(tmp_path / "venv", requirements)
+    assert result.returncode == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert "failed: ERROR: Invalid requirement: './no-such-package'" in result.stderr
+    assert not (tmp_path / "venv" / "ready").exists()
+
+
+def test_a_body_that_is_not_utf_8_is_the_callers_mistake(service: Service) -> None:
+    response = service.post("/score", data=b'{"tx_id": "\xff"}', headers={"Content-Type": "application/json"})
+    assert (response.status_code, response.json()) == (400, {"error": "The body is not valid UTF-8"})

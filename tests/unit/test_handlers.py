@@ -1,0 +1,161 @@
+"""The handlers: every event of ``events/`` straight into its function, and what the logs tell."""
+
+import importlib
+import io
+import json
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from scoring import telemetry
+from tests import events
+from tests.expected import ANSWERS, Expected
+from tests.local import template
+
+
+@pytest.fixture
+def invoke(dynamodb: Any, context: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """``invoke("ScoreFunction", event)``, each function imported anew under this test's DynamoDB."""
+    handlers: dict[str, Any] = {}
+    for logical_id, resource in template.load()["Resources"].items():
+        if resource["Type"] == "AWS::Serverless::Function":
+            name = resource["Properties"]["CodeUri"].replace("/", ".") + ".app"
+            monkeypatch.delitem(sys.modules, name, raising=False)
+            handlers[logical_id] = importlib.import_module(name).lambda_handler
+    return lambda function, event: handlers[function](event, context)
+
+
+def check(response: dict[str, Any], expected: Expected) -> None:
+    assert response["statusCode"] == expected.status, response
+    if isinstance(expected.body, str):
+        assert response["body"] == expected.body
+        assert response["headers"]["Content-Type"] == "text/plain; charset=utf-8"
+    else:
+        assert json.loads(response["body"]).items() >= expected.body.items()
+        assert response["headers"]["Content-Type"] == "application/json"
+
+
+def test_every_event_file_has_an_expected_answer() -> None:
+    assert sorted(ANSWERS) == events.names()
+
+
+def test_every_event(invoke: Any) -> None:
+    for name, expected in ANSWERS.items():
+        check(invoke(expected.function, events.load(name)), expected)
+
+
+def test_an_answer_has_every_field_of_the_contract(invoke: Any) -> None:
+    answer = json.loads(invoke("ScoreFunction", events.load("score-critical"))["body"])
+    assert list(answer) == [
+        "score",
+        "risk_level",
+        "triggered_rules",
+        "tx_id",
+        "decision_id",
+        "version",
+        "evaluated_at",
+    ]
+    assert answer["version"] == "1.0-rules"
+    assert answer["decision_id"] == events.load("score-critical")["requestContext"]["requestId"]
+
+
+def test_a_replay_carries_its_header_and_the_same_body(invoke: Any) -> None:
+    event = events.post('{"tx_id": "TX1", "amount": 5}', idempotency_key="k1")
+    first, second = invoke("ScoreFunction", event), invoke("ScoreFunction", event)
+    assert second["headers"].pop("Idempotent-Replayed") == "true"
+    assert second == first
+    other = invoke("ScoreFunction", events.post('{"tx_id": "TX1", "amount": 6}', idempotency_key="k1"))
+    assert other["statusCode"] == 422
+
+
+def test_405_names_the_method_that_is_allowed(invoke: Any) -> None:
+    assert invoke("FallbackFunction", events.load("wrong-method"))["headers"]["Allow"] == "POST"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/transaction/TX1", 405),
+        ("HEAD", "/health", 405),
+        ("OPTIONS", "/score", 405),
+        ("DELETE", "/", 405),
+        ("GET", "/transaction", 404),
+        ("GET", "/transaction/", 404),
+        ("POST", "/transaction/a/b", 404),
+        ("POST", "/score/", 404),
+        ("GET", "/" + "x" * 5000, 404),
+    ],
+)
+def test_fallback(invoke: Any, method: str, path: str, status: int) -> None:
+    event = events.load("unknown-path")
+    event["requestContext"]["http"] |= {"method": method, "path": path}
+    response = invoke("FallbackFunction", event)
+    assert response["statusCode"] == status
+    assert len(response["body"]) < 300
+
+
+def test_stats_before_anything_was_scored(invoke: Any) -> None:
+    assert json.loads(invoke("StatsFunction", events.load("stats"))["body"]) == {
+        "total": 0,
+        "high": 0,
+        "by_risk_level": {"LOW": 0, "MEDIUM": 0, "HIGH": 0, "CRITICAL": 0},
+        "by_rule": {"R1: amount > 3000": 0, "R2: electronics > 1500": 0, "R3: night hour": 0},
+    }
+
+
+def test_stats_keep_the_counts_of_rules_that_are_gone(invoke: Any, dynamodb: Any) -> None:
+    dynamodb.put_item(
+        TableName="StatsTable", Item={"shard": {"N": "0"}, "rule#R0: retired": {"N": "4"}, "total": {"N": "4"}}
+    )
+    by_rule = json.loads(invoke("StatsFunction", events.load("stats"))["body"])["by_rule"]
+    assert list(by_rule.items())[-1] == ("R0: retired", 4)
+    assert len(by_rule) == 4
+
+
+@pytest.mark.parametrize("tx_id", ["", "x" * 129, "a\tb", None])
+def test_lookup_of_what_can_be_no_tx_id(invoke: Any, tx_id: str | None) -> None:
+    event = events.load("transaction") | {"pathParameters": {"tx_id": tx_id}}
+    response = invoke("TransactionFunction", event)
+    assert response["statusCode"] == 400
+    assert "'tx_id'" in json.loads(response["body"])["error"]
+
+
+def test_lookup_of_what_was_never_scored(invoke: Any) -> None:
+    response = invoke("TransactionFunction", events.load("transaction"))
+    assert response["statusCode"] == 404
+    assert json.loads(response["body"]) == {"error": "No decision is stored for tx_id 'TX0042'"}
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [("[1, 2]", 200), ('"abc"', 200), ("5", 400), ("null", 400), ("[1e400]", 400), ("[" * 90_000, 413), ("", 400)],
+)
+def test_echo_of_other_json(invoke: Any, body: str, status: int) -> None:
+    assert invoke("LabFunction", events.load("lab-echo") | {"body": body})["statusCode"] == status
+
+
+@pytest.mark.parametrize(
+    ("query", "greeting"),
+    [("name=", "Hello, !"), ("name=A&name=B", "Hello, A!"), ("name=%C5%81ukasz+K", "Hello, Łukasz K!"), ("n=1", None)],
+)
+def test_hello(invoke: Any, query: str, greeting: str | None) -> None:
+    response = invoke("LabFunction", events.load("lab-hello") | {"rawQueryString": query})
+    assert response["body"] == (greeting or "Hello, stranger!")
+
+
+def test_the_log_has_the_decision_and_never_the_payload(invoke: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = io.StringIO()
+    monkeypatch.setattr(telemetry.logger.registered_handler, "stream", log)
+    invoke(
+        "ScoreFunction",
+        events.post('{"tx_id": "secret-tx", "amount": 3141.59, "store": "secret-store", "card": "4111"}'),
+    )
+    output = log.getvalue()
+    line = json.loads(output)
+    assert line["message"] == "decision"
+    assert (line["risk_level"], line["score"], line["version"]) == ("HIGH", 3, "1.0-rules")
+    assert (line["decision_id"], line["replayed"]) == ("request-1", False)
+    assert line["triggered_rules"] == ["R1: amount > 3000"]
+    assert not [word for word in ("secret", "3141", "4111") if word in output]

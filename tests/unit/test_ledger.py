@@ -1,0 +1,263 @@
+"""The ledger over moto: what is written, counted, replayed and refused; no concurrency, which moto gets wrong."""
+
+import dataclasses
+import json
+import random
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from scoring.decision import Decision, decide
+from scoring.errors import IdempotencyConflict, StoreUnavailable
+from scoring.ledger import MAX_FOUND, Ledger, Totals
+from tests.expected import R1, R2, R3
+from tests.unit.conftest import SETTINGS
+
+CRITICAL = {"tx_id": "TX003", "amount": 4500.0, "category": "electronics", "hour": 3}
+LOW = {"tx_id": "TX001", "amount": 50.0}
+NOTHING = Totals(0, 0, {"LOW": 0, "MEDIUM": 0, "HIGH": 0, "CRITICAL": 0}, {})
+
+
+def shards(dynamodb: Any) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = dynamodb.scan(TableName="StatsTable")["Items"]
+    return items
+
+
+def canceled(*codes: str) -> ClientError:
+    reasons = [{"Code": code} for code in codes]
+    response: Any = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": reasons}
+    return ClientError(response, "TransactWriteItems")
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, client: Any, operation: str, *errors: Exception) -> list[dict[str, Any]]:
+    """Have the first calls of an operation fail with these errors; returns the parameters of every call."""
+    calls: list[dict[str, Any]] = []
+    real = getattr(client, operation)
+    left = list(errors)
+
+    def call(**parameters: Any) -> Any:
+        calls.append(parameters)
+        if left:
+            error = left.pop(0)
+            if isinstance(error, ClientError):
+                raise client.exceptions.from_code(error.response["Error"]["Code"])(error.response, operation)
+            raise error
+        return real(**parameters)
+
+    monkeypatch.setattr(client, operation, call)
+    return calls
+
+
+def test_a_decision_is_stored_with_its_reasons(ledger: Ledger, dynamodb: Any) -> None:
+    decision = decide({**CRITICAL, "card": "4111111111111111"}, "k1")
+    recorded = ledger.record(decision)
+
+    (item,) = dynamodb.scan(TableName="DecisionsTable")["Items"]
+    assert item["tx_id"] == {"S": "TX003"}
+    assert item["decision_id"] == {"S": "k1"}
+    assert json.loads(item["answer"]["S"]) == json.loads(recorded.answer) == decision.answer()
+    # Unknown fields may hold anything, a card number too: they are not kept.
+    assert json.loads(item["transaction"]["S"]) == CRITICAL
+    assert not recorded.replayed
+
+
+def test_a_decision_expires(ledger: Ledger, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scoring.ledger.time.time", lambda: 1_000_000.9)
+    ledger.record(decide(LOW, "k1"))
+    (item,) = dynamodb.scan(TableName="DecisionsTable")["Items"]
+    assert item["expires_at"] == {"N": str(1_000_000 + 90 * 86_400)}
+
+
+def test_counts(ledger: Ledger) -> None:
+    assert ledger.totals() == NOTHING
+    for number, transaction in enumerate([CRITICAL, LOW, LOW, {"amount": 3200}, {"amount": 1, "hour": 1}]):
+        ledger.record(decide(transaction, f"k{number}"))
+    assert ledger.totals() == Totals(
+        total=5,
+        high=2,
+        by_risk_level={"LOW": 2, "MEDIUM": 1, "HIGH": 1, "CRITICAL": 1},
+        by_rule={R1: 2, R2: 1, R3: 2},
+    )
+
+
+def test_the_same_request_again_is_answered_from_the_store(ledger: Ledger) -> None:
+    first = ledger.record(decide(CRITICAL, "k1"))
+    again = ledger.record(decide(CRITICAL, "k1"))
+    assert again.replayed
+    assert again.answer == first.answer
+    assert ledger.totals().total == 1
+
+
+def test_a_write_whose_reply_was_lost_is_no_replay(ledger: Ledger) -> None:
+    decision = decide(CRITICAL, "k1")
+    first = ledger.record(decision)
+    assert ledger.record(decision) == first
+    assert ledger.totals().total == 1
+
+
+def test_the_key_with_another_body_is_refused(ledger: Ledger) -> None:
+    ledger.record(decide(CRITICAL, "k1"))
+    with pytest.raises(IdempotencyConflict, match="'k1' was already used with another body"):
+        ledger.record(decide({**CRITICAL, "amount": 1}, "k1"))
+    assert ledger.totals().total == 1
+
+
+def test_a_key_belongs_to_its_transaction(ledger: Ledger) -> None:
+    ledger.record(decide(CRITICAL, "k1"))
+    ledger.record(decide(LOW, "k1"))
+    assert ledger.totals().total == 2
+
+
+def test_without_tx_id_the_decision_id_is_the_key(ledger: Ledger) -> None:
+    ledger.record(decide({"amount": 1}, "k1"))
+    ledger.record(decide({"amount": 1}, "k2"))
+    (found,) = ledger.find("k1")
+    assert (found["tx_id"], found["decision_id"]) == ("unknown", "k1")
+    assert ledger.find("unknown") == []
+
+
+def test_find_answers_newest_first(ledger: Ledger) -> None:
+    for number in random.sample(range(MAX_FOUND + 5), MAX_FOUND + 5):
+        decision = decide(LOW, f"{number % 7}-{number}")
+        ledger.record(dataclasses.replace(decision, evaluated_at=f"2026-11-22T10:00:00.{number:06d}Z"))
+    times = [answer["evaluated_at"] for answer in ledger.find("TX001")]
+    assert times == [f"2026-11-22T10:00:00.{number:06d}Z" for number in range(MAX_FOUND + 4, 4, -1)]
+
+
+def test_a_conflict_moves_to_another_shard(ledger: Ledger, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    moves = iter([1, 3])
+    monkeypatch.setattr("scoring.ledger.random.randrange", lambda _: next(moves))
+    ledger._shard = 0
+    conflict = canceled("None", "TransactionConflict")
+    calls = failing(monkeypatch, dynamodb, "transact_write_items", conflict, conflict)
+
+    ledger.record(decide(CRITICAL, "k1"))
+    ledger.record(decide(LOW, "k2"))
+
+    assert [call["TransactItems"][1]["Update"]["Key"]["shard"]["N"] for call in calls] == ["0", "1", "3", "3"]
+    (shard,) = shards(dynamodb)
+    assert (shard["shard"], shard["total"]) == ({"N": "3"}, {"N": "2"})
+
+
+def test_conflicts_without_end_are_given_up(ledger: Ledger, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scoring.ledger.time.sleep", lambda _: None)
+    failing(monkeypatch, dynamodb, "transact_write_items", *[canceled("TransactionConflict", "None")] * 12)
+    with pytest.raises(StoreUnavailable):
+        ledger.record(decide(LOW, "k1"))
+    assert ledger.record(decide(LOW, "k1")).replayed is False
+    assert ledger.totals().total == 1
+
+
+# Every code that DynamoDB's own model lists, and those that every AWS service may send.
+CODES = sorted(
+    {
+        shape.name
+        for operation in ("TransactWriteItems", "BatchGetItem", "Query")
+        for shape in botocore.session.get_session()
+        .get_service_model("dynamodb")
+        .operation_model(operation)
+        .error_shapes
+    }
+    | {"AccessDeniedException", "InternalFailure", "ServiceUnavailable", "ThrottlingException", "ValidationException"}
+)
+ERRORS = [
+    *(ClientError({"Error": {"Code": code}}, "any") for code in CODES),
+    canceled("ThrottlingError", "None"),
+    canceled("ValidationError"),
+    ClientError({"Error": {"Code": "TransactionCanceledException"}}, "TransactWriteItems"),
+    ConnectTimeoutError(endpoint_url="http://localhost"),
+    EndpointConnectionError(endpoint_url="http://localhost"),
+    ReadTimeoutError(endpoint_url="http://localhost"),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=str)
+def test_every_error_of_the_store_is_store_unavailable(
+    ledger: Ledger, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    failing(monkeypatch, dynamodb, "transact_write_items", error)
+    failing(monkeypatch, dynamodb, "batch_get_item", error)
+    failing(monkeypatch, dynamodb, "query", error)
+    with pytest.raises(StoreUnavailable):
+        ledger.record(decide(LOW, "k1"))
+    with pytest.raises(StoreUnavailable):
+        ledger.totals()
+    with pytest.raises(StoreUnavailable):
+        ledger.find("TX001")
+    assert ledger.totals() == NOTHING
+
+
+def test_totals_read_every_shard_in_as_many_calls_as_it_takes(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger(dynamodb, dataclasses.replace(SETTINGS, stats_shards=250))
+    for shard in range(250):
+        ledger._shard = shard
+        ledger.record(decide(LOW, f"k{shard}"))
+    calls = failing(monkeypatch, dynamodb, "batch_get_item")
+    assert ledger.totals().total == 250
+    assert len(calls) == 3
+    assert all(call["RequestItems"]["StatsTable"]["ConsistentRead"] for call in calls)
+
+
+def test_totals_ask_again_for_what_was_left_unprocessed(
+    ledger: Ledger, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.record(decide(LOW, "k1"))
+    real = dynamodb.batch_get_item
+    left = [True, True]
+
+    def half(RequestItems: Any) -> Any:  # noqa: N803  boto3's name
+        keys = RequestItems["StatsTable"]["Keys"]
+        if not left:
+            return real(RequestItems=RequestItems)
+        left.pop()
+        page = real(RequestItems={"StatsTable": {"Keys": keys[:1], "ConsistentRead": True}})
+        return {**page, "UnprocessedKeys": {"StatsTable": {"Keys": keys[1:], "ConsistentRead": True}}}
+
+    monkeypatch.setattr(dynamodb, "batch_get_item", half)
+    assert ledger.totals().total == 1
+
+    monkeypatch.setattr(
+        dynamodb,
+        "batch_get_item",
+        lambda RequestItems: {"Responses": {}, "UnprocessedKeys": RequestItems},  # noqa: N803
+    )
+    monkeypatch.setattr("scoring.ledger.time.sleep", lambda _: None)
+    with pytest.raises(StoreUnavailable):
+        ledger.totals()
+
+
+@given(
+    requests=st.lists(
+        st.tuples(
+            st.sampled_from(["k1", "k2", "k3"]),
+            st.sampled_from([LOW, CRITICAL, {"amount": 1}, {"tx_id": "TX001", "amount": 3001}]),
+            st.integers(0, 3),
+        ),
+        max_size=12,
+    )
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_comes_is_counted_once_and_every_shard_adds_up(dynamodb: Any, requests: list[Any]) -> None:
+    """Against a model: the first request under a key decides, later ones replay or conflict, all shards add up."""
+    for table, names in {"DecisionsTable": ["tx_id", "decision_id"], "StatsTable": ["shard"]}.items():
+        for item in dynamodb.scan(TableName=table)["Items"]:
+            dynamodb.delete_item(TableName=table, Key={name: item[name] for name in names})
+    ledger = Ledger(dynamodb, SETTINGS)
+    model: dict[tuple[str, str], Decision] = {}
+    for key, document, shard in requests:
+        ledger._shard = shard
+        decision = decide(document, key)
+        first = model.setdefault((decision.key, key), decision)
+        if first.request_hash == decision.request_hash:
+            assert json.loads(ledger.record(decision).answer) == first.answer()
+        else:
+            with pytest.raises(IdempotencyConflict):
+                ledger.record(decision)
+    assert ledger.totals().total == len(model)
+    for item in shards(dynamodb):
+        levels = sum(int(value["N"]) for name, value in item.items() if name.startswith("level#"))
+        assert int(item["total"]["N"]) == levels
