@@ -28,31 +28,31 @@ def checkout(tmp_path: Path) -> Path:
     return root
 
 
+def running() -> dict[int, int]:
+    """Parent of every process that runs; a zombie does not."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+        except OSError:  # ended meanwhile
+            continue
+        if state != "Z":
+            parents[int(stat.parent.name)] = int(parent)
+    return parents
+
+
 def descendants(pid: int) -> set[int]:
     """Process ids of all children, and theirs."""
-    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], check=True, capture_output=True, text=True).stdout
-    parents = {int(child): int(parent) for child, parent in map(str.split, listed.splitlines())}
+    parents = running()
     found: set[int] = set()
     while more := {child for child, parent in parents.items() if parent in found | {pid}} - found:
         found |= more
     return found
 
 
-def alive(pids: set[int]) -> set[int]:
-    """Those that still run; a zombie does not."""
-    running = set()
-    for pid in pids:
-        state = subprocess.run(
-            ["ps", "-o", "stat=", "-p", str(pid)], check=False, capture_output=True, text=True
-        ).stdout
-        if state.strip() and not state.startswith("Z"):
-            running.add(pid)
-    return running
-
-
 def wait_for_end(pids: set[int]) -> None:
     deadline = time.monotonic() + TIMEOUT_SECONDS
-    while left := alive(pids):
+    while left := pids & running().keys():
         assert time.monotonic() < deadline, left
         time.sleep(0.1)
 
