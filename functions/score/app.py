@@ -10,7 +10,6 @@ LEDGER = ledger.connect()
 
 @web.endpoint
 def lambda_handler(event: web.Event, context: Any) -> web.Response:
-    decision = decide(web.json_body(event), web.decision_id(event, context))
-    recorded = LEDGER.record(decision)
-    telemetry.log_decision(decision, replayed=recorded.replayed)
-    return web.json_text_response(recorded.answer, {"Idempotent-Replayed": "true"} if recorded.replayed else None)
+    recorded = LEDGER.record(decide(web.json_body(event), web.decision_id(event, context)))
+    telemetry.log_decision(recorded.answer, replayed=recorded.replayed)
+    return web.json_response(recorded.answer, headers={"Idempotent-Replayed": "true"} if recorded.replayed else None)

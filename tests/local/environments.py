@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,8 @@ def _variables(function_config: Any, folders: list[Path]) -> dict[str, str]:
         "_HANDLER": function_config.handler,
         "LAMBDA_TASK_ROOT": function_config.code_abs_path,
         "PYTHONPATH": os.pathsep.join(map(str, folders)),
+        # Bytecode is matched to its source by the second; an edit made within one would be missed.
+        "PYTHONDONTWRITEBYTECODE": "1",
         "PATH": os.defpath,
         "LANG": "C.UTF-8",
         "TZ": ":UTC",
@@ -134,8 +137,13 @@ def _variables(function_config: Any, folders: list[Path]) -> dict[str, str]:
 
 
 def _stamp(folders: list[Path]) -> Stamp:
-    files = (file for folder in folders for file in folder.rglob("*") if file.suffix in _WATCHED)
-    return tuple(sorted((str(file), file.stat().st_mtime_ns) for file in files))
+    times = []
+    for folder in folders:
+        for file in sorted(folder.rglob("*")):
+            if file.suffix in _WATCHED:
+                with suppress(FileNotFoundError):  # an editor is just replacing it
+                    times.append((str(file), file.stat().st_mtime_ns))
+    return tuple(times)
 
 
 def _error(kind: str, message: str) -> str:

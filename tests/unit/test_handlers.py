@@ -1,5 +1,6 @@
 """The handlers: every event of ``events/`` straight into its function, and what the logs tell."""
 
+import dataclasses
 import importlib
 import io
 import json
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from scoring import telemetry
+from scoring.rules import RULE_SET
 from tests import events
 from tests.expected import ANSWERS, Expected
 from tests.local import template
@@ -143,6 +145,17 @@ def test_echo_of_other_json(invoke: Any, body: str, status: int) -> None:
 def test_hello(invoke: Any, query: str, greeting: str | None) -> None:
     response = invoke("LabFunction", events.load("lab-hello") | {"rawQueryString": query})
     assert response["body"] == (greeting or "Hello, stranger!")
+
+
+def test_a_replay_is_logged_as_it_was_decided(invoke: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    event = events.post('{"tx_id": "TX1", "amount": 5}', idempotency_key="k1")
+    invoke("ScoreFunction", event)
+    monkeypatch.setattr("scoring.decision.RULE_SET", dataclasses.replace(RULE_SET, version="2.0-rules"))
+    log = io.StringIO()
+    monkeypatch.setattr(telemetry.logger.registered_handler, "stream", log)
+    assert json.loads(invoke("ScoreFunction", event)["body"])["version"] == "1.0-rules"
+    line = json.loads(log.getvalue())
+    assert (line["version"], line["replayed"]) == ("1.0-rules", True)
 
 
 def test_the_log_has_the_decision_and_never_the_payload(invoke: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,8 @@ CLIENT_CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 2},
 )
 
-_MAX_CONFLICTS = 12
+# Seconds. A last attempt that starts just in time and uses up its own timeouts still ends within the function's.
+_RETRY_TIME = 4
 _FIRST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.1
 _BATCH_GET_LIMIT = 100
@@ -55,12 +56,12 @@ class Recorded:
     Attributes
     ----------
     answer
-        JSON text of the answer to ``POST /score``, as it was given the first time.
+        Body of the answer to ``POST /score``, as it was given the first time.
     replayed
         True where an earlier request with the same key had decided already.
     """
 
-    answer: str
+    answer: dict[str, Any]
     replayed: bool
 
 
@@ -117,8 +118,8 @@ class Ledger:
         StoreUnavailable
             DynamoDB did not confirm in time. Sending the same decision again is safe.
         """
-        answer = json.dumps(decision.answer(), separators=(",", ":"))
-        for pause in _pauses(_MAX_CONFLICTS):
+        answer = decision.answer()
+        for pause in _pauses():
             try:
                 self._client.transact_write_items(TransactItems=[self._put(decision, answer), self._count(decision)])
             except self._client.exceptions.TransactionCanceledException as error:
@@ -134,8 +135,7 @@ class Ledger:
                 raise _unavailable(error) from error
             else:
                 return Recorded(answer, replayed=False)
-        logger.error("store unavailable", extra={"reason": "TransactionConflict", "attempts": _MAX_CONFLICTS})
-        raise StoreUnavailable("The decision could not be recorded, please send it again")
+        raise _given_up("TransactionConflict")
 
     def totals(self) -> Totals:
         """Add up all shards, each read consistently.
@@ -186,7 +186,7 @@ class Ledger:
         answers.sort(key=lambda answer: (answer["evaluated_at"], answer["decision_id"]), reverse=True)
         return answers[:MAX_FOUND]
 
-    def _put(self, decision: Decision, answer: str) -> "TransactWriteItemTypeDef":
+    def _put(self, decision: Decision, answer: dict[str, Any]) -> "TransactWriteItemTypeDef":
         return {
             "Put": {
                 "TableName": self._settings.decisions_table,
@@ -195,7 +195,7 @@ class Ledger:
                     "decision_id": {"S": decision.decision_id},
                     # As JSON text, since DynamoDB's numbers hold less than JSON's.
                     "transaction": {"S": json.dumps(decision.transaction.as_dict(), separators=(",", ":"))},
-                    "answer": {"S": answer},
+                    "answer": {"S": json.dumps(answer, separators=(",", ":"))},
                     "request_hash": {"S": decision.request_hash},
                     "expires_at": {"N": str(int(time.time()) + self._settings.decision_days * _SECONDS_A_DAY)},
                 },
@@ -223,18 +223,18 @@ class Ledger:
     def _shards(self) -> Iterator[dict[str, "AttributeValueTypeDef"]]:
         table = self._settings.stats_table
         keys = [{"shard": {"N": str(shard)}} for shard in range(self._settings.stats_shards)]
+        pauses = _pauses()
         for start in range(0, len(keys), _BATCH_GET_LIMIT):
             wanted: Any = {table: {"Keys": keys[start : start + _BATCH_GET_LIMIT], "ConsistentRead": True}}
-            for pause in _pauses(_MAX_CONFLICTS):
+            while wanted:
                 page = self._client.batch_get_item(RequestItems=wanted)
                 yield from page["Responses"].get(table, [])
                 wanted = page["UnprocessedKeys"]
-                if not wanted:
-                    break
-                time.sleep(pause)
-            else:
-                logger.error("store unavailable", extra={"reason": "UnprocessedKeys"})
-                raise StoreUnavailable("The counters could not be read, please ask again")
+                if wanted:
+                    pause = next(pauses, None)
+                    if pause is None:
+                        raise _given_up("UnprocessedKeys")
+                    time.sleep(pause)
 
 
 def connect() -> Ledger:
@@ -248,10 +248,14 @@ def connect() -> Ledger:
     return Ledger(boto3.client("dynamodb", config=CLIENT_CONFIG), settings.read())
 
 
-def _pauses(count: int) -> Iterator[float]:
-    """Seconds to wait after each of ``count`` attempts: growing, and random so that rivals do not meet again."""
+def _pauses() -> Iterator[float]:
+    """Seconds to wait after each attempt, as long as there is time for another.
+
+    They grow, to ease off, and are random, so that rivals do not meet again.
+    """
+    end = time.monotonic() + _RETRY_TIME
     longest = _FIRST_PAUSE
-    for _ in range(count):
+    while time.monotonic() < end:
         yield random.uniform(0, longest)
         longest = min(2 * longest, _LONGEST_PAUSE)
 
@@ -264,17 +268,21 @@ def _existing(reasons: list[dict[str, Any]]) -> dict[str, Any] | None:
     return None
 
 
-def _replay(decision: Decision, answer: str, stored: dict[str, Any]) -> Recorded:
+def _replay(decision: Decision, answer: dict[str, Any], stored: dict[str, Any]) -> Recorded:
     if stored["request_hash"]["S"] != decision.request_hash:
         raise IdempotencyConflict(
             f"Header 'Idempotency-Key': {decision.decision_id!r} was already used with another body"
         )
+    first = json.loads(stored["answer"]["S"])
     # The stored answer is this very one where DynamoDB had applied a write whose reply was lost: no replay then.
-    return Recorded(stored["answer"]["S"], replayed=stored["answer"]["S"] != answer)
+    return Recorded(first, replayed=first != answer)
 
 
 def _unavailable(error: ClientError | BotoCoreError) -> StoreUnavailable:
     """Map a botocore error, whatever it is: nothing that the gate lets through can be what DynamoDB objects to."""
-    reason = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
+    return _given_up(error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__)
+
+
+def _given_up(reason: str) -> StoreUnavailable:
     logger.error("store unavailable", extra={"reason": reason})
     return StoreUnavailable("The store cannot be reached at the moment, please send the request again")

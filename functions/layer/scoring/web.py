@@ -47,11 +47,6 @@ def json_response(body: Any, status: int = 200, headers: dict[str, str] | None =
     return response(json.dumps(body, separators=(",", ":"), allow_nan=False), _JSON, status, headers)
 
 
-def json_text_response(text: str, headers: dict[str, str] | None = None) -> Response:
-    """A 200 with a body that is JSON text already."""
-    return response(text, _JSON, 200, headers)
-
-
 def text_response(text: str) -> Response:
     """A 200 with plain text, which a browser does not take for markup."""
     return response(text, _TEXT, 200, None)
