@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ import boto3
 from botocore.config import Config
 
 from tests.local import template
-from tests.local.processes import StartError, end, end_with_parent, require_free_port, stop_on_signals
+from tests.local.processes import StartError, command, end, end_with_parent, require_free_port
 
 MINISTACK_PYTHON = template.ROOT / ".tools" / "ministack" / "bin" / "python"
 REGION = "us-east-1"
@@ -158,15 +157,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The embedded DynamoDB for the containers of `sam local`.")
     parser.add_argument("--port", type=int, default=8000, help="the one in tests/local/containers.json")
     arguments = parser.parse_args()
-    stop_on_signals()
-    try:
-        with running(bridge_address(), arguments.port) as endpoint:
-            print(f"DynamoDB with {' and '.join(template.tables())} at {endpoint}, Ctrl-C ends it", flush=True)
-            signal.pause()
-    except StartError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        pass
+    with command(), running(bridge_address(), arguments.port) as endpoint:
+        print(f"DynamoDB with {' and '.join(template.tables())} at {endpoint}, Ctrl-C ends it", flush=True)
+        signal.pause()
 
 
 if __name__ == "__main__":

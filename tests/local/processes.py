@@ -5,6 +5,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 _PR_SET_PDEATHSIG = 1
@@ -44,11 +46,21 @@ def require_free_port(host: str, port: int) -> None:
             raise StartError(f"port {port} on {host} cannot be used: {getattr(error, 'strerror', error)}") from None
 
 
-def stop_on_signals() -> None:
-    """Have SIGTERM and a closed terminal end the program as Ctrl-C does, through its ``finally`` blocks."""
+@contextmanager
+def command() -> Iterator[None]:
+    """The frame of a command that runs until it is stopped.
+
+    Ctrl-C, SIGTERM and a closed terminal all end it through its ``finally`` blocks; a :class:`StartError` is one line.
+    """
 
     def stop(_signum: int, _frame: object) -> NoReturn:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGHUP, stop)
+    try:
+        yield
+    except StartError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        pass

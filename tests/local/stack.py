@@ -2,10 +2,9 @@
 
 import argparse
 import os
-import sys
 
 from tests.local import dynamodb
-from tests.local.processes import StartError, require_free_port, stop_on_signals
+from tests.local.processes import command, require_free_port
 
 HOST = "127.0.0.1"
 
@@ -47,13 +46,9 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="The whole service on this machine.")
     parser.add_argument("--port", type=int, default=3000)
-    stop_on_signals()
-    try:
-        run(parser.parse_args().port)
-    except StartError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        pass
+    arguments = parser.parse_args()
+    with command():
+        run(arguments.port)
 
 
 if __name__ == "__main__":
