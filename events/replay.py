@@ -59,7 +59,10 @@ class SigV4(requests.auth.AuthBase):
 def read(path: Path) -> Iterator[tuple[int, str]]:
     """Line number and JSON text of each transaction; what is malformed is passed on, for the service to name it."""
     name = path.name.removesuffix(".gz")
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+    # With or without the byte order mark that spreadsheets write
+    with (
+        gzip.open(path, "rt", encoding="utf-8-sig") if path.suffix == ".gz" else path.open(encoding="utf-8-sig") as file
+    ):
         if name.endswith(".csv"):
             yield from _read_csv(file)
         else:
@@ -77,8 +80,9 @@ def _read_csv(file: IO[str]) -> Iterator[tuple[int, str]]:
 
 def _value(kind: type, text: str) -> Any:
     try:
-        return kind(text)
-    except ValueError:
+        number = float(text) if kind is int else text
+        return int(number) if isinstance(number, float) and number.is_integer() else kind(text)
+    except (ValueError, OverflowError):
         return text
 
 
@@ -88,7 +92,8 @@ def replay(path: Path, url: str, auth: SigV4 | None, outcome: Counter[str]) -> N
     reported = time.monotonic()
     with requests.Session() as session:
         session.auth = auth
-        session.mount("http", HTTPAdapter(max_retries=RETRIES))
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, HTTPAdapter(max_retries=RETRIES))
         for number, body in read(path):
             headers = {"content-type": "application/json", "idempotency-key": f"{run}-{number}"}
             response = session.post(f"{url}/score", body.encode(), headers=headers, timeout=TIMEOUT_SECONDS)
@@ -133,8 +138,12 @@ def main() -> int:
         replay(arguments.file, arguments.url.rstrip("/"), SigV4() if arguments.sign else None, outcome)
     except requests.RequestException as exception:
         error = f"{arguments.url} cannot be reached: {exception}"
-    except (OSError, ValueError) as exception:
+    except KeyboardInterrupt:
+        error = "interrupted"
+    except (OSError, EOFError, ValueError, csv.Error) as exception:
         error = str(exception)
+    if not outcome and not error:
+        error = f"{arguments.file} holds no transactions"
     if outcome:
         print()
         for level in RISK_LEVELS:

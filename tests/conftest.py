@@ -5,6 +5,10 @@ from collections.abc import Generator
 
 import pytest
 
+from tests.local import account
+
+account.replace()
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(

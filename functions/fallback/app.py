@@ -14,7 +14,7 @@ ROUTES = {
     "/score": "POST",
     "/stats": "GET",
     "/status": "GET",
-    "/transaction/{tx_id}": "GET",
+    "/transaction/{tx_id+}": "GET",
 }
 SHOWN_PATH_LENGTH = 128
 
@@ -32,5 +32,4 @@ def lambda_handler(event: web.Event, context: Any) -> web.Response:
 
 
 def _template_of(path: str) -> str:
-    parent, _, last = path.rpartition("/")
-    return "/transaction/{tx_id}" if parent == "/transaction" and last else path
+    return "/transaction/{tx_id+}" if path.startswith("/transaction/") and path != "/transaction/" else path

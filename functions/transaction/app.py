@@ -1,4 +1,4 @@
-"""``GET /transaction/{tx_id}``: what was decided about a transaction."""
+"""``GET /transaction/{tx_id+}``: what was decided about a transaction, whose id may contain slashes."""
 
 from typing import Any
 

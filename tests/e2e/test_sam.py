@@ -30,11 +30,6 @@ IMAGE = f"public.ecr.aws/lambda/python:3.13-{ARCHITECTURE}"
 START_SECONDS = 300
 ENVIRONMENT = {
     **os.environ,
-    **dynamodb.CREDENTIALS,
-    "SAM_CLI_TELEMETRY": "0",
-    "AWS_DEFAULT_REGION": dynamodb.REGION,
-    "AWS_CONFIG_FILE": os.devnull,
-    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     # Where SAM CLI asks for the account: a port that refuses at once.
     "AWS_ENDPOINT_URL_STS": "http://127.0.0.1:9",
     "AWS_MAX_ATTEMPTS": "1",
@@ -91,15 +86,19 @@ def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
         host = dynamodb.bridge_address()
     except StartError as error:
         pytest.skip(str(error))
-    sam("build", "--parameter-overrides", f"Architecture={ARCHITECTURE}")
+    folder = tmp_path_factory.mktemp("containers")
+    sam("build", "--build-dir", folder / "build", "--parameter-overrides", f"Architecture={ARCHITECTURE}")
     with dynamodb.running(host) as endpoint:
-        variables = tmp_path_factory.mktemp("containers") / "variables.json"
+        variables = folder / "variables.json"
         port = endpoint.rpartition(":")[2]
         stands = json.loads((ROOT / "tests/local/containers.json").read_text())
         for name, value in stands["Parameters"].items():
             stands["Parameters"][name] = value.replace(":8000", f":{port}")
         variables.write_text(json.dumps(stands))
-        options = ["--env-vars", str(variables), "--parameter-overrides", f"Architecture={ARCHITECTURE}"]
+        options = [
+            *("--template", str(folder / "build" / "template.yaml"), "--config-file", str(ROOT / "samconfig.toml")),
+            *("--env-vars", str(variables), "--parameter-overrides", f"Architecture={ARCHITECTURE}"),
+        ]
         image = subprocess.run(["docker", "image", "inspect", IMAGE], check=False, capture_output=True)
         yield [*options, *(["--skip-pull-image"] if image.returncode == 0 else [])]
 

@@ -67,7 +67,10 @@ def started(log: Path, root: Path = ROOT) -> Iterator[Service]:
         yield service
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(TIMEOUT_SECONDS)
+        try:
+            process.wait(TIMEOUT_SECONDS)
+        finally:
+            process.kill()
 
 
 def wait_for(service: Service) -> None:

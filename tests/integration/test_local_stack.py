@@ -7,9 +7,11 @@ import socket
 import statistics
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.integration.service import SAM_PYTHON, TIMEOUT_SECONDS, Service, started
 from tests.local.template import ROOT
@@ -90,6 +92,91 @@ def test_it_starts_in_5_seconds_and_leaves_no_process_behind(tmp_path: Path, end
     assert "Traceback" not in (tmp_path / "stack.log").read_text()
 
 
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
+def test_a_function_at_work_is_not_left_behind_either(checkout: Path, tmp_path: Path, ending: signal.Signals) -> None:
+    app = checkout / "functions/health/app.py"
+    template = checkout / "template.yaml"
+    template.write_text(template.read_text().replace("Timeout: 10", "Timeout: 3"))
+    with started(tmp_path / "stack.log", checkout) as stack, ThreadPoolExecutor() as pool:
+        assert stack.process
+        app.write_text(app.read_text().replace("    return", "    while True: pass\n    return"))
+        pending = pool.submit(stack.get, "/health")
+        time.sleep(1)
+        processes = descendants(stack.process.pid)
+        stack.process.send_signal(ending)
+        stack.process.wait(TIMEOUT_SECONDS)
+        wait_for_end(processes)
+        assert pending.exception() or pending.result().status_code >= 500
+
+
+def test_ctrl_c_works_where_it_was_ignored(tmp_path: Path) -> None:
+    """As in a stack that a script started in its background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with started(tmp_path / "stack.log") as stack:
+            assert stack.process
+            stack.process.send_signal(signal.SIGINT)
+            assert stack.process.wait(TIMEOUT_SECONDS) == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_the_variables_of_this_machine_stay_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nobody = "http://127.0.0.1:9"
+    for name, value in {
+        "AWS_PROFILE": "of-the-user",
+        "AWS_ENDPOINT_URL": nobody,
+        "DECISIONS_TABLE": "Other",
+        "STATS_SHARDS": "0",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with started(tmp_path / "stack.log") as stack:
+        assert stack.post("/score", json={"amount": 1}).status_code == 200
+        assert stack.stats()["total"] == 1
+
+
+def test_an_environment_that_died_is_replaced(tmp_path: Path) -> None:
+    with started(tmp_path / "stack.log") as stack:
+        assert stack.process
+        stack.post("/score", json={"amount": 1})
+        for pid in descendants(stack.process.pid):
+            if b"bootstrap" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGKILL)
+        assert stack.post("/score", json={"amount": 1}).status_code == 200
+        assert stack.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allowed"),
+    [
+        ("HEAD", "/", 405, "GET"),
+        ("HEAD", "/health", 405, "GET"),
+        ("HEAD", "/score", 405, "POST"),
+        ("OPTIONS", "/stats", 405, "GET"),
+        ("TRACE", "/score", 405, "POST"),
+        ("PROPFIND", "/nowhere", 404, None),
+        ("POST", "/score/", 404, None),
+        ("GET", "/transaction//x", 404, None),
+        ("GET", "/x//health", 404, None),
+        ("GET", "/transaction/", 404, None),
+        ("GET", "/nowhere%0d%0aSet-Cookie:%20x=1", 404, None),
+        ("DELETE", "/transaction/a/b", 405, "GET"),
+    ],
+)
+def test_what_no_route_takes(service: Service, method: str, path: str, status: int, allowed: str | None) -> None:
+    response = requests.request(method, service.url + path, timeout=TIMEOUT_SECONDS, allow_redirects=False)
+    assert (response.status_code, response.headers.get("Allow")) == (status, allowed)
+    assert "Set-Cookie" not in response.headers
+    if method != "HEAD":
+        assert list(response.json()) == ["error"]
+
+
+def test_a_tx_id_with_slashes_is_found(service: Service) -> None:
+    assert service.post("/score", json={"tx_id": "shop/7/17", "amount": 1}).status_code == 200
+    for path in ("/transaction/shop/7/17", "/transaction/shop%2F7%2F17"):
+        assert service.get(path).json()["tx_id"] == "shop/7/17"
+
+
 def test_edits_are_picked_up_with_the_next_request(checkout: Path, tmp_path: Path) -> None:
     rules = checkout / "functions/layer/scoring/rules.json"
     app = checkout / "functions/health/app.py"
@@ -120,15 +207,24 @@ def test_a_fault_of_the_code_is_answered_without_its_trace(checkout: Path, tmp_p
     assert "RuleSetError: Rule 'R1: amount > 3000': 'points' must be an integer of at least 1" in log
 
 
-def test_a_function_that_hangs_is_stopped_at_its_timeout(checkout: Path, tmp_path: Path) -> None:
-    app = checkout / "functions/health/app.py"
+@pytest.mark.parametrize("place", ["handler", "import"])
+def test_a_function_that_hangs_is_stopped_at_its_timeout(checkout: Path, tmp_path: Path, place: str) -> None:
+    app = checkout / "functions/lab/app.py"
     template = checkout / "template.yaml"
     template.write_text(template.read_text().replace("Timeout: 10", "Timeout: 2"))
+    hang = "import time; time.sleep(60)\n"
     with started(tmp_path / "stack.log", checkout) as stack:
-        app.write_text(app.read_text().replace("    return", "    import time; time.sleep(60)\n    return"))
+        text = app.read_text()
+        app.write_text(
+            text + hang
+            if place == "import"
+            else text.replace("    return ENDPOINTS", f"    {hang}    return ENDPOINTS")
+        )
         start = time.monotonic()
-        assert stack.get("/health").status_code >= 500
+        # Larger than a pipe, which a function that hangs does not empty
+        assert stack.post("/echo", json="x" * 300_000).status_code >= 500
         assert 1 < time.monotonic() - start < 10
+        app.write_text(text)
         assert stack.get("/status").status_code == 200
 
 
@@ -184,7 +280,7 @@ def test_a_missing_python_is_one_line(tmp_path: Path) -> None:
     assert len((result.stdout + result.stderr).splitlines()) == 1
 
 
-def test_a_failed_install_is_one_line_and_is_tried_again(tmp_path: Path) -> None:
+def test_a_failed_install_is_one_line_and_can_be_tried_again(tmp_path: Path) -> None:
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("./no-such-package\n")
     result = install(tmp_path / "venv", requirements)
@@ -192,6 +288,9 @@ def test_a_failed_install_is_one_line_and_is_tried_again(tmp_path: Path) -> None
     assert len(result.stderr.splitlines()) == 1
     assert "failed: ERROR: Invalid requirement: './no-such-package'" in result.stderr
     assert not (tmp_path / "venv" / "ready").exists()
+    requirements.write_text("")
+    assert install(tmp_path / "venv", requirements).returncode == 0
+    assert (tmp_path / "venv" / "ready").exists()
 
 
 def test_a_body_that_is_not_utf_8_is_the_callers_mistake(service: Service) -> None:

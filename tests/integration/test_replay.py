@@ -1,10 +1,17 @@
 """The replay script, as a person runs it."""
 
 import gzip
+import itertools
 import json
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+import pytest
 
 from tests.integration.service import Service, free_port
 from tests.local.template import ROOT
@@ -54,6 +61,72 @@ def test_a_long_file_is_summed_up(service: Service, tmp_path: Path) -> None:
     assert result.returncode == 0
     assert len(result.stdout.splitlines()) == 1 + 50 + 1 + 5
     assert result.stdout.splitlines()[-2].split() == ["LOW", "31", "51.7%"]
+
+
+def test_what_a_spreadsheet_writes(service: Service, tmp_path: Path) -> None:
+    file = tmp_path / "excel.csv"
+    file.write_text("tx_id,amount,hour\r\nTX-bom,20,3.0\r\n", encoding="utf-8-sig")
+    result = replay(file, "--url", service.url)
+    assert "TX-bom              20.00  MEDIUM     2  R3: night hour\n" in result.stdout
+
+
+@contextmanager
+def unreliable(service: Service) -> Iterator[str]:
+    """A service in front of the service that answers every third request, fails one and drops the reply of one."""
+    requests_seen = itertools.count()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:  # the name that http.server calls
+            turn = next(requests_seen) % 3
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if turn == 0:
+                self.send_response(503)
+                self.send_header("Retry-After", "0")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            answer = service.post(self.path, data=body, headers=dict(self.headers))
+            if turn == 1:
+                self.close_connection = True
+                return
+            self.send_response(answer.status_code)
+            self.send_header("Content-Length", str(len(answer.content)))
+            self.end_headers()
+            self.wfile.write(answer.content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_what_is_sent_again_is_counted_once(service: Service) -> None:
+    before = service.stats()["total"]
+    with unreliable(service) as url:
+        result = replay("--url", url)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert service.stats()["total"] == before + 10
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("empty.jsonl", b"", "holds no transactions"),
+        ("cut.jsonl.gz", gzip.compress(b'{"amount": 1}\n' * 99)[:30], "Compressed file ended"),
+        ("columns.csv", b"a,b\n1,2\n", "'amount' among them"),
+        ("long.csv", b"amount,store\n1," + b"x" * 200_000 + b"\n", "field larger than field limit"),
+        ("latin.csv", b"amount,store\n1,\xff\n", "codec can't decode"),
+    ],
+)
+def test_a_file_that_cannot_be_used(service: Service, tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    result = replay(tmp_path / name, "--url", service.url)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_nothing_to_send_or_nobody_there(tmp_path: Path) -> None:

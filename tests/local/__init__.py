@@ -7,5 +7,7 @@
 :mod:`.bootstrap`       what runs inside such a process
 :mod:`.dynamodb`        the embedded DynamoDB, and the tables of the template in it
 :mod:`.template`        ``template.yaml``, read as data
+:mod:`.account`         the AWS account of this machine's user stays out
+:mod:`.processes`       starting and ending processes so that none is left behind
 ======================  ===========================================================================
 """

@@ -6,6 +6,7 @@ Routing, events and responses are SAM CLI's. Runs in SAM CLI's own virtual envir
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from samcli.commands.local.cli_common.invoke_context import InvokeContext
@@ -44,19 +45,30 @@ class _Context(InvokeContext):  # type: ignore[misc]  # samcli has no types
 class _Service(LocalApigwService):  # type: ignore[misc]  # samcli has no types
     """SAM CLI's API server, made to do as API Gateway does where the two differ.
 
-    SAM CLI's events carry the id and the time at which the server was started, a body that is not UTF-8 fails in it,
-    and it takes ``/score/`` for ``/score``. API Gateway gives every request an id and a time of its own, hands such a
-    body on in base64, and takes the two for different paths.
+    SAM CLI's events carry the id and the time at which the server was started, a body that is not UTF-8 fails in it, as
+    does HEAD, it takes ``/score/`` for ``/score``, and sends ``/a//b`` away to ``/a/b``. API Gateway gives every
+    request an id and a time of its own, hands such a body on in base64, takes these for different paths, and sends
+    whatever no route matches to ``$default``.
     """
 
     def create(self) -> None:
         super().create()
+        self._app.url_map.merge_slashes = False
         for rule in self._app.url_map.iter_rules():
             rule.strict_slashes = True
+            rule.merge_slashes = False
+        for status in (404, 405):
+            self._app.register_error_handler(status, lambda _: self._request_handler())
+
+    def _get_current_route(self, flask_request: Any) -> Any:
+        try:
+            return super()._get_current_route(flask_request)
+        except KeyError:
+            return self._dict_of_routes["/<path:any_path>:GET"]
 
     def _generate_lambda_event(self, flask_request: Any, route: Any, method: str, endpoint: str) -> dict[str, Any]:
         try:
-            event: dict[str, Any] = super()._generate_lambda_event(flask_request, route, method, endpoint)
+            event: dict[str, Any] = super()._generate_lambda_event(flask_request, route, method, endpoint or "/")
         except UnicodeDecodeError:
             event = construct_v2_event_http(
                 flask_request,
@@ -83,8 +95,8 @@ class _Handler(WSGIRequestHandler):
     disable_nagle_algorithm = True
 
 
-def serve(host: str, port: int, announce: Any) -> None:
-    """Serve the API of the template until interrupted; ``announce()`` is called once the port is bound."""
+def serve(host: str, port: int, announce: Callable[[int], None]) -> None:
+    """Serve the API of the template until interrupted; ``announce`` gets the port once it is bound."""
     with _Context() as context:
         service = _Service(
             api=ApiProvider(context.stacks, cwd=str(ROOT)).api,
@@ -94,5 +106,5 @@ def serve(host: str, port: int, announce: Any) -> None:
             stderr=sys.stderr,
         )
         with service.server() as server:
-            announce()
+            announce(server.port)
             server.serve_forever()

@@ -19,25 +19,18 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from tests.local import template
+from tests.local import account, template
 from tests.local.processes import StartError, command, end, end_with_parent, require_free_port
 
 MINISTACK_PYTHON = template.ROOT / ".tools" / "ministack" / "bin" / "python"
-REGION = "us-east-1"
-# MiniStack takes any; fixed, so that the account's real ones never leave this machine.
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
-
 _START_SECONDS = 30
 
 
 def client(endpoint: str) -> Any:
-    """A boto3 client for the embedded DynamoDB."""
+    """A boto3 client for the embedded DynamoDB, with the variables of :func:`.account.replace`."""
     return boto3.client(
         "dynamodb",
         endpoint_url=endpoint,
-        region_name=REGION,
-        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
         config=Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3}),
     )
 
@@ -81,7 +74,6 @@ def running(host: str = "127.0.0.1", port: int = 0, log: Path | None = None) -> 
     require_free_port(host, port)
     environment = {
         **os.environ,
-        **CREDENTIALS,
         "BIND_HOST": host,
         "GATEWAY_PORT": str(port),
         "SERVICES": "dynamodb",
@@ -154,6 +146,7 @@ def _wait(process: "subprocess.Popen[bytes]", host: str, port: int) -> None:
 
 def main() -> None:
     """Run until Ctrl-C."""
+    account.replace()
     parser = argparse.ArgumentParser(description="The embedded DynamoDB for the containers of `sam local`.")
     parser.add_argument("--port", type=int, default=8000, help="the one in tests/local/containers.json")
     arguments = parser.parse_args()

@@ -7,16 +7,16 @@ function or of a layer has changed, its environments are replaced before the nex
 
 import json
 import os
-import select
+import signal
 import subprocess
 import threading
-import time
 import uuid
 from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tests.local import account
 from tests.local.processes import end
 from tests.local.template import ROOT
 
@@ -35,6 +35,7 @@ class Runtimes:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._idle: defaultdict[str, list[_Environment]] = defaultdict(list)
+        self._busy: set[_Environment] = set()
         self._places: defaultdict[str, threading.Semaphore] = defaultdict(
             lambda: threading.Semaphore(ENVIRONMENTS_PER_FUNCTION)
         )
@@ -46,15 +47,17 @@ class Runtimes:
             place = self._places[function_config.name]
         with place:
             environment = self._take(function_config)
-            answer = environment.invoke(event)
-            self._give_back(function_config.name, environment)
+            try:
+                answer = environment.invoke(event)
+            finally:
+                self._give_back(function_config.name, environment)
         stdout.write_str(answer)
 
     def clean_runtime_containers(self) -> None:
-        """What SAM CLI calls on its way out: end all environments."""
+        """What SAM CLI calls on its way out: end all environments, also those at work."""
         with self._lock:
             self._closed = True
-            environments = [environment for idle in self._idle.values() for environment in idle]
+            environments = self._busy.union(*self._idle.values())
             self._idle.clear()
         for environment in environments:
             environment.end()
@@ -64,15 +67,20 @@ class Runtimes:
         stamp = _stamp(folders)
         with self._lock:
             idle = self._idle[function_config.name]
-            outdated = [environment for environment in idle if environment.stamp != stamp]
-            idle[:] = [environment for environment in idle if environment.stamp == stamp]
-            environment = idle.pop() if idle else None
-        for old in outdated:
+            usable = [environment for environment in idle if environment.alive and environment.stamp == stamp]
+            unusable = [environment for environment in idle if environment not in usable]
+            environment = usable.pop() if usable else _Environment(function_config, folders, stamp)
+            idle[:] = usable
+            self._busy.add(environment)
+            if self._closed:
+                unusable.append(environment)
+        for old in unusable:
             old.end()
-        return environment or _Environment(function_config, folders, stamp)
+        return environment
 
     def _give_back(self, name: str, environment: "_Environment") -> None:
         with self._lock:
+            self._busy.discard(environment)
             if environment.alive and not self._closed:
                 self._idle[name].append(environment)
                 return
@@ -80,9 +88,11 @@ class Runtimes:
 
 
 class _Environment:
+    """One process; it ends itself where it takes longer than the function's timeout."""
+
     def __init__(self, function_config: Any, folders: list[Path], stamp: Stamp) -> None:
         self.stamp = stamp
-        self._timeout = float(function_config.timeout)
+        self._timeout = int(function_config.timeout)
         self._process = subprocess.Popen(
             [APP_PYTHON, _BOOTSTRAP],
             env=_variables(function_config, folders),
@@ -97,20 +107,19 @@ class _Environment:
         return self._process.poll() is None
 
     def invoke(self, event: str) -> str:
-        request = {"event": event, "request_id": str(uuid.uuid4()), "deadline": time.time() + self._timeout}
         assert self._process.stdin
         assert self._process.stdout
-        try:
+        request = {"event": event, "request_id": str(uuid.uuid4())}
+        answer = b""
+        with suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
-            ready, _, _ = select.select([self._process.stdout], [], [], self._timeout)
-            answer = self._process.stdout.readline() if ready else None
-        except BrokenPipeError:
-            answer = b""
-        if answer is None:
-            self.end()
+            answer = self._process.stdout.readline()
+        if answer:
+            return answer.decode()
+        if self._process.wait() == -signal.SIGALRM:
             return _error("Sandbox.Timedout", f"Task timed out after {self._timeout:.2f} seconds")
-        return answer.decode() or _error("Runtime.ExitError", "Runtime exited before it answered; its log says why")
+        return _error("Runtime.ExitError", "Runtime exited before it answered; its log says why")
 
     def end(self) -> None:
         end(self._process)
@@ -130,9 +139,7 @@ def _variables(function_config: Any, folders: list[Path]) -> dict[str, str]:
         "PATH": os.defpath,
         "LANG": "C.UTF-8",
         "TZ": ":UTC",
-        # As on Lambda there are no files to configure the SDK; the developer's own stay out of it.
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        **account.NO_FILES,
     }
 
 

@@ -3,19 +3,10 @@
 import argparse
 import os
 
-from tests.local import dynamodb
+from tests.local import account, dynamodb, template
 from tests.local.processes import command, require_free_port
 
 HOST = "127.0.0.1"
-
-# Before SAM CLI is imported: no telemetry, and neither files nor credentials of the developer's AWS account.
-os.environ.update(
-    SAM_CLI_TELEMETRY="0",
-    AWS_CONFIG_FILE=os.devnull,
-    AWS_SHARED_CREDENTIALS_FILE=os.devnull,
-    AWS_DEFAULT_REGION=dynamodb.REGION,
-    **dynamodb.CREDENTIALS,
-)
 
 
 def welcome(address: str) -> str:
@@ -34,12 +25,15 @@ request; only template.yaml asks for a restart. Try:
 def run(port: int) -> None:
     """Serve on the port until interrupted."""
     require_free_port(HOST, port)
+    account.replace()
+    # SAM CLI prefers a variable of this process to the value that the template gives it.
+    for name in template.load()["Globals"]["Function"]["Environment"]["Variables"]:
+        os.environ.pop(name, None)
     with dynamodb.running() as endpoint:
-        # SAM CLI gives functions the variables that the template declares, with the values of this process.
         os.environ["AWS_ENDPOINT_URL_DYNAMODB"] = endpoint
         from tests.local.api import serve  # noqa: PLC0415  reads the variables above, and takes a second
 
-        serve(HOST, port, announce=lambda: print(welcome(f"http://{HOST}:{port}"), flush=True))
+        serve(HOST, port, announce=lambda port: print(welcome(f"http://{HOST}:{port}"), flush=True))
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from moto import mock_aws
 from scoring.ledger import Ledger
 from scoring.settings import Settings
 from tests.local import template
-from tests.local.dynamodb import CREDENTIALS, REGION, create_tables
+from tests.local.dynamodb import create_tables
 
 SETTINGS = Settings(decisions_table="DecisionsTable", stats_table="StatsTable", stats_shards=4, decision_days=90)
 
@@ -33,9 +33,6 @@ def function_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         reference = value.get("Ref") if isinstance(value, dict) else None
         parameter = parameters.get(reference)
         monkeypatch.setenv(name, str(parameter["Default"]) if parameter else reference or value)
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
 
 
 @pytest.fixture

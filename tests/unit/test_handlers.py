@@ -5,6 +5,7 @@ import importlib
 import io
 import json
 import sys
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -60,6 +61,8 @@ def test_an_answer_has_every_field_of_the_contract(invoke: Any) -> None:
         "evaluated_at",
     ]
     assert answer["version"] == "1.0-rules"
+    evaluated_at = datetime.strptime(answer["evaluated_at"], "%Y-%m-%dT%H:%M:%S.%f%z")
+    assert abs((datetime.now(UTC) - evaluated_at).total_seconds()) < 60
     assert answer["decision_id"] == events.load("score-critical")["requestContext"]["requestId"]
 
 
@@ -85,7 +88,8 @@ def test_405_names_the_method_that_is_allowed(invoke: Any) -> None:
         ("DELETE", "/", 405),
         ("GET", "/transaction", 404),
         ("GET", "/transaction/", 404),
-        ("POST", "/transaction/a/b", 404),
+        ("POST", "/transaction/", 404),
+        ("POST", "/transaction/a/b", 405),
         ("POST", "/score/", 404),
         ("GET", "/" + "x" * 5000, 404),
     ],
@@ -116,6 +120,14 @@ def test_stats_keep_the_counts_of_rules_that_are_gone(invoke: Any, dynamodb: Any
     assert len(by_rule) == 4
 
 
+@pytest.mark.parametrize("key", ["order-17/attempt=1", "x" * 128])
+def test_a_decision_without_tx_id_is_found_under_its_id(invoke: Any, key: str) -> None:
+    invoke("ScoreFunction", events.post('{"amount": 5}', idempotency_key=key))
+    response = invoke("TransactionFunction", events.load("transaction") | {"pathParameters": {"tx_id": key}})
+    (found,) = json.loads(response["body"])["decisions"]
+    assert (found["tx_id"], found["decision_id"]) == ("unknown", key)
+
+
 @pytest.mark.parametrize("tx_id", ["", "x" * 129, "a\tb", None])
 def test_lookup_of_what_can_be_no_tx_id(invoke: Any, tx_id: str | None) -> None:
     event = events.load("transaction") | {"pathParameters": {"tx_id": tx_id}}
@@ -136,6 +148,19 @@ def test_lookup_of_what_was_never_scored(invoke: Any) -> None:
 )
 def test_echo_of_other_json(invoke: Any, body: str, status: int) -> None:
     assert invoke("LabFunction", events.load("lab-echo") | {"body": body})["statusCode"] == status
+
+
+def test_echo_of_the_deepest_body_that_can_be_read(invoke: Any) -> None:
+    """The answer nests one deeper than the body; what can be read must not fail on its way back."""
+    for depth in range(100, 30_000, 20):
+        body = "[" * depth + "]" * depth
+        status = invoke("LabFunction", events.load("lab-echo") | {"body": body})["statusCode"]
+        assert status in (200, 400)
+        if status == 400:
+            break
+    for shallower in range(depth - 20, depth):
+        body = "[" * shallower + "]" * shallower
+        assert invoke("LabFunction", events.load("lab-echo") | {"body": body})["statusCode"] in (200, 400)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The ledger over moto: what is written, counted, replayed and refused; no concurrency, which moto gets wrong."""
 
 import dataclasses
+import io
 import json
 import random
 from typing import Any
@@ -11,9 +12,10 @@ from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from scoring import telemetry
 from scoring.decision import Decision, decide
 from scoring.errors import IdempotencyConflict, StoreUnavailable
-from scoring.ledger import MAX_FOUND, Ledger, Totals
+from scoring.ledger import MAX_FOUND, Ledger, Totals, connect
 from tests.expected import R1, R2, R3
 from tests.unit.conftest import SETTINGS
 
@@ -123,9 +125,39 @@ def test_without_tx_id_the_decision_id_is_the_key(ledger: Ledger) -> None:
 def test_find_answers_newest_first(ledger: Ledger) -> None:
     for number in random.sample(range(MAX_FOUND + 5), MAX_FOUND + 5):
         decision = decide(LOW, f"{number % 7}-{number}")
-        ledger.record(dataclasses.replace(decision, evaluated_at=f"2026-11-22T10:00:00.{number:06d}Z"))
-    times = [answer["evaluated_at"] for answer in ledger.find("TX001")]
-    assert times == [f"2026-11-22T10:00:00.{number:06d}Z" for number in range(MAX_FOUND + 4, 4, -1)]
+        # Two at a time, told apart by their ids
+        ledger.record(dataclasses.replace(decision, evaluated_at=f"2026-11-22T10:00:00.{number // 2:06d}Z"))
+    found = [(answer["evaluated_at"], answer["decision_id"]) for answer in ledger.find("TX001")]
+    assert found == sorted(found, reverse=True)
+    assert len(found) == MAX_FOUND
+    assert found[0][0] == f"2026-11-22T10:00:00.{(MAX_FOUND + 4) // 2:06d}Z"
+
+
+def test_find_reads_what_was_just_written(ledger: Ledger, dynamodb: Any) -> None:
+    asked: list[Any] = []
+    dynamodb.meta.events.register("provide-client-params.dynamodb.Query", lambda params, **_: asked.append(params))
+    ledger.find("TX001")
+    assert [params["ConsistentRead"] for params in asked] == [True]
+
+
+def test_find_gives_up_in_time(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger.record(decide(LOW, "k1"))
+    clock = iter([0.0, 5.0])
+    monkeypatch.setattr("scoring.ledger.time.monotonic", lambda: next(clock))
+    with pytest.raises(StoreUnavailable):
+        ledger.find("TX001")
+
+
+def test_every_environment_starts_at_a_shard_of_its_own(dynamodb: Any) -> None:
+    shards = {Ledger(dynamodb, dataclasses.replace(SETTINGS, stats_shards=64))._shard for _ in range(200)}
+    assert shards <= set(range(64))
+    assert len(shards) > 32
+
+
+def test_the_client_waits_no_longer_than_a_caller_does(dynamodb: Any) -> None:
+    config: Any = connect()._client.meta.config
+    assert (config.connect_timeout, config.read_timeout) == (0.2, 1)
+    assert config.retries == {"mode": "standard", "total_max_attempts": 2}
 
 
 def test_a_conflict_moves_to_another_shard(ledger: Ledger, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,6 +219,8 @@ def test_every_error_of_the_store_is_store_unavailable(
     failing(monkeypatch, dynamodb, "transact_write_items", error)
     failing(monkeypatch, dynamodb, "batch_get_item", error)
     failing(monkeypatch, dynamodb, "query", error)
+    log = io.StringIO()
+    monkeypatch.setattr(telemetry.logger.registered_handler, "stream", log)
     with pytest.raises(StoreUnavailable):
         ledger.record(decide(LOW, "k1"))
     with pytest.raises(StoreUnavailable):
@@ -194,6 +228,10 @@ def test_every_error_of_the_store_is_store_unavailable(
     with pytest.raises(StoreUnavailable):
         ledger.find("TX001")
     assert ledger.totals() == NOTHING
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    reason = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
+    assert [(line["level"], line["reason"]) for line in lines] == [("ERROR", reason)] * 3
+    assert lines[0]["decision_id"] == "k1"
 
 
 def test_totals_read_every_shard_in_as_many_calls_as_it_takes(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +268,7 @@ def test_totals_ask_again_for_what_was_left_unprocessed(
         "batch_get_item",
         lambda RequestItems: {"Responses": {}, "UnprocessedKeys": RequestItems},  # noqa: N803
     )
-    monkeypatch.setattr("scoring.ledger._RETRY_TIME", 0.1)
+    monkeypatch.setattr("scoring.ledger._TIME_LIMIT", 0.1)
     with pytest.raises(StoreUnavailable):
         ledger.totals()
 

@@ -3,6 +3,7 @@
 import copy
 import doctest
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -143,7 +144,9 @@ def with_condition(**changes: Any) -> dict[str, Any]:
         (changed(levels={"CRITICAL": 3, "HIGH": 3, "MEDIUM": 1}), "must fall from CRITICAL to MEDIUM"),
         (changed(levels={"CRITICAL": 5, "HIGH": 3, "MEDIUM": 0}), "must fall from CRITICAL to MEDIUM"),
         (changed(defaults={"amount": 1}), "The rule set's 'defaults' has an unknown name 'amount'"),
-        (changed(defaults={"hour": "noon"}), "The rule set's 'defaults': the value for 'hour' must be a number"),
+        (changed(defaults={"hour": "noon"}), "The rule set's 'defaults': Field 'hour' must be an integer from 0 to 23"),
+        (changed(defaults={"hour": 99}), "The rule set's 'defaults': Field 'hour' must be an integer from 0 to 23"),
+        (with_condition(value=10**400), f"Rule '{R1}': the value for 'amount' must be a number, not 1000"),
     ],
 )
 def test_a_wrong_rule_set_is_named(document: Any, message: str) -> None:
@@ -179,8 +182,16 @@ def test_a_default_stands_in_for_an_absent_field() -> None:
     assert rule_set.assess(Transaction(amount=0)).triggered_rules == (R3,)
 
 
-def test_a_file_that_is_not_json_is_named(tmp_path: Any) -> None:
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (b"{", r"rules\.json: The body is not valid JSON"),
+        (b'{"version": "1", "version": "2"}', r"rules\.json: Field 'version' appears more than once"),
+        (b"\xff", r"rules\.json: 'utf-8' codec can't decode"),
+    ],
+)
+def test_a_file_that_is_not_json_is_named(tmp_path: Path, content: bytes, error: str) -> None:
     file = tmp_path / "rules.json"
-    file.write_text("{")
-    with pytest.raises(RuleSetError, match=r"rules\.json is not valid JSON"):
+    file.write_bytes(content)
+    with pytest.raises(RuleSetError, match=error):
         rules._read(file)

@@ -24,7 +24,8 @@ def test_content_types_that_are_json(content_type: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "content_type", ["", "text/plain", "application/x-www-form-urlencoded", "json", "x, y", "\x00"]
+    "content_type",
+    ["", "text/plain", "application/x-www-form-urlencoded", "json", "x, y", "\x00", "+json", "image/svg+json"],
 )
 def test_content_types_that_are_not(content_type: str) -> None:
     with pytest.raises(UnsupportedMediaType, match="Header 'Content-Type' must be application/json"):
@@ -74,14 +75,14 @@ def test_headers_in_any_case_and_none_at_all() -> None:
     assert web.header({}, "idempotency-key") is None
 
 
-@pytest.mark.parametrize("key", ["k", "order-17/attempt=1", "x" * 255])
+@pytest.mark.parametrize("key", ["k", "order-17/attempt=1", "x" * 128])
 def test_the_key_of_the_caller_is_the_decision_id(key: str, context: SimpleNamespace) -> None:
     assert web.decision_id(events.post("{}", idempotency_key=key), context) == key
 
 
-@pytest.mark.parametrize("key", [" ", "a b", "x" * 256, "a\nb", "ключ", "\x7f"])
+@pytest.mark.parametrize("key", [" ", "a b", "k1,k2", "x" * 129, "a\nb", "ключ", "\x7f"])
 def test_keys_that_are_refused(key: str, context: SimpleNamespace) -> None:
-    with pytest.raises(InvalidRequest, match="Header 'Idempotency-Key' must have 1 to 255 visible ASCII characters"):
+    with pytest.raises(InvalidRequest, match="Header 'Idempotency-Key' must have 1 to 128 visible ASCII characters"):
         web.decision_id(events.post("{}", idempotency_key=key), context)
 
 
@@ -98,7 +99,7 @@ def test_without_a_key_the_request_id_is_the_decision_id(
     event = events.post("{}", request_id="JKJaXmPLvHcESHA=")
     assert web.decision_id(event, context) == "JKJaXmPLvHcESHA="
     # `sam local start-api` repeats one request id for the life of the server; its invocations have ids of their own.
-    monkeypatch.setattr(web, "_SHARED_REQUEST_IDS", True)
+    monkeypatch.setattr("scoring.settings.SAM_LOCAL", True)
     assert web.decision_id(event, context) == context.aws_request_id
 
 
@@ -127,7 +128,13 @@ def test_an_error_is_answered_with_its_own_status(error: errors.AnswerableError)
 
 def test_headers_of_errors() -> None:
     assert errors.MethodNotAllowed("x", "POST").headers == {"Allow": "POST"}
-    assert int(errors.StoreUnavailable("x").headers["Retry-After"]) > 0
+    assert errors.StoreUnavailable("x").headers == {"Retry-After": "1"}
+
+
+def test_an_answer_is_neither_cached_nor_sniffed() -> None:
+    for response in (web.json_response({}), web.text_response("")):
+        assert response["headers"]["Cache-Control"] == "no-store"
+        assert response["headers"]["X-Content-Type-Options"] == "nosniff"
 
 
 def test_a_fault_of_the_code_leaves_the_handler() -> None:

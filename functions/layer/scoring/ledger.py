@@ -38,8 +38,8 @@ CLIENT_CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 2},
 )
 
-# Seconds. A last attempt that starts just in time and uses up its own timeouts still ends within the function's.
-_RETRY_TIME = 4
+# Seconds after which nothing new is begun. What begins just before still ends within the function's own timeout.
+_TIME_LIMIT = 4
 _FIRST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.1
 _BATCH_GET_LIMIT = 100
@@ -127,15 +127,15 @@ class Ledger:
                 if stored := _existing(reasons):
                     return _replay(decision, answer, stored)
                 if not any(reason.get("Code") in _CONFLICT_CODES for reason in reasons):
-                    raise _unavailable(error) from error
+                    raise _unavailable(error, decision.decision_id) from error
                 # Another environment writes to this shard, or another request holds this decision: step aside.
                 self._shard = random.randrange(self._settings.stats_shards)
                 time.sleep(pause)
             except (ClientError, BotoCoreError) as error:
-                raise _unavailable(error) from error
+                raise _unavailable(error, decision.decision_id) from error
             else:
                 return Recorded(answer, replayed=False)
-        raise _given_up("TransactionConflict")
+        raise _given_up("TransactionConflict", decision.decision_id)
 
     def totals(self) -> Totals:
         """Add up all shards, each read consistently.
@@ -170,8 +170,10 @@ class Ledger:
         Raises
         ------
         StoreUnavailable
-            DynamoDB did not answer in time.
+            DynamoDB did not answer in time, or has more decisions of this transaction than can be read in it.
         """
+        end = time.monotonic() + _TIME_LIMIT
+        answers: list[dict[str, Any]] = []
         pages = self._client.get_paginator("query").paginate(
             TableName=self._settings.decisions_table,
             KeyConditionExpression="tx_id = :tx_id",
@@ -180,7 +182,11 @@ class Ledger:
             ConsistentRead=True,
         )
         try:
-            answers = [json.loads(item["answer"]["S"]) for page in pages for item in page["Items"]]
+            # The sort key is no time, so the newest are known only when all have been read.
+            for page in pages:
+                answers.extend(json.loads(item["answer"]["S"]) for item in page["Items"])
+                if time.monotonic() > end:
+                    raise _given_up("TooManyDecisions")
         except (ClientError, BotoCoreError) as error:
             raise _unavailable(error) from error
         answers.sort(key=lambda answer: (answer["evaluated_at"], answer["decision_id"]), reverse=True)
@@ -253,7 +259,7 @@ def _pauses() -> Iterator[float]:
 
     They grow, to ease off, and are random, so that rivals do not meet again.
     """
-    end = time.monotonic() + _RETRY_TIME
+    end = time.monotonic() + _TIME_LIMIT
     longest = _FIRST_PAUSE
     while time.monotonic() < end:
         yield random.uniform(0, longest)
@@ -278,11 +284,12 @@ def _replay(decision: Decision, answer: dict[str, Any], stored: dict[str, Any]) 
     return Recorded(first, replayed=first != answer)
 
 
-def _unavailable(error: ClientError | BotoCoreError) -> StoreUnavailable:
+def _unavailable(error: ClientError | BotoCoreError, decision_id: str | None = None) -> StoreUnavailable:
     """Map a botocore error, whatever it is: nothing that the gate lets through can be what DynamoDB objects to."""
-    return _given_up(error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__)
+    reason = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
+    return _given_up(reason, decision_id)
 
 
-def _given_up(reason: str) -> StoreUnavailable:
-    logger.error("store unavailable", extra={"reason": reason})
+def _given_up(reason: str, decision_id: str | None = None) -> StoreUnavailable:
+    logger.error("store unavailable", extra={"reason": reason, "decision_id": decision_id})
     return StoreUnavailable("The store cannot be reached at the moment, please send the request again")

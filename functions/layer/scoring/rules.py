@@ -5,16 +5,14 @@ rule set has no default, does not hold. The score is the sum of the points of th
 highest one whose threshold the score reaches, else LOW.
 """
 
-import json
-import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scoring.errors import RuleSetError
-from scoring.transaction import Transaction, validate
+from scoring.errors import InvalidRequest, RuleSetError
+from scoring.transaction import Transaction, is_finite, parse_json, validate
 
 RISK_LEVELS = ("LOW", "MEDIUM", "HIGH", "CRITICAL")
 
@@ -215,7 +213,7 @@ def _check_value(name: str, field: str, value: Any) -> None:
     if field in _TEXT_FIELDS:
         if not isinstance(value, str):
             raise RuleSetError(f"{name}: the value for {field!r} must be a string, not {value!r}")
-    elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    elif isinstance(value, bool) or not isinstance(value, int | float) or not is_finite(value):
         raise RuleSetError(f"{name}: the value for {field!r} must be a number, not {value!r}")
 
 
@@ -233,8 +231,10 @@ def _levels(levels: Any) -> tuple[tuple[str, int], ...]:
 
 def _defaults(defaults: Any) -> Mapping[str, Any]:
     _check_names("The rule set's 'defaults'", defaults, required=set(), optional={"hour", "category", "store"})
-    for field, value in defaults.items():
-        _check_value("The rule set's 'defaults'", field, value)
+    try:
+        validate({"amount": 0, **defaults})
+    except InvalidRequest as error:
+        raise RuleSetError(f"The rule set's 'defaults': {error}") from None
     return dict(defaults)
 
 
@@ -249,9 +249,10 @@ def _check_names(what: str, value: Any, required: set[str], optional: frozenset[
 
 def _read(path: Path) -> RuleSet:
     try:
-        return load(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise RuleSetError(f"{path.name} is not valid JSON: {error}") from None
+        document = parse_json(path.read_text(encoding="utf-8"))
+    except (InvalidRequest, UnicodeDecodeError) as error:
+        raise RuleSetError(f"{path.name}: {error}") from None
+    return load(document)
 
 
 RULE_SET = _read(Path(__file__).with_name("rules.json"))

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from scoring.errors import SettingsError
 
+# Set in the containers of `sam local`, by SAM CLI.
+SAM_LOCAL = bool(os.environ.get("AWS_SAM_LOCAL"))
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line, with what was decided and never what was sent."""
+"""Structured logs: one JSON object a line, with what was decided and nothing of the transaction."""
 
 from typing import Any
 

@@ -127,14 +127,29 @@ def check_tx_id(value: Any) -> str:
     return text
 
 
+def is_finite(number: float) -> bool:
+    """Whether a number is finite as a double; an integer beyond the largest one is not."""
+    try:
+        return math.isfinite(number)
+    except OverflowError:
+        return False
+
+
 def fingerprint(document: Any) -> str:
-    """Hash of a decoded request, the same for every spelling of the same JSON document.
+    """Hash of a decoded request, by which a retry is told from another request under the same key.
+
+    White space, the order of names and escapes make no difference; 100 and 100.0 do. Unknown fields count: a retry
+    repeats them, a key that is used for something else does not.
 
     Returns
     -------
     str
-        SHA-256, 64 hexadecimal digits, over the document with sorted names and no white space. Unknown fields count:
-        a retry repeats them, a key that is used for something else does not.
+        SHA-256, 64 hexadecimal digits.
+
+    Raises
+    ------
+    InvalidRequest
+        Nested deeper than Python can follow.
     """
     try:
         canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
@@ -150,11 +165,7 @@ def _type_name(value: Any) -> str:
 def _amount(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidRequest("Field 'amount' must be a number")
-    try:
-        finite = math.isfinite(value)
-    except OverflowError:  # an integer beyond the largest float
-        finite = False
-    if not finite:
+    if not is_finite(value):
         raise InvalidRequest("Field 'amount' must be a finite number")
     if value < 0:
         raise InvalidRequest("Field 'amount' must not be negative")

@@ -4,25 +4,25 @@ import base64
 import binascii
 import functools
 import json
-import os
 import re
 from collections.abc import Callable
 from typing import Any
 
+from scoring import settings
 from scoring.errors import AnswerableError, InvalidRequest, PayloadTooLarge, UnsupportedMediaType
-from scoring.transaction import parse_json
+from scoring.transaction import MAX_TX_ID_LENGTH, parse_json
 
 Event = dict[str, Any]
 Response = dict[str, Any]
 
 MAX_BODY_BYTES = 64 * 1024
-MAX_KEY_LENGTH = 255
+# As a tx_id, so that a decision without one can be looked up by its id.
+MAX_KEY_LENGTH = MAX_TX_ID_LENGTH
 
 _JSON = "application/json"
 _TEXT = "text/plain; charset=utf-8"
-_VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
-# `sam local start-api` gives every request of one server the same requestContext.requestId.
-_SHARED_REQUEST_IDS = bool(os.environ.get("AWS_SAM_LOCAL"))
+# Visible ASCII but the comma, by which API Gateway joins a header that was sent twice.
+_KEY = re.compile(r"[\x21-\x2b\x2d-\x7e]+")
 
 
 def endpoint(handler: Callable[[Event, Any], Response]) -> Callable[[Event, Any], Response]:
@@ -80,7 +80,7 @@ def json_body(event: Event) -> Any:
         Empty, not UTF-8, not JSON.
     """
     media_type = (header(event, "content-type") or "").partition(";")[0].strip().lower()
-    if media_type != _JSON and not media_type.endswith("+json"):
+    if media_type != _JSON and not (media_type.startswith("application/") and media_type.endswith("+json")):
         raise UnsupportedMediaType("Header 'Content-Type' must be application/json")
     text = _body_text(event)
     if not text.strip():
@@ -102,16 +102,17 @@ def decision_id(event: Event, context: Any) -> str:
     Raises
     ------
     InvalidRequest
-        The header ``Idempotency-Key`` is not 1 to 255 visible ASCII characters.
+        The header ``Idempotency-Key`` is not 1 to 128 visible ASCII characters, or has a comma.
     """
     key = header(event, "idempotency-key")
     if key is not None:
-        if len(key) > MAX_KEY_LENGTH or not _VISIBLE_ASCII.fullmatch(key):
+        if len(key) > MAX_KEY_LENGTH or not _KEY.fullmatch(key):
             raise InvalidRequest(
-                f"Header 'Idempotency-Key' must have 1 to {MAX_KEY_LENGTH} visible ASCII characters without spaces"
+                f"Header 'Idempotency-Key' must have 1 to {MAX_KEY_LENGTH} visible ASCII characters, no space, no comma"
             )
         return key
-    request_id: str = context.aws_request_id if _SHARED_REQUEST_IDS else event["requestContext"]["requestId"]
+    # `sam local start-api` gives every request of one server the same requestId; its invocations have ids of their own.
+    request_id: str = context.aws_request_id if settings.SAM_LOCAL else event["requestContext"]["requestId"]
     return request_id
 
 
