@@ -14,7 +14,7 @@ ROUTES = {
     "/score": "POST",
     "/stats": "GET",
     "/status": "GET",
-    "/transaction/{tx_id+}": "GET",
+    "/transaction/{tx_id}": "GET",
 }
 SHOWN_PATH_LENGTH = 128
 
@@ -32,4 +32,5 @@ def lambda_handler(event: web.Event, context: Any) -> web.Response:
 
 
 def _template_of(path: str) -> str:
-    return "/transaction/{tx_id+}" if path.startswith("/transaction/") and path != "/transaction/" else path
+    parent, _, last = path.rpartition("/")
+    return "/transaction/{tx_id}" if parent == "/transaction" and last else path

@@ -1,4 +1,4 @@
-"""``GET /transaction/{tx_id+}``: what was decided about a transaction, whose id may contain slashes."""
+"""``GET /transaction/{tx_id}``: what was decided about a transaction."""
 
 from typing import Any
 

@@ -58,6 +58,15 @@ def test_every_route_but_two_asks_for_a_signed_request(resources: dict[str, Any]
     assert operations(resources).keys() - signed == OPEN_ROUTES
 
 
+def test_api_gateway_may_invoke_the_function_of_every_route(resources: dict[str, Any]) -> None:
+    sources = {
+        resource["Properties"]["SourceArn"]["Fn::Sub"][0].partition("${__Stage__}/")[2]
+        for resource in of_type(resources, "AWS::Lambda::Permission").values()
+    }
+    # The transform leaves some path parameters as they are, and an ARN has no braces.
+    assert sources == {f"{method}{path.replace('{tx_id}', '*')}" for path, method in ROUTES.items()} | {"*"}
+
+
 def test_every_statement_allows_single_actions_on_named_resources(resources: dict[str, Any]) -> None:
     granted: dict[str, set[tuple[str, str]]] = {}
     for name, role in of_type(resources, "AWS::IAM::Role").items():
