@@ -1,6 +1,7 @@
 """The replay script, as a person runs it."""
 
 import gzip
+import hmac
 import itertools
 import json
 import subprocess
@@ -8,12 +9,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from tests.integration.service import Service, free_port
+from tests.local import account
 from tests.local.template import ROOT
 
 
@@ -71,44 +74,98 @@ def test_what_a_spreadsheet_writes(service: Service, tmp_path: Path) -> None:
 
 
 @contextmanager
-def unreliable(service: Service) -> Iterator[str]:
-    """A service in front of the service that answers every third request, fails one and drops the reply of one."""
-    requests_seen = itertools.count()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # the name that http.server calls
-            turn = next(requests_seen) % 3
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            if turn == 0:
-                self.send_response(503)
-                self.send_header("Retry-After", "0")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            answer = service.post(self.path, data=body, headers=dict(self.headers))
-            if turn == 1:
-                self.close_connection = True
-                return
-            self.send_response(answer.status_code)
-            self.send_header("Content-Length", str(len(answer.content)))
-            self.end_headers()
-            self.wfile.write(answer.content)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """An HTTP server on loopback; yields its address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 
 
+class Quiet(BaseHTTPRequestHandler):
+    """Logs nothing."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def body(self) -> bytes:
+        return self.rfile.read(int(self.headers["Content-Length"]))
+
+    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def unreliable(service: Service) -> type[Quiet]:
+    """Stands in front of the service, fails one request in three, and drops the reply to another."""
+    turns = itertools.count()
+
+    class Handler(Quiet):
+        def do_POST(self) -> None:  # the name that http.server calls
+            turn = next(turns) % 3
+            body = self.body()
+            if turn == 0:
+                self.answer(503, Retry_After="0")
+                return
+            reply = service.post(self.path, data=body, headers=dict(self.headers))
+            if turn == 1:
+                self.close_connection = True
+                return
+            self.answer(reply.status_code, reply.content)
+
+    return Handler
+
+
 def test_what_is_sent_again_is_counted_once(service: Service) -> None:
     before = service.stats()["total"]
-    with unreliable(service) as url:
+    with serving(unreliable(service)) as url:
         result = replay("--url", url)
     assert (result.returncode, result.stderr) == (0, "")
     assert service.stats()["total"] == before + 10
+
+
+def test_requests_are_signed_as_api_gateway_asks(tmp_path: Path) -> None:
+    """The signature is worked out anew here, step by step as AWS Signature Version 4 is specified."""
+    seen: list[tuple[dict[str, str], bytes]] = []
+
+    class Handler(Quiet):
+        def do_POST(self) -> None:
+            seen.append(({name.lower(): value for name, value in self.headers.items()}, self.body()))
+            self.answer(200, b'{"tx_id": "T", "risk_level": "LOW", "score": 0, "triggered_rules": []}')
+
+    file = tmp_path / "one.jsonl"
+    file.write_text('{"tx_id": "T", "amount": 1}')
+    with serving(Handler) as url:
+        assert replay(file, "--url", url, "--sign").returncode == 0
+
+    ((headers, body),) = seen
+    scheme, _, fields = headers["authorization"].partition(" ")
+    parts = dict(field.split("=", 1) for field in fields.split(", "))
+    day = headers["x-amz-date"][:8]
+    scope = f"{day}/{account.REGION}/execute-api/aws4_request"
+    names = parts["SignedHeaders"].split(";")
+    assert scheme == "AWS4-HMAC-SHA256"
+    assert parts["Credential"] == f"{account.CREDENTIALS['AWS_ACCESS_KEY_ID']}/{scope}"
+    assert {"host", "x-amz-date"} <= set(names)
+    canonical = "\n".join(
+        [
+            "POST",
+            "/score",
+            "",
+            *(f"{name}:{headers[name]}" for name in names),
+            "",
+            ";".join(names),
+            sha256(body).hexdigest(),
+        ]
+    )
+    to_sign = "\n".join([scheme, headers["x-amz-date"], scope, sha256(canonical.encode()).hexdigest()])
+    key = f"AWS4{account.CREDENTIALS['AWS_SECRET_ACCESS_KEY']}".encode()
+    for part in (*scope.split("/"), to_sign):
+        key = hmac.digest(key, part.encode(), "sha256")
+    assert parts["Signature"] == key.hex()
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def client(endpoint: str) -> Any:
     return boto3.client(
         "dynamodb",
         endpoint_url=endpoint,
-        config=Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3}),
+        config=Config(proxies={}, connect_timeout=2, read_timeout=10),
     )
 
 
