@@ -230,6 +230,9 @@ def test_a_function_that_hangs_is_stopped_at_its_timeout(checkout: Path, tmp_pat
         assert 1 < time.monotonic() - start < 10
         app.write_text(text)
         assert stack.get("/status").status_code == 200
+    log = (tmp_path / "stack.log").read_text()
+    assert "LabFunction: Task timed out after 2.00 seconds" in log
+    assert "Exception ignored" not in log
 
 
 def test_the_store_gone_is_503_and_no_zeros(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import uuid
 from collections import defaultdict
@@ -92,7 +93,8 @@ class _Environment:
 
     def __init__(self, function_config: Any, folders: list[Path], stamp: Stamp) -> None:
         self.stamp = stamp
-        self._timeout = int(function_config.timeout)
+        self._name = function_config.name
+        self._timeout = function_config.timeout
         self._process = subprocess.Popen(
             [APP_PYTHON, _BOOTSTRAP],
             env=_variables(function_config, folders),
@@ -118,11 +120,16 @@ class _Environment:
         if answer:
             return answer.decode()
         if self._process.wait() == -signal.SIGALRM:
-            return _error("Sandbox.Timedout", f"Task timed out after {self._timeout:.2f} seconds")
-        return _error("Runtime.ExitError", "Runtime exited before it answered; its log says why")
+            return self._failed("Sandbox.Timedout", f"Task timed out after {self._timeout:.2f} seconds")
+        return self._failed("Runtime.ExitError", f"Runtime exited with status {self._process.returncode}")
 
     def end(self) -> None:
         end(self._process)
+
+    def _failed(self, kind: str, message: str) -> str:
+        # The caller is told no more than 500.
+        print(f"{self._name}: {message}", file=sys.stderr)
+        return json.dumps({"errorType": kind, "errorMessage": message})
 
 
 def _variables(function_config: Any, folders: list[Path]) -> dict[str, str]:
@@ -151,7 +158,3 @@ def _stamp(folders: list[Path]) -> Stamp:
                 with suppress(FileNotFoundError):  # an editor is just replacing it
                     times.append((str(file), file.stat().st_mtime_ns))
     return tuple(times)
-
-
-def _error(kind: str, message: str) -> str:
-    return json.dumps({"errorType": kind, "errorMessage": message})
