@@ -13,6 +13,7 @@ import argparse
 import csv
 import gzip
 import json
+import os
 import sys
 import time
 import uuid
@@ -102,6 +103,8 @@ def replay(path: Path, url: str, auth: SigV4 | None, outcome: Counter[str]) -> N
             if row is None:
                 print(f"line {number}: {response.status_code} {response.text.strip()[:200]}", file=sys.stderr)
             elif outcome.total() <= SHOWN_ROWS:
+                if outcome.total() == 1:
+                    print(f"{'tx_id':<12} {'amount':>12}  {'level':<8} {'score':>3}  rules")
                 _print_row(row, body)
             if time.monotonic() - reported > PROGRESS_SECONDS:
                 reported = time.monotonic()
@@ -112,10 +115,10 @@ def _row(response: requests.Response) -> dict[str, Any] | None:
     if response.status_code != requests.codes.ok:
         return None
     try:
-        row: dict[str, Any] = response.json()
+        row = response.json()
     except ValueError:
         return None
-    return row if row.get("risk_level") in RISK_LEVELS else None
+    return row if isinstance(row, dict) and row.get("risk_level") in RISK_LEVELS else None
 
 
 def _print_row(row: dict[str, Any], body: str) -> None:
@@ -133,14 +136,17 @@ def main() -> int:
     arguments = parser.parse_args()
     outcome: Counter[str] = Counter()
     error = None
-    print(f"{'tx_id':<12} {'amount':>12}  {'level':<8} {'score':>3}  rules")
     try:
         replay(arguments.file, arguments.url.rstrip("/"), SigV4() if arguments.sign else None, outcome)
-    except requests.RequestException as exception:
-        error = f"{arguments.url} cannot be reached: {exception}"
+    except (requests.ConnectionError, requests.Timeout) as exception:
+        error = f"{arguments.url} cannot be reached ({type(exception).__name__})"
+    except BrokenPipeError:
+        # Whoever read the output, `head` say, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         error = "interrupted"
-    except (OSError, EOFError, ValueError, csv.Error) as exception:
+    except (OSError, EOFError, ValueError, csv.Error) as exception:  # requests' other errors are among them
         error = str(exception)
     if not outcome and not error:
         error = f"{arguments.file} holds no transactions"

@@ -24,7 +24,7 @@ def lambda_handler(event: web.Event, context: Any) -> web.Response:
     request = event["requestContext"]["http"]
     path, method = request["path"], request["method"]
     allowed = ROUTES.get(_template_of(path))
-    if allowed is None or method == allowed:
+    if allowed is None:
         raise NotFound(f"No route has the path {path[:SHOWN_PATH_LENGTH]!r}")
     raise MethodNotAllowed(
         f"Method {method} is not allowed here; the path {path[:SHOWN_PATH_LENGTH]!r} takes {allowed}", allowed

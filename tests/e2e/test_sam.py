@@ -19,9 +19,9 @@ import yaml
 
 from tests import events
 from tests.expected import ANSWERS
-from tests.integration.service import Service, free_port
+from tests.integration.service import Service
 from tests.local import dynamodb
-from tests.local.processes import StartError, end
+from tests.local.processes import StartError, end, free_port
 from tests.local.template import ROOT
 
 SAM = ROOT / ".tools" / "sam" / "bin" / "sam"
@@ -52,12 +52,21 @@ def build(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return folder
 
 
-def test_the_layer_holds_what_the_functions_import_and_nothing_compiled(build: Path) -> None:
+def test_the_layer_holds_what_the_functions_import_and_no_native_code(build: Path) -> None:
     python = build / "ScoringLayer" / "python"
     assert (python / "scoring" / "rules.json").is_file()
     # Pure Python, so that one layer serves both architectures
     assert not [path for path in python.rglob("*") if path.suffix in {".so", ".pyd", ".dylib"}]
     assert [path.name for path in (python / "botocore" / "data").iterdir() if path.is_dir()] == ["dynamodb"]
+
+
+def test_the_layer_holds_bytecode_where_the_python_of_the_functions_is_here(build: Path) -> None:
+    try:
+        here = subprocess.run(["python3.13", "--version"], check=False, capture_output=True, env=ENVIRONMENT)
+    except FileNotFoundError:
+        here = None
+    compiled = {path.suffixes[0] for path in (build / "ScoringLayer").rglob("*.pyc")}
+    assert compiled == ({".cpython-313"} if here and here.returncode == 0 else set())
 
 
 def test_the_layer_works_without_anything_else_installed(build: Path) -> None:

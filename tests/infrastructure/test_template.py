@@ -7,6 +7,7 @@ from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 
 from functions.fallback.app import ROUTES
+from scoring.ledger import _TIME_LIMIT, CLIENT_CONFIG
 from tests.local import template
 from tests.local.template import ROOT
 
@@ -109,6 +110,15 @@ def test_tables_are_kept_encrypted_and_recoverable(resources: dict[str, Any]) ->
         assert properties["BillingMode"] == "PAY_PER_REQUEST"
         assert properties["SSESpecification"] == {"SSEEnabled": True}
         assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+
+
+def test_a_function_outlives_the_last_call_of_the_ledger(resources: dict[str, Any]) -> None:
+    config: Any = CLIENT_CONFIG
+    attempts = config.retries["total_max_attempts"]
+    # botocore waits up to a second before it tries again.
+    last_call = attempts * (config.connect_timeout + config.read_timeout) + (attempts - 1)
+    for function in of_type(resources, "AWS::Lambda::Function").values():
+        assert function["Properties"]["Timeout"] > _TIME_LIMIT + last_call
 
 
 def test_nothing_has_a_physical_name(resources: dict[str, Any]) -> None:

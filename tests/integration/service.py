@@ -1,7 +1,6 @@
 """A running service, seen from outside: over HTTP, as a process, and by what it prints."""
 
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import Any
 
 import requests
 
+from tests.local.processes import free_port
 from tests.local.template import ROOT
 
 SAM_PYTHON = ROOT / ".tools" / "sam" / "bin" / "python"
@@ -39,14 +39,6 @@ class Service:
         stats: dict[str, Any] = response.json()
         assert stats["total"] == sum(stats["by_risk_level"].values())
         return stats
-
-
-def free_port() -> int:
-    """A port on loopback that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

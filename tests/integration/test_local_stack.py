@@ -267,6 +267,15 @@ def test_a_port_in_use_is_one_line() -> None:
     )
 
 
+@pytest.mark.parametrize("port", ["abc", "-1", "70000", ""])
+def test_what_is_no_port_is_one_line(port: str) -> None:
+    command: list[str | Path] = [SAM_PYTHON, "-m", "tests.local.stack", f"--port={port}"]
+    result = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("error: ")
+    assert len(result.stderr.splitlines()) == 1
+
+
 def install(folder: Path, requirements: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         ["tests/local/virtualenv.sh", folder, requirements],

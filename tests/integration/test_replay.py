@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.service import Service, free_port
+from tests.integration.service import Service
 from tests.local import account
+from tests.local.processes import free_port
 from tests.local.template import ROOT
 
 
@@ -192,4 +193,29 @@ def test_nothing_to_send_or_nobody_there(tmp_path: Path) -> None:
     assert (missing.returncode, len(missing.stderr.splitlines())) == (2, 1)
     unreachable = replay("--url", nowhere)
     assert unreachable.returncode == 2
-    assert unreachable.stderr.startswith(f"error: stopped after 0 transactions: {nowhere} cannot be reached")
+    assert (unreachable.stdout, unreachable.stderr) == (
+        "",
+        f"error: stopped after 0 transactions: {nowhere} cannot be reached (ConnectionError)\n",
+    )
+    assert "stopped after 0 transactions: No connection adapters" in replay("--url", "127.0.0.1:3000").stderr
+
+
+def test_a_reader_that_has_seen_enough(service: Service, tmp_path: Path) -> None:
+    file = tmp_path / "some.jsonl"
+    file.write_text('{"amount": 1}\n' * 40)
+    command = f"{sys.executable} -u events/replay.py {file} --url {service.url} | head -n 1"
+    result = subprocess.run(["bash", "-c", command], cwd=ROOT, check=False, capture_output=True, text=True)
+    assert result.stderr == ""
+    assert len(result.stdout.splitlines()) == 1
+
+
+def test_an_answer_that_is_no_decision_is_a_failure() -> None:
+    class Handler(Quiet):
+        def do_POST(self) -> None:
+            self.body()
+            self.answer(200, b"[1]")
+
+    with serving(Handler) as url:
+        result = replay("--url", url)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[0] == "line 1: 200 [1]"

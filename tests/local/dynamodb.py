@@ -20,7 +20,7 @@ import boto3
 from botocore.config import Config
 
 from tests.local import account, template
-from tests.local.processes import StartError, command, end, end_with_parent, require_free_port
+from tests.local.processes import StartError, command, end, end_with_parent, free_port, port_number, require_free_port
 
 MINISTACK_PYTHON = template.ROOT / ".tools" / "ministack" / "bin" / "python"
 _START_SECONDS = 30
@@ -70,7 +70,7 @@ def running(host: str = "127.0.0.1", port: int = 0, log: Path | None = None) -> 
     """
     if not MINISTACK_PYTHON.exists():
         raise StartError("the embedded DynamoDB is not installed; run 'make install'")
-    port = port or _free_port(host)
+    port = port or free_port(host)
     require_free_port(host, port)
     environment = {
         **os.environ,
@@ -125,13 +125,6 @@ def bridge_address() -> str:
     return address
 
 
-def _free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def _wait(process: "subprocess.Popen[bytes]", host: str, port: int) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
@@ -148,9 +141,9 @@ def main() -> None:
     """Run until Ctrl-C."""
     account.replace()
     parser = argparse.ArgumentParser(description="The embedded DynamoDB for the containers of `sam local`.")
-    parser.add_argument("--port", type=int, default=8000, help="the one in tests/local/containers.json")
+    parser.add_argument("--port", default="8000", help="the one in tests/local/containers.json")
     arguments = parser.parse_args()
-    with command(), running(bridge_address(), arguments.port) as endpoint:
+    with command(), running(bridge_address(), port_number(arguments.port)) as endpoint:
         print(f"DynamoDB with {' and '.join(template.tables())} at {endpoint}, Ctrl-C ends it", flush=True)
         signal.pause()
 

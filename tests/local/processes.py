@@ -36,6 +36,21 @@ def end(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def port_number(text: str) -> int:
+    """The port that a person typed; raises :class:`StartError` where it is none."""
+    if not (text.isascii() and text.isdigit()):
+        raise StartError(f"{text!r} is no port")
+    return int(text)
+
+
 def require_free_port(host: str, port: int) -> None:
     """Raise :class:`StartError` where something listens on the port already, or it cannot be had."""
     with socket.socket() as probe:

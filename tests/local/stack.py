@@ -4,7 +4,7 @@ import argparse
 import os
 
 from tests.local import account, dynamodb, template
-from tests.local.processes import command, require_free_port
+from tests.local.processes import command, port_number, require_free_port
 
 HOST = "127.0.0.1"
 
@@ -39,10 +39,10 @@ def run(port: int) -> None:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="The whole service on this machine.")
-    parser.add_argument("--port", type=int, default=3000)
+    parser.add_argument("--port", default="3000")
     arguments = parser.parse_args()
     with command():
-        run(arguments.port)
+        run(port_number(arguments.port))
 
 
 if __name__ == "__main__":

@@ -9,13 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE_FILE = ROOT / "template.yaml"
 
 # The part of a table's properties that CreateTable takes under the same names.
-_CREATE_TABLE_NAMES = (
-    "AttributeDefinitions",
-    "KeySchema",
-    "BillingMode",
-    "GlobalSecondaryIndexes",
-    "LocalSecondaryIndexes",
-)
+_CREATE_TABLE_NAMES = ("AttributeDefinitions", "KeySchema", "BillingMode")
 
 
 class _Loader(yaml.SafeLoader):

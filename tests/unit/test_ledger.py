@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import itertools
 import json
 import random
 from typing import Any
@@ -71,7 +72,8 @@ def test_a_decision_expires(ledger: Ledger, dynamodb: Any, monkeypatch: pytest.M
     monkeypatch.setattr("scoring.ledger.time.time", lambda: 1_000_000.9)
     ledger.record(decide(LOW, "k1"))
     (item,) = dynamodb.scan(TableName="DecisionsTable")["Items"]
-    assert item["expires_at"] == {"N": str(1_000_000 + 90 * 86_400)}
+    time_to_live = dynamodb.describe_time_to_live(TableName="DecisionsTable")["TimeToLiveDescription"]
+    assert item[time_to_live["AttributeName"]] == {"N": str(1_000_000 + 90 * 86_400)}
 
 
 def test_counts(ledger: Ledger) -> None:
@@ -161,18 +163,31 @@ def test_the_client_waits_no_longer_than_a_caller_does(dynamodb: Any) -> None:
 
 
 def test_a_conflict_moves_to_another_shard(ledger: Ledger, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    moves = iter([1, 3])
-    monkeypatch.setattr("scoring.ledger.random.randrange", lambda _: next(moves))
-    ledger._shard = 0
+    moves = iter([3, 2])
+    monkeypatch.setattr("scoring.ledger.random.randrange", lambda *_: next(moves))
+    ledger._shard = 2
     conflict = canceled("None", "TransactionConflict")
     calls = failing(monkeypatch, dynamodb, "transact_write_items", conflict, conflict)
 
     ledger.record(decide(CRITICAL, "k1"))
     ledger.record(decide(LOW, "k2"))
 
-    assert [call["TransactItems"][1]["Update"]["Key"]["shard"]["N"] for call in calls] == ["0", "1", "3", "3"]
+    assert [call["TransactItems"][1]["Update"]["Key"]["shard"]["N"] for call in calls] == ["2", "1", "3", "3"]
     (shard,) = shards(dynamodb)
     assert (shard["shard"], shard["total"]) == ({"N": "3"}, {"N": "2"})
+
+
+@pytest.mark.parametrize("shards", [1, 2, 64])
+def test_the_other_shard_is_another_where_there_is_one(
+    dynamodb: Any, monkeypatch: pytest.MonkeyPatch, shards: int
+) -> None:
+    monkeypatch.setattr("scoring.ledger.time.sleep", lambda _: None)
+    ledger = Ledger(dynamodb, dataclasses.replace(SETTINGS, stats_shards=shards))
+    calls = failing(monkeypatch, dynamodb, "transact_write_items", *[canceled("TransactionConflict")] * 50)
+    ledger.record(decide(LOW, "k1"))
+    used = [int(call["TransactItems"][1]["Update"]["Key"]["shard"]["N"]) for call in calls]
+    assert set(used) <= set(range(shards))
+    assert all(one != other for one, other in itertools.pairwise(used)) or shards == 1
 
 
 def test_conflicts_without_end_are_given_up_in_time(
@@ -243,6 +258,16 @@ def test_totals_read_every_shard_in_as_many_calls_as_it_takes(dynamodb: Any, mon
     assert ledger.totals().total == 250
     assert len(calls) == 3
     assert all(call["RequestItems"]["StatsTable"]["ConsistentRead"] for call in calls)
+
+
+def test_totals_that_take_too_long_are_given_up(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger(dynamodb, dataclasses.replace(SETTINGS, stats_shards=1000))
+    clock = itertools.count(step=1.5)
+    monkeypatch.setattr("scoring.ledger.time.monotonic", lambda: next(clock))
+    calls = failing(monkeypatch, dynamodb, "batch_get_item")
+    with pytest.raises(StoreUnavailable):
+        ledger.totals()
+    assert len(calls) == 2
 
 
 def test_totals_ask_again_for_what_was_left_unprocessed(

@@ -21,14 +21,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 from scoring import settings
 from scoring.decision import Decision
 from scoring.errors import IdempotencyConflict, StoreUnavailable
-from scoring.rules import RISK_LEVELS
+from scoring.rules import HIGH_RISK_LEVELS, RISK_LEVELS
 from scoring.telemetry import logger
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef, TransactWriteItemTypeDef
 
-HIGH_RISK_LEVELS = frozenset({"HIGH", "CRITICAL"})
 MAX_FOUND = 100
 
 # botocore's defaults are made for batch jobs (60 s a read) and changed in 1.44; an answer that is waited for has less.
@@ -44,7 +43,6 @@ _FIRST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.1
 _BATCH_GET_LIMIT = 100
 _SECONDS_A_DAY = 86_400
-_CONFLICT_CODES = frozenset({"TransactionConflict"})
 _LEVEL_PREFIX = "level#"
 _RULE_PREFIX = "rule#"
 
@@ -126,10 +124,11 @@ class Ledger:
                 reasons: list[Any] = error.response.get("CancellationReasons", [])
                 if stored := _existing(reasons):
                     return _replay(decision, answer, stored)
-                if not any(reason.get("Code") in _CONFLICT_CODES for reason in reasons):
+                if not any(reason.get("Code") == "TransactionConflict" for reason in reasons):
                     raise _unavailable(error, decision.decision_id) from error
                 # Another environment writes to this shard, or another request holds this decision: step aside.
-                self._shard = random.randrange(self._settings.stats_shards)
+                shards = self._settings.stats_shards
+                self._shard = (self._shard + random.randrange(1, max(shards, 2))) % shards
                 time.sleep(pause)
             except (ClientError, BotoCoreError) as error:
                 raise _unavailable(error, decision.decision_id) from error
@@ -229,18 +228,17 @@ class Ledger:
     def _shards(self) -> Iterator[dict[str, "AttributeValueTypeDef"]]:
         table = self._settings.stats_table
         keys = [{"shard": {"N": str(shard)}} for shard in range(self._settings.stats_shards)]
-        pauses = _pauses()
+        end = time.monotonic() + _TIME_LIMIT
         for start in range(0, len(keys), _BATCH_GET_LIMIT):
             wanted: Any = {table: {"Keys": keys[start : start + _BATCH_GET_LIMIT], "ConsistentRead": True}}
             while wanted:
+                if time.monotonic() > end:
+                    raise _given_up("TotalsNotInTime")
                 page = self._client.batch_get_item(RequestItems=wanted)
                 yield from page["Responses"].get(table, [])
                 wanted = page["UnprocessedKeys"]
                 if wanted:
-                    pause = next(pauses, None)
-                    if pause is None:
-                        raise _given_up("UnprocessedKeys")
-                    time.sleep(pause)
+                    time.sleep(random.uniform(0, _LONGEST_PAUSE))
 
 
 def connect() -> Ledger:

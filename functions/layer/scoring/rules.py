@@ -15,6 +15,7 @@ from scoring.errors import InvalidRequest, RuleSetError
 from scoring.transaction import Transaction, is_finite, parse_json, validate
 
 RISK_LEVELS = ("LOW", "MEDIUM", "HIGH", "CRITICAL")
+HIGH_RISK_LEVELS = frozenset({"HIGH", "CRITICAL"})
 
 # Every rule that hits adds a clause to one DynamoDB update expression, which may have 4 KB.
 MAX_RULES = 100

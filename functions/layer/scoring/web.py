@@ -119,7 +119,7 @@ def decision_id(event: Event, context: Any) -> str:
 def _body_text(event: Event) -> str:
     body: str = event.get("body") or ""
     if not event.get("isBase64Encoded"):
-        if len(body) > MAX_BODY_BYTES or len(body.encode(errors="surrogatepass")) > MAX_BODY_BYTES:
+        if len(body.encode(errors="surrogatepass")) > MAX_BODY_BYTES:
             raise _too_large()
         return body
     try:
