@@ -81,5 +81,6 @@ def test_2000_requests_from_32_threads_are_2000_more(service: Service) -> None:
     assert after["total"] - before["total"] == 2000
     for level, count in before["by_risk_level"].items():
         assert after["by_risk_level"][level] - count == answers[200, level]
-    # Tables that grow must not slow the store down. The half is for noise; copied tables would take many times as long.
-    assert statistics.median(latencies[-500:]) <= 1.5 * statistics.median(latencies[:500])
+    # Tables that grow must not slow the store down. Twice is beyond what other work on a machine does to a median, and
+    # far below what a store that copies its tables at every transaction would take by now.
+    assert statistics.median(latencies[-500:]) < 2 * statistics.median(latencies[:500])
