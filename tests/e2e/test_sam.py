@@ -26,7 +26,7 @@ from tests.local.template import ROOT
 
 SAM = ROOT / ".tools" / "sam" / "bin" / "sam"
 ARCHITECTURE = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
-IMAGE = f"public.ecr.aws/lambda/python:3.13-{ARCHITECTURE}"
+IMAGE = f"*/lambda/python:3.13-{ARCHITECTURE}"
 START_SECONDS = 300
 ENVIRONMENT = {
     **os.environ,
@@ -108,8 +108,10 @@ def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
             *("--template", str(folder / "build" / "template.yaml"), "--config-file", str(ROOT / "samconfig.toml")),
             *("--env-vars", str(variables), "--parameter-overrides", f"Architecture={ARCHITECTURE}"),
         ]
-        image = subprocess.run(["docker", "image", "inspect", IMAGE], check=False, capture_output=True)
-        yield [*options, *(["--skip-pull-image"] if image.returncode == 0 else [])]
+        images = subprocess.run(
+            ["docker", "image", "ls", "--quiet", "--filter", f"reference={IMAGE}"], check=True, capture_output=True
+        ).stdout
+        yield [*options, *(["--skip-pull-image"] if images else [])]
 
 
 def test_sam_local_invoke_with_every_event(containers: list[str]) -> None:
