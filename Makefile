@@ -16,6 +16,7 @@ help:
 	@echo "make test        all checks and tests; with a Docker engine also the containers of 'sam local'"
 	@echo "make lint        ruff, mypy, sam validate"
 	@echo "make format      let ruff format the code"
+	@echo "make install     set up the virtual environments only"
 	@echo "make dynamodb    the DynamoDB for 'sam local start-api' and 'sam local invoke'"
 	@echo "make build       'sam build' with the installed SAM CLI"
 	@echo "make clean       remove what the others made"

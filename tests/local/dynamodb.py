@@ -13,7 +13,6 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -46,7 +45,7 @@ def create_tables(dynamodb: Any) -> None:
 
 
 @contextmanager
-def running(host: str = "127.0.0.1", port: int = 0, log: Path | None = None) -> Iterator[str]:
+def running(host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
     """Run the embedded DynamoDB with its tables, and end it on the way out.
 
     Parameters
@@ -55,8 +54,6 @@ def running(host: str = "127.0.0.1", port: int = 0, log: Path | None = None) -> 
         Interface to listen on.
     port
         0 takes a free one.
-    log
-        File for what it prints; nothing is kept where None.
 
     Yields
     ------
@@ -80,16 +77,15 @@ def running(host: str = "127.0.0.1", port: int = 0, log: Path | None = None) -> 
         "IOT_MTLS_ENABLED": "0",
         "LOG_LEVEL": "WARNING",
     }
-    with Path(log or os.devnull).open("ab") as output:
-        process = subprocess.Popen(
-            [MINISTACK_PYTHON, "-m", "ministack"],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            preexec_fn=end_with_parent,  # noqa: PLW1509  started before any thread
-            start_new_session=True,
-        )
+    process = subprocess.Popen(
+        [MINISTACK_PYTHON, "-m", "ministack"],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=end_with_parent,  # noqa: PLW1509  started before any thread
+        start_new_session=True,
+    )
     try:
         _wait(process, host, port)
         endpoint = f"http://{host}:{port}"

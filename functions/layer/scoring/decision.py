@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from scoring import transaction as gate
 from scoring.rules import RULE_SET, Assessment
-from scoring.transaction import Transaction
+from scoring.transaction import UNKNOWN_TX_ID, Transaction, fingerprint, validate
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class Decision:
             "score": self.assessment.score,
             "risk_level": self.assessment.risk_level,
             "triggered_rules": list(self.assessment.triggered_rules),
-            "tx_id": self.transaction.tx_id or gate.UNKNOWN_TX_ID,
+            "tx_id": self.transaction.tx_id or UNKNOWN_TX_ID,
             "decision_id": self.decision_id,
             "version": self.version,
             "evaluated_at": self.evaluated_at,
@@ -62,12 +61,12 @@ def decide(document: Any, decision_id: str) -> Decision:
     InvalidRequest
         The document is no valid transaction; the text names the field.
     """
-    transaction = gate.validate(document)
+    transaction = validate(document)
     return Decision(
         decision_id=decision_id,
         transaction=transaction,
         assessment=RULE_SET.assess(transaction),
         version=RULE_SET.version,
         evaluated_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        request_hash=gate.fingerprint(document),
+        request_hash=fingerprint(document),
     )
