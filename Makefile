@@ -9,7 +9,7 @@ READY := $(APP)/ready $(SAM)/ready $(MINISTACK)/ready
 export SAM_CLI_TELEMETRY := 0
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run test lint format install dynamodb build clean
+.PHONY: help run test lint format install emulator build clean
 
 help:
 	@echo "make run         serve the API on http://127.0.0.1:$(PORT) (PORT=...), no Docker needed"
@@ -17,7 +17,7 @@ help:
 	@echo "make lint        ruff, mypy, sam validate"
 	@echo "make format      let ruff format the code"
 	@echo "make install     set up the virtual environments only"
-	@echo "make dynamodb    the DynamoDB for 'sam local start-api' and 'sam local invoke'"
+	@echo "make emulator    the DynamoDB and SQS for 'sam local start-api' and 'sam local invoke'"
 	@echo "make build       'sam build' with the installed SAM CLI"
 	@echo "make clean       remove what the others made"
 
@@ -39,8 +39,8 @@ format: $(READY)
 
 install: $(READY)
 
-dynamodb: $(READY)
-	@exec $(SAM)/bin/python -m tests.local.dynamodb
+emulator: $(READY)
+	@exec $(SAM)/bin/python -m tests.local.emulator
 
 build: $(READY)
 	@PATH="$(CURDIR)/$(APP)/bin:$$PATH" $(SAM)/bin/sam build

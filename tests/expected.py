@@ -9,10 +9,13 @@ R1, R2, R3 = "R1: amount > 3000", "R2: electronics > 1500", "R3: night hour"
 
 
 class Expected(NamedTuple):
-    """``body`` is the text where it is a str, else what the JSON document must hold at least."""
+    """``body`` is the text where it is a str, else what the JSON document must hold at least.
+
+    ``status`` is None where the function does not answer over HTTP, and ``body`` then what it returns.
+    """
 
     function: str
-    status: int
+    status: int | None
     body: Any
 
 
@@ -54,4 +57,5 @@ ANSWERS = {
             "field_count": 4,
         },
     ),
+    "reconcile": Expected("ReconcileFunction", None, {"batchItemFailures": []}),
 }

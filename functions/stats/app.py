@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from scoring import ledger, web
+from scoring import aws, ledger, web
 from scoring.rules import RULE_SET
 
 LEDGER = ledger.connect()
@@ -10,7 +10,7 @@ LEDGER = ledger.connect()
 
 @web.endpoint
 def lambda_handler(event: web.Event, context: Any) -> web.Response:
-    totals = LEDGER.totals()
+    totals = LEDGER.totals(aws.deadline(context))
     return web.json_response(
         {
             "total": totals.total,

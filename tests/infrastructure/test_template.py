@@ -7,7 +7,7 @@ from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 
 from functions.fallback.app import ROUTES
-from scoring.ledger import _TIME_LIMIT, CLIENT_CONFIG
+from scoring import aws, ledger
 from tests.local import template
 from tests.local.template import ROOT
 
@@ -82,7 +82,18 @@ def test_every_statement_allows_single_actions_on_named_resources(resources: dic
                 assert attribute == "Arn"
                 granted.setdefault(name.removesuffix("FunctionRole"), set()).add((statement["Action"], table))
     assert granted == {
-        "Score": {("dynamodb:PutItem", "DecisionsTable"), ("dynamodb:UpdateItem", "StatsTable")},
+        "Score": {
+            ("dynamodb:PutItem", "DecisionsTable"),
+            ("dynamodb:UpdateItem", "StatsTable"),
+            ("sqs:SendMessage", "OutboxQueue"),
+        },
+        "Reconcile": {
+            ("dynamodb:PutItem", "DecisionsTable"),
+            ("dynamodb:UpdateItem", "StatsTable"),
+            ("sqs:ReceiveMessage", "OutboxQueue"),
+            ("sqs:DeleteMessage", "OutboxQueue"),
+            ("sqs:GetQueueAttributes", "OutboxQueue"),
+        },
         "Stats": {("dynamodb:BatchGetItem", "StatsTable")},
         "Transaction": {("dynamodb:Query", "DecisionsTable")},
     }
@@ -112,13 +123,34 @@ def test_tables_are_kept_encrypted_and_recoverable(resources: dict[str, Any]) ->
         assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
 
 
-def test_a_function_outlives_the_last_call_of_the_ledger(resources: dict[str, Any]) -> None:
-    config: Any = CLIENT_CONFIG
-    attempts = config.retries["total_max_attempts"]
-    # botocore waits up to a second before it tries again.
-    last_call = attempts * (config.connect_timeout + config.read_timeout) + (attempts - 1)
+def test_a_function_outlives_its_patience_with_the_ledger_and_a_call_of_the_outbox(resources: dict[str, Any]) -> None:
     for function in of_type(resources, "AWS::Lambda::Function").values():
-        assert function["Properties"]["Timeout"] > _TIME_LIMIT + last_call
+        assert function["Properties"]["Timeout"] > ledger._PATIENCE + 2 * aws.CALL_SECONDS + aws._MARGIN
+
+
+def test_the_outbox_is_tried_for_an_hour_then_set_aside_and_seen(resources: dict[str, Any]) -> None:
+    outbox, dead_letters = (resources[name]["Properties"] for name in ("OutboxQueue", "OutboxDeadLetterQueue"))
+    redrive = outbox["RedrivePolicy"]
+    assert redrive["deadLetterTargetArn"] == {"Fn::GetAtt": ["OutboxDeadLetterQueue", "Arn"]}
+    assert redrive["maxReceiveCount"] * outbox["VisibilityTimeout"] == 3600
+    assert outbox["VisibilityTimeout"] == 6 * resources["ReconcileFunction"]["Properties"]["Timeout"]
+    for queue in (outbox, dead_letters):
+        assert queue["SqsManagedSseEnabled"] is True
+        assert queue["MessageRetentionPeriod"] == 14 * 86_400
+
+    (alarm,) = (one["Properties"] for one in of_type(resources, "AWS::CloudWatch::Alarm").values())
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/SQS", "ApproximateNumberOfMessagesVisible")
+    assert alarm["Dimensions"] == [
+        {"Name": "QueueName", "Value": {"Fn::GetAtt": ["OutboxDeadLetterQueue", "QueueName"]}}
+    ]
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0)
+
+
+def test_one_bad_message_fails_alone(resources: dict[str, Any]) -> None:
+    (mapping,) = (one["Properties"] for one in of_type(resources, "AWS::Lambda::EventSourceMapping").values())
+    assert mapping["EventSourceArn"] == {"Fn::GetAtt": ["OutboxQueue", "Arn"]}
+    assert mapping["FunctionName"] == {"Ref": "ReconcileFunction"}
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 
 def test_nothing_has_a_physical_name(resources: dict[str, Any]) -> None:
@@ -127,6 +159,8 @@ def test_nothing_has_a_physical_name(resources: dict[str, Any]) -> None:
         "AWS::IAM::Role": "RoleName",
         "AWS::Lambda::Function": "FunctionName",
         "AWS::Logs::LogGroup": "LogGroupName",
+        "AWS::SQS::Queue": "QueueName",
+        "AWS::CloudWatch::Alarm": "AlarmName",
     }
     for kind, name in names.items():
         for logical_id, resource in of_type(resources, kind).items():

@@ -1,4 +1,4 @@
-"""SAM CLI's own API server, reading ``template.yaml``, with processes in the place of its containers.
+"""SAM CLI's own API server, reading ``template.yaml``, with :mod:`.environments` in the place of its containers.
 
 Routing, events and responses are SAM CLI's. Runs in SAM CLI's own virtual environment.
 """
@@ -15,20 +15,30 @@ from samcli.local.apigw.event_constructor import construct_v2_event_http
 from samcli.local.apigw.local_apigw_service import LocalApigwService
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
-from tests.local.environments import Runtimes
+from tests.local.environments import Environments
 from tests.local.template import ROOT, TEMPLATE_FILE
+
+
+class _Runtime:
+    """What SAM CLI runs functions with."""
+
+    def __init__(self, environments: Environments) -> None:
+        self._environments = environments
+
+    def invoke(self, function_config: Any, event: str, *_: Any, stdout: Any, **__: Any) -> None:
+        stdout.write_str(self._environments.invoke(function_config.name, event))
 
 
 class _Context(InvokeContext):  # type: ignore[misc]  # samcli has no types
     """SAM CLI's view of the template, with our runtime."""
 
-    def __init__(self) -> None:
+    def __init__(self, environments: Environments) -> None:
         super().__init__(template_file=str(TEMPLATE_FILE))
-        self._runtimes = Runtimes()
+        self._runtime = _Runtime(environments)
 
     @property
-    def lambda_runtime(self) -> Runtimes:
-        return self._runtimes
+    def lambda_runtime(self) -> _Runtime:
+        return self._runtime
 
     @staticmethod
     def _get_container_manager(*args: Any) -> None:
@@ -36,10 +46,6 @@ class _Context(InvokeContext):  # type: ignore[misc]  # samcli has no types
 
     def _add_account_id_to_global(self) -> None:
         """Nothing, as there is no account; SAM CLI's own asks AWS for it."""
-
-    def __exit__(self, *args: object) -> None:
-        super().__exit__(*args)
-        self._runtimes.clean_runtime_containers()
 
 
 class _Service(LocalApigwService):  # type: ignore[misc]  # samcli has no types
@@ -95,9 +101,9 @@ class _Handler(WSGIRequestHandler):
     disable_nagle_algorithm = True
 
 
-def serve(host: str, port: int, announce: Callable[[int], None]) -> None:
+def serve(host: str, port: int, environments: Environments, announce: Callable[[int], None]) -> None:
     """Serve the API of the template until interrupted; ``announce`` gets the port once it is bound."""
-    with _Context() as context:
+    with _Context(environments) as context:
         service = _Service(
             api=ApiProvider(context.stacks, cwd=str(ROOT)).api,
             lambda_runner=context.local_lambda_runner,

@@ -13,13 +13,13 @@ import sys
 import threading
 import uuid
 from collections import defaultdict
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-from tests.local import account
+from tests.local import account, template
 from tests.local.processes import end
-from tests.local.template import ROOT
+from tests.local.template import ROOT, Function
 
 APP_PYTHON = ROOT / ".venv" / "bin" / "python"
 ENVIRONMENTS_PER_FUNCTION = 4
@@ -30,32 +30,42 @@ _WATCHED = {".py", ".json"}
 Stamp = tuple[tuple[str, int], ...]
 
 
-class Runtimes:
-    """Runs functions for SAM CLI in the place of its containers."""
+class Environments:
+    """Runs the functions of the template.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    variables
+        Environment variables of every function that differ from the template's.
+    limit
+        Environments per function.
+    log
+        File descriptor for what the functions log; None for this process's own standard error.
+    """
+
+    def __init__(
+        self, variables: Mapping[str, str], limit: int = ENVIRONMENTS_PER_FUNCTION, log: int | None = None
+    ) -> None:
+        self._functions = template.functions()
+        self._variables = variables
+        self._stderr = log
         self._lock = threading.Lock()
         self._idle: defaultdict[str, list[_Environment]] = defaultdict(list)
         self._busy: set[_Environment] = set()
-        self._places: defaultdict[str, threading.Semaphore] = defaultdict(
-            lambda: threading.Semaphore(ENVIRONMENTS_PER_FUNCTION)
-        )
+        self._places = {name: threading.Semaphore(limit) for name in self._functions}
         self._closed = False
 
-    def invoke(self, function_config: Any, event: str, *_: Any, stdout: Any, **__: Any) -> None:
-        """Run one event and write the answer of the function, as JSON text, to ``stdout``."""
-        with self._lock:
-            place = self._places[function_config.name]
-        with place:
-            environment = self._take(function_config)
+    def invoke(self, name: str, event: str) -> str:
+        """Run one event, JSON text, and return what the function answers, or how it failed, as JSON text."""
+        with self._places[name]:
+            environment = self._take(self._functions[name])
             try:
-                answer = environment.invoke(event)
+                return environment.invoke(event)
             finally:
-                self._give_back(function_config.name, environment)
-        stdout.write_str(answer)
+                self._give_back(name, environment)
 
-    def clean_runtime_containers(self) -> None:
-        """What SAM CLI calls on its way out: end all environments, also those at work."""
+    def end(self) -> None:
+        """End all environments, also those at work."""
         with self._lock:
             self._closed = True
             environments = self._busy.union(*self._idle.values())
@@ -63,14 +73,13 @@ class Runtimes:
         for environment in environments:
             environment.end()
 
-    def _take(self, function_config: Any) -> "_Environment":
-        folders = [Path(function_config.code_abs_path), *(ROOT / layer.codeuri for layer in function_config.layers)]
-        stamp = _stamp(folders)
+    def _take(self, function: Function) -> "_Environment":
+        stamp = _stamp(function.folders)
         with self._lock:
-            idle = self._idle[function_config.name]
+            idle = self._idle[function.name]
             usable = [environment for environment in idle if environment.alive and environment.stamp == stamp]
             unusable = [environment for environment in idle if environment not in usable]
-            environment = usable.pop() if usable else _Environment(function_config, folders, stamp)
+            environment = usable.pop() if usable else _Environment(function, stamp, self._variables, self._stderr)
             idle[:] = usable
             self._busy.add(environment)
             if self._closed:
@@ -88,19 +97,31 @@ class Runtimes:
         environment.end()
 
 
+@contextmanager
+def running(
+    variables: Mapping[str, str], limit: int = ENVIRONMENTS_PER_FUNCTION, log: int | None = None
+) -> Iterator[Environments]:
+    """The execution environments of the template's functions, ended on the way out; see :class:`Environments`."""
+    environments = Environments(variables, limit, log)
+    try:
+        yield environments
+    finally:
+        environments.end()
+
+
 class _Environment:
     """One process; it ends itself where it takes longer than the function's timeout."""
 
-    def __init__(self, function_config: Any, folders: list[Path], stamp: Stamp) -> None:
+    def __init__(self, function: Function, stamp: Stamp, variables: Mapping[str, str], log: int | None) -> None:
         self.stamp = stamp
-        self._name = function_config.name
-        self._timeout = function_config.timeout
+        self._function = function
         self._process = subprocess.Popen(
             [APP_PYTHON, _BOOTSTRAP],
-            env=_variables(function_config, folders),
-            cwd=function_config.code_abs_path,
+            env={**_variables(function), **variables},
+            cwd=function.folders[0],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=log,
             start_new_session=True,
         )
 
@@ -120,7 +141,7 @@ class _Environment:
         if answer:
             return answer.decode()
         if self._process.wait() == -signal.SIGALRM:
-            return self._failed("Sandbox.Timedout", f"Task timed out after {self._timeout:.2f} seconds")
+            return self._failed("Sandbox.Timedout", f"Task timed out after {self._function.timeout:.2f} seconds")
         return self._failed("Runtime.ExitError", f"Runtime exited with status {self._process.returncode}")
 
     def end(self) -> None:
@@ -128,29 +149,34 @@ class _Environment:
 
     def _failed(self, kind: str, message: str) -> str:
         # The caller is told no more than 500.
-        print(f"{self._name}: {message}", file=sys.stderr)
+        print(f"{self._function.name}: {message}", file=sys.stderr)
         return json.dumps({"errorType": kind, "errorMessage": message})
 
 
-def _variables(function_config: Any, folders: list[Path]) -> dict[str, str]:
-    variables: dict[str, str] = function_config.env_vars.resolve()
-    # Marks containers of `sam local`, whose requests share one id; here each request has its own, as on AWS.
-    variables.pop("AWS_SAM_LOCAL")
+def _variables(function: Function) -> dict[str, str]:
+    """What Lambda sets, what the template sets, and what keeps this machine out."""
     return {
-        **variables,
-        "_HANDLER": function_config.handler,
-        "LAMBDA_TASK_ROOT": function_config.code_abs_path,
-        "PYTHONPATH": os.pathsep.join(map(str, folders)),
+        **function.variables,
+        **account.CREDENTIALS,
+        **account.NO_FILES,
+        "AWS_REGION": account.REGION,
+        "AWS_DEFAULT_REGION": account.REGION,
+        "AWS_LAMBDA_FUNCTION_NAME": function.name,
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
+        "AWS_LAMBDA_FUNCTION_TIMEOUT": str(function.timeout),
+        "_HANDLER": function.handler,
+        "LAMBDA_TASK_ROOT": str(function.folders[0]),
+        "PYTHONPATH": os.pathsep.join(map(str, function.folders)),
         # Bytecode is matched to its source by the second; an edit made within one would be missed.
         "PYTHONDONTWRITEBYTECODE": "1",
         "PATH": os.defpath,
         "LANG": "C.UTF-8",
         "TZ": ":UTC",
-        **account.NO_FILES,
     }
 
 
-def _stamp(folders: list[Path]) -> Stamp:
+def _stamp(folders: tuple[Path, ...]) -> Stamp:
     times = []
     for folder in folders:
         for file in sorted(folder.rglob("*")):

@@ -1,9 +1,8 @@
-"""``make run``: the embedded DynamoDB, the tables and the API together, until Ctrl-C."""
+"""``make run``: the emulator, the functions, the event source and the API together, until Ctrl-C."""
 
 import argparse
-import os
 
-from tests.local import account, dynamodb, template
+from tests.local import account, emulator, environments, event_source
 from tests.local.processes import command, port_number, require_free_port
 
 HOST = "127.0.0.1"
@@ -26,14 +25,14 @@ def run(port: int) -> None:
     """Serve on the port until interrupted."""
     require_free_port(HOST, port)
     account.replace()
-    # SAM CLI prefers a variable of this process to the value that the template gives it.
-    for name in template.load()["Globals"]["Function"]["Environment"]["Variables"]:
-        os.environ.pop(name, None)
-    with dynamodb.running() as endpoint:
-        os.environ["AWS_ENDPOINT_URL_DYNAMODB"] = endpoint
-        from tests.local.api import serve  # noqa: PLC0415  reads the variables above, and takes a second
+    with (
+        emulator.running() as endpoint,
+        environments.running(emulator.variables(endpoint)) as functions,
+        event_source.running(emulator.client("sqs", endpoint), functions.invoke),
+    ):
+        from tests.local.api import serve  # noqa: PLC0415  reads the account's variables, and takes a second
 
-        serve(HOST, port, announce=lambda port: print(welcome(f"http://{HOST}:{port}"), flush=True))
+        serve(HOST, port, functions, announce=lambda port: print(welcome(f"http://{HOST}:{port}"), flush=True))
 
 
 def main() -> None:

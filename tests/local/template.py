@@ -1,5 +1,6 @@
 """``template.yaml`` as data, so that the schema of the tables stands once."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,35 @@ TEMPLATE_FILE = ROOT / "template.yaml"
 
 # The part of a table's properties that CreateTable takes under the same names.
 _CREATE_TABLE_NAMES = ("AttributeDefinitions", "KeySchema", "BillingMode")
+
+
+@dataclass(frozen=True)
+class Function:
+    """A Lambda function of the template.
+
+    Attributes
+    ----------
+    name
+        Logical id.
+    folders
+        Of its own code, then of its layers.
+    handler
+        ``module.function`` in the first folder.
+    timeout
+        Seconds.
+    memory
+        MB.
+    variables
+        Environment variables, each reference resolved as ``sam local`` does: a parameter by its default, a resource by
+        its logical id.
+    """
+
+    name: str
+    folders: tuple[Path, ...]
+    handler: str
+    timeout: float
+    memory: int
+    variables: dict[str, str]
 
 
 class _Loader(yaml.SafeLoader):
@@ -33,6 +63,53 @@ def load() -> dict[str, Any]:
     """The template, with intrinsic functions in their long form."""
     document: dict[str, Any] = yaml.load(TEMPLATE_FILE.read_text(encoding="utf-8"), _Loader)  # noqa: S506  a SafeLoader
     return document
+
+
+def functions() -> dict[str, Function]:
+    """Each function by its logical id."""
+    document = load()
+    resources, parameters = document["Resources"], document["Parameters"]
+
+    def resolved(value: Any) -> str:
+        name = value["Ref"] if isinstance(value, dict) else None
+        return str(parameters[name]["Default"] if name in parameters else name or value)
+
+    def function(logical_id: str, own: dict[str, Any]) -> Function:
+        properties = document["Globals"]["Function"] | own
+        layers = [resources[layer["Ref"]]["Properties"]["ContentUri"] for layer in properties["Layers"]]
+        return Function(
+            name=logical_id,
+            folders=tuple(ROOT / folder for folder in [properties["CodeUri"], *layers]),
+            handler=properties["Handler"],
+            timeout=properties["Timeout"],
+            memory=properties["MemorySize"],
+            variables={name: resolved(value) for name, value in properties["Environment"]["Variables"].items()},
+        )
+
+    return {
+        logical_id: function(logical_id, resource["Properties"])
+        for logical_id, resource in resources.items()
+        if resource["Type"] == "AWS::Serverless::Function"
+    }
+
+
+def queues() -> dict[str, dict[str, Any]]:
+    """Properties of each queue, by logical id, which is also its name on this machine."""
+    resources = load()["Resources"]
+    return {
+        logical_id: resource["Properties"]
+        for logical_id, resource in resources.items()
+        if resource["Type"] == "AWS::SQS::Queue"
+    }
+
+
+def event_source_mappings() -> list[dict[str, Any]]:
+    """Properties of what invokes functions with the messages of queues."""
+    return [
+        resource["Properties"]
+        for resource in load()["Resources"].values()
+        if resource["Type"] == "AWS::Lambda::EventSourceMapping"
+    ]
 
 
 def tables() -> dict[str, dict[str, Any]]:

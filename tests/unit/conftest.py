@@ -1,6 +1,10 @@
 """Unit tests open no sockets; DynamoDB is moto's, with the tables of the template."""
 
+import importlib
+import math
+import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,9 +16,17 @@ from moto import mock_aws
 from scoring.ledger import Ledger
 from scoring.settings import Settings
 from tests.local import template
-from tests.local.dynamodb import create_tables
+from tests.local.emulator import create_queues, create_tables
 
-SETTINGS = Settings(decisions_table="DecisionsTable", stats_table="StatsTable", stats_shards=4, decision_days=90)
+# A deadline that no test reaches.
+LATER = math.inf
+SETTINGS = Settings(
+    decisions_table="DecisionsTable",
+    stats_table="StatsTable",
+    stats_shards=4,
+    decision_days=90,
+    outbox_url="OutboxQueue",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -27,12 +39,8 @@ def no_sockets() -> Iterator[None]:
 @pytest.fixture
 def function_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment variables that the template gives the functions."""
-    variables = template.load()["Globals"]["Function"]["Environment"]["Variables"]
-    parameters = template.load()["Parameters"]
-    for name, value in variables.items():
-        reference = value.get("Ref") if isinstance(value, dict) else None
-        parameter = parameters.get(reference)
-        monkeypatch.setenv(name, str(parameter["Default"]) if parameter else reference or value)
+    for name, value in template.functions()["ScoreFunction"].variables.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
@@ -44,6 +52,14 @@ def dynamodb(function_environment: None) -> Iterator[Any]:
 
 
 @pytest.fixture
+def sqs(dynamodb: Any) -> Any:
+    """The queues of the template, in the same account."""
+    client = boto3.client("sqs")
+    create_queues(client)
+    return client
+
+
+@pytest.fixture
 def ledger(dynamodb: Any) -> Ledger:
     return Ledger(dynamodb, SETTINGS)
 
@@ -51,4 +67,28 @@ def ledger(dynamodb: Any) -> Ledger:
 @pytest.fixture
 def context() -> SimpleNamespace:
     """The part of Lambda's context object that the handlers use."""
-    return SimpleNamespace(aws_request_id="6f1d0d6c-5b07-4d5e-9f0a-7c1f4f0b1f53")
+    return SimpleNamespace(
+        aws_request_id="6f1d0d6c-5b07-4d5e-9f0a-7c1f4f0b1f53", get_remaining_time_in_millis=lambda: 10_000
+    )
+
+
+@dataclass
+class Functions:
+    """The functions of the template: call it with a logical id and an event."""
+
+    modules: dict[str, Any]
+    context: Any
+
+    def __call__(self, function: str, event: dict[str, Any]) -> Any:
+        return self.modules[function].lambda_handler(event, self.context)
+
+
+@pytest.fixture
+def invoke(dynamodb: Any, sqs: Any, context: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Functions:
+    """``invoke("ScoreFunction", event)``, each function imported anew under this test's account."""
+    modules: dict[str, Any] = {}
+    for logical_id, function in template.functions().items():
+        name = f"functions.{function.folders[0].name}.app"
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        modules[logical_id] = importlib.import_module(name)
+    return Functions(modules, context)

@@ -1,36 +1,26 @@
 """The handlers: every event of ``events/`` straight into its function, and what the logs tell."""
 
 import dataclasses
-import importlib
 import io
 import json
-import sys
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from scoring import telemetry
+from scoring import aws, outbox, telemetry
+from scoring.ledger import Ledger
 from scoring.rules import RULE_SET
 from tests import events
 from tests.expected import ANSWERS, Expected
-from tests.local import template
-
-
-@pytest.fixture
-def invoke(dynamodb: Any, context: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """``invoke("ScoreFunction", event)``, each function imported anew under this test's DynamoDB."""
-    handlers: dict[str, Any] = {}
-    for logical_id, resource in template.load()["Resources"].items():
-        if resource["Type"] == "AWS::Serverless::Function":
-            name = resource["Properties"]["CodeUri"].replace("/", ".") + ".app"
-            monkeypatch.delitem(sys.modules, name, raising=False)
-            handlers[logical_id] = importlib.import_module(name).lambda_handler
-    return lambda function, event: handlers[function](event, context)
+from tests.unit.conftest import SETTINGS, Functions
+from tests.unit.failing import canceled, failing
 
 
 def check(response: dict[str, Any], expected: Expected) -> None:
+    if expected.status is None:
+        assert response == expected.body
+        return
     assert response["statusCode"] == expected.status, response
     if isinstance(expected.body, str):
         assert response["body"] == expected.body
@@ -44,12 +34,12 @@ def test_every_event_file_has_an_expected_answer() -> None:
     assert sorted(ANSWERS) == events.names()
 
 
-def test_every_event(invoke: Any) -> None:
+def test_every_event(invoke: Functions) -> None:
     for name, expected in ANSWERS.items():
         check(invoke(expected.function, events.load(name)), expected)
 
 
-def test_an_answer_has_every_field_of_the_contract(invoke: Any) -> None:
+def test_an_answer_has_every_field_of_the_contract(invoke: Functions) -> None:
     answer = json.loads(invoke("ScoreFunction", events.load("score-critical"))["body"])
     assert list(answer) == [
         "score",
@@ -66,7 +56,7 @@ def test_an_answer_has_every_field_of_the_contract(invoke: Any) -> None:
     assert answer["decision_id"] == events.load("score-critical")["requestContext"]["requestId"]
 
 
-def test_a_replay_carries_its_header_and_the_same_body(invoke: Any) -> None:
+def test_a_replay_carries_its_header_and_the_same_body(invoke: Functions) -> None:
     event = events.post('{"tx_id": "TX1", "amount": 5}', idempotency_key="k1")
     first, second = invoke("ScoreFunction", event), invoke("ScoreFunction", event)
     assert second["headers"].pop("Idempotent-Replayed") == "true"
@@ -75,7 +65,57 @@ def test_a_replay_carries_its_header_and_the_same_body(invoke: Any) -> None:
     assert other["statusCode"] == 422
 
 
-def test_405_names_the_method_that_is_allowed(invoke: Any) -> None:
+@pytest.fixture
+def without_store(invoke: Functions, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Functions:
+    """The functions, with a DynamoDB that refuses every transaction."""
+    store = Ledger(dynamodb, SETTINGS)
+    failing(monkeypatch, dynamodb, "transact_write_items", *[canceled("ValidationError")] * 100)
+    monkeypatch.setattr(invoke.modules["ScoreFunction"], "LEDGER", store)
+    return invoke
+
+
+def test_without_the_store_the_decision_is_answered_and_sent_to_the_outbox(
+    without_store: Functions, sqs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = io.StringIO()
+    monkeypatch.setattr(telemetry.logger.registered_handler, "stream", log)
+    event = events.post('{"tx_id": "TX1", "amount": 5000}', idempotency_key="k1")
+    response = without_store("ScoreFunction", event)
+    answer = json.loads(response["body"])
+    assert (response["statusCode"], answer.pop("recorded"), answer["risk_level"]) == (200, False, "HIGH")
+    assert "Idempotent-Replayed" not in response["headers"]
+    (message,) = sqs.receive_message(QueueUrl="OutboxQueue")["Messages"]
+    assert outbox.decode(message["Body"]).answer() == answer
+    line = json.loads(log.getvalue().splitlines()[-1])
+    assert (line["message"], line["decision_id"], line["recorded"]) == ("decision", "k1", False)
+
+
+def test_without_store_and_outbox_it_is_503(without_store: Functions, sqs: Any) -> None:
+    sqs.delete_queue(QueueUrl="OutboxQueue")
+    response = without_store("ScoreFunction", events.post('{"amount": 5}'))
+    assert (response["statusCode"], response["headers"]["Retry-After"]) == (503, "1")
+    assert list(json.loads(response["body"])) == ["error"]
+
+
+@pytest.mark.parametrize(("left", "calls"), [(10_000, 1), (2 * aws.CALL_SECONDS * 1000 + 250, 1), (6_500, 0), (1, 0)])
+def test_the_store_is_not_called_where_no_time_would_be_left_for_the_outbox(
+    invoke: Functions, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, left: float, calls: int
+) -> None:
+    made = failing(monkeypatch, dynamodb, "transact_write_items")
+    monkeypatch.setattr(invoke.modules["ScoreFunction"], "LEDGER", Ledger(dynamodb, SETTINGS))
+    invoke.context.get_remaining_time_in_millis = lambda: left
+    status = invoke("ScoreFunction", events.post('{"amount": 5}'))["statusCode"]
+    assert (len(made), status) == (calls, 503 if left == 1 else 200)
+
+
+def test_a_refused_key_is_no_reason_for_the_outbox(invoke: Functions, sqs: Any) -> None:
+    for amount, status in ((5, 200), (6, 422)):
+        event = events.post(f'{{"tx_id": "TX1", "amount": {amount}}}', idempotency_key="k1")
+        assert invoke("ScoreFunction", event)["statusCode"] == status
+    assert "Messages" not in sqs.receive_message(QueueUrl="OutboxQueue")
+
+
+def test_405_names_the_method_that_is_allowed(invoke: Functions) -> None:
     assert invoke("FallbackFunction", events.load("wrong-method"))["headers"]["Allow"] == "POST"
 
 
@@ -94,7 +134,7 @@ def test_405_names_the_method_that_is_allowed(invoke: Any) -> None:
         ("GET", "/" + "x" * 5000, 404),
     ],
 )
-def test_fallback(invoke: Any, method: str, path: str, status: int) -> None:
+def test_fallback(invoke: Functions, method: str, path: str, status: int) -> None:
     event = events.load("unknown-path")
     event["requestContext"]["http"] |= {"method": method, "path": path}
     response = invoke("FallbackFunction", event)
@@ -102,7 +142,7 @@ def test_fallback(invoke: Any, method: str, path: str, status: int) -> None:
     assert len(response["body"]) < 300
 
 
-def test_stats_before_anything_was_scored(invoke: Any) -> None:
+def test_stats_before_anything_was_scored(invoke: Functions) -> None:
     assert json.loads(invoke("StatsFunction", events.load("stats"))["body"]) == {
         "total": 0,
         "high": 0,
@@ -111,7 +151,7 @@ def test_stats_before_anything_was_scored(invoke: Any) -> None:
     }
 
 
-def test_stats_keep_the_counts_of_rules_that_are_gone(invoke: Any, dynamodb: Any) -> None:
+def test_stats_keep_the_counts_of_rules_that_are_gone(invoke: Functions, dynamodb: Any) -> None:
     dynamodb.put_item(
         TableName="StatsTable", Item={"shard": {"N": "0"}, "rule#R0: retired": {"N": "4"}, "total": {"N": "4"}}
     )
@@ -121,7 +161,7 @@ def test_stats_keep_the_counts_of_rules_that_are_gone(invoke: Any, dynamodb: Any
 
 
 @pytest.mark.parametrize("key", ["order-17/attempt=1", "x" * 128])
-def test_a_decision_without_tx_id_is_found_under_its_id(invoke: Any, key: str) -> None:
+def test_a_decision_without_tx_id_is_found_under_its_id(invoke: Functions, key: str) -> None:
     invoke("ScoreFunction", events.post('{"amount": 5}', idempotency_key=key))
     response = invoke("TransactionFunction", events.load("transaction") | {"pathParameters": {"tx_id": key}})
     (found,) = json.loads(response["body"])["decisions"]
@@ -129,14 +169,14 @@ def test_a_decision_without_tx_id_is_found_under_its_id(invoke: Any, key: str) -
 
 
 @pytest.mark.parametrize("tx_id", ["", "x" * 129, "a\tb", None])
-def test_lookup_of_what_can_be_no_tx_id(invoke: Any, tx_id: str | None) -> None:
+def test_lookup_of_what_can_be_no_tx_id(invoke: Functions, tx_id: str | None) -> None:
     event = events.load("transaction") | {"pathParameters": {"tx_id": tx_id}}
     response = invoke("TransactionFunction", event)
     assert response["statusCode"] == 400
     assert "'tx_id'" in json.loads(response["body"])["error"]
 
 
-def test_lookup_of_what_was_never_scored(invoke: Any) -> None:
+def test_lookup_of_what_was_never_scored(invoke: Functions) -> None:
     response = invoke("TransactionFunction", events.load("transaction"))
     assert response["statusCode"] == 404
     assert json.loads(response["body"]) == {"error": "No decision is stored for tx_id 'TX0042'"}
@@ -146,11 +186,11 @@ def test_lookup_of_what_was_never_scored(invoke: Any) -> None:
     ("body", "status"),
     [("[1, 2]", 200), ('"abc"', 200), ("5", 400), ("null", 400), ("[1e400]", 400), ("[" * 90_000, 413), ("", 400)],
 )
-def test_echo_of_other_json(invoke: Any, body: str, status: int) -> None:
+def test_echo_of_other_json(invoke: Functions, body: str, status: int) -> None:
     assert invoke("LabFunction", events.load("lab-echo") | {"body": body})["statusCode"] == status
 
 
-def test_echo_of_the_deepest_body_that_can_be_read(invoke: Any) -> None:
+def test_echo_of_the_deepest_body_that_can_be_read(invoke: Functions) -> None:
     """The answer nests one deeper than the body; what can be read must not fail on its way back."""
     for depth in range(100, 30_000, 20):
         body = "[" * depth + "]" * depth
@@ -167,12 +207,12 @@ def test_echo_of_the_deepest_body_that_can_be_read(invoke: Any) -> None:
     ("query", "greeting"),
     [("name=", "Hello, !"), ("name=A&name=B", "Hello, A!"), ("name=%C5%81ukasz+K", "Hello, Łukasz K!"), ("n=1", None)],
 )
-def test_hello(invoke: Any, query: str, greeting: str | None) -> None:
+def test_hello(invoke: Functions, query: str, greeting: str | None) -> None:
     response = invoke("LabFunction", events.load("lab-hello") | {"rawQueryString": query})
     assert response["body"] == (greeting or "Hello, stranger!")
 
 
-def test_a_replay_is_logged_as_it_was_decided(invoke: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replay_is_logged_as_it_was_decided(invoke: Functions, monkeypatch: pytest.MonkeyPatch) -> None:
     event = events.post('{"tx_id": "TX1", "amount": 5}', idempotency_key="k1")
     invoke("ScoreFunction", event)
     monkeypatch.setattr("scoring.decision.RULE_SET", dataclasses.replace(RULE_SET, version="2.0-rules"))
@@ -183,7 +223,7 @@ def test_a_replay_is_logged_as_it_was_decided(invoke: Any, monkeypatch: pytest.M
     assert (line["version"], line["replayed"]) == ("1.0-rules", True)
 
 
-def test_the_log_has_the_decision_and_never_the_payload(invoke: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_log_has_the_decision_and_never_the_payload(invoke: Functions, monkeypatch: pytest.MonkeyPatch) -> None:
     log = io.StringIO()
     monkeypatch.setattr(telemetry.logger.registered_handler, "stream", log)
     invoke(
@@ -194,6 +234,6 @@ def test_the_log_has_the_decision_and_never_the_payload(invoke: Any, monkeypatch
     line = json.loads(output)
     assert line["message"] == "decision"
     assert (line["risk_level"], line["score"], line["version"]) == ("HIGH", 3, "1.0-rules")
-    assert (line["decision_id"], line["replayed"]) == ("request-1", False)
+    assert (line["decision_id"], line["replayed"], line["recorded"]) == ("request-1", False, True)
     assert line["triggered_rules"] == ["R1: amount > 3000"]
     assert not [word for word in ("secret", "3141", "4111") if word in output]

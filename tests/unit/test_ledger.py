@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import random
+import time
 from typing import Any
 
 import botocore.session
@@ -13,12 +14,13 @@ from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scoring import telemetry
+from scoring import aws, telemetry
 from scoring.decision import Decision, decide
 from scoring.errors import IdempotencyConflict, StoreUnavailable
-from scoring.ledger import MAX_FOUND, Ledger, Totals, connect
+from scoring.ledger import MAX_FOUND, Ledger, Totals
 from tests.expected import R1, R2, R3
-from tests.unit.conftest import SETTINGS
+from tests.unit.conftest import LATER, SETTINGS
+from tests.unit.failing import canceled, failing
 
 CRITICAL = {"tx_id": "TX003", "amount": 4500.0, "category": "electronics", "hour": 3}
 LOW = {"tx_id": "TX001", "amount": 50.0}
@@ -30,34 +32,9 @@ def shards(dynamodb: Any) -> list[dict[str, Any]]:
     return items
 
 
-def canceled(*codes: str) -> ClientError:
-    reasons = [{"Code": code} for code in codes]
-    response: Any = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": reasons}
-    return ClientError(response, "TransactWriteItems")
-
-
-def failing(monkeypatch: pytest.MonkeyPatch, client: Any, operation: str, *errors: Exception) -> list[dict[str, Any]]:
-    """Have the first calls of an operation fail with these errors; returns the parameters of every call."""
-    calls: list[dict[str, Any]] = []
-    real = getattr(client, operation)
-    left = list(errors)
-
-    def call(**parameters: Any) -> Any:
-        calls.append(parameters)
-        if left:
-            error = left.pop(0)
-            if isinstance(error, ClientError):
-                raise client.exceptions.from_code(error.response["Error"]["Code"])(error.response, operation)
-            raise error
-        return real(**parameters)
-
-    monkeypatch.setattr(client, operation, call)
-    return calls
-
-
 def test_a_decision_is_stored_with_its_reasons(ledger: Ledger, dynamodb: Any) -> None:
     decision = decide({**CRITICAL, "card": "4111111111111111"}, "k1")
-    recorded = ledger.record(decision)
+    recorded = ledger.record(decision, LATER)
 
     (item,) = dynamodb.scan(TableName="DecisionsTable")["Items"]
     assert item["tx_id"] == {"S": "TX003"}
@@ -70,17 +47,17 @@ def test_a_decision_is_stored_with_its_reasons(ledger: Ledger, dynamodb: Any) ->
 
 def test_a_decision_expires(ledger: Ledger, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scoring.ledger.time.time", lambda: 1_000_000.9)
-    ledger.record(decide(LOW, "k1"))
+    ledger.record(decide(LOW, "k1"), LATER)
     (item,) = dynamodb.scan(TableName="DecisionsTable")["Items"]
     time_to_live = dynamodb.describe_time_to_live(TableName="DecisionsTable")["TimeToLiveDescription"]
     assert item[time_to_live["AttributeName"]] == {"N": str(1_000_000 + 90 * 86_400)}
 
 
 def test_counts(ledger: Ledger) -> None:
-    assert ledger.totals() == NOTHING
+    assert ledger.totals(LATER) == NOTHING
     for number, transaction in enumerate([CRITICAL, LOW, LOW, {"amount": 3200}, {"amount": 1, "hour": 1}]):
-        ledger.record(decide(transaction, f"k{number}"))
-    assert ledger.totals() == Totals(
+        ledger.record(decide(transaction, f"k{number}"), LATER)
+    assert ledger.totals(LATER) == Totals(
         total=5,
         high=2,
         by_risk_level={"LOW": 2, "MEDIUM": 1, "HIGH": 1, "CRITICAL": 1},
@@ -89,47 +66,47 @@ def test_counts(ledger: Ledger) -> None:
 
 
 def test_the_same_request_again_is_answered_from_the_store(ledger: Ledger) -> None:
-    first = ledger.record(decide(CRITICAL, "k1"))
-    again = ledger.record(decide(CRITICAL, "k1"))
+    first = ledger.record(decide(CRITICAL, "k1"), LATER)
+    again = ledger.record(decide(CRITICAL, "k1"), LATER)
     assert again.replayed
     assert again.answer == first.answer
-    assert ledger.totals().total == 1
+    assert ledger.totals(LATER).total == 1
 
 
 def test_a_write_whose_reply_was_lost_is_no_replay(ledger: Ledger) -> None:
     decision = decide(CRITICAL, "k1")
-    first = ledger.record(decision)
-    assert ledger.record(decision) == first
-    assert ledger.totals().total == 1
+    first = ledger.record(decision, LATER)
+    assert ledger.record(decision, LATER) == first
+    assert ledger.totals(LATER).total == 1
 
 
 def test_the_key_with_another_body_is_refused(ledger: Ledger) -> None:
-    ledger.record(decide(CRITICAL, "k1"))
+    ledger.record(decide(CRITICAL, "k1"), LATER)
     with pytest.raises(IdempotencyConflict, match="'k1' was already used with another body"):
-        ledger.record(decide({**CRITICAL, "amount": 1}, "k1"))
-    assert ledger.totals().total == 1
+        ledger.record(decide({**CRITICAL, "amount": 1}, "k1"), LATER)
+    assert ledger.totals(LATER).total == 1
 
 
 def test_a_key_belongs_to_its_transaction(ledger: Ledger) -> None:
-    ledger.record(decide(CRITICAL, "k1"))
-    ledger.record(decide(LOW, "k1"))
-    assert ledger.totals().total == 2
+    ledger.record(decide(CRITICAL, "k1"), LATER)
+    ledger.record(decide(LOW, "k1"), LATER)
+    assert ledger.totals(LATER).total == 2
 
 
 def test_without_tx_id_the_decision_id_is_the_key(ledger: Ledger) -> None:
-    ledger.record(decide({"amount": 1}, "k1"))
-    ledger.record(decide({"amount": 1}, "k2"))
-    (found,) = ledger.find("k1")
+    ledger.record(decide({"amount": 1}, "k1"), LATER)
+    ledger.record(decide({"amount": 1}, "k2"), LATER)
+    (found,) = ledger.find("k1", LATER)
     assert (found["tx_id"], found["decision_id"]) == ("unknown", "k1")
-    assert ledger.find("unknown") == []
+    assert ledger.find("unknown", LATER) == []
 
 
 def test_find_answers_newest_first(ledger: Ledger) -> None:
     for number in random.sample(range(MAX_FOUND + 5), MAX_FOUND + 5):
         decision = decide(LOW, f"{number % 7}-{number}")
         # Two at a time, told apart by their ids
-        ledger.record(dataclasses.replace(decision, evaluated_at=f"2026-11-22T10:00:00.{number // 2:06d}Z"))
-    found = [(answer["evaluated_at"], answer["decision_id"]) for answer in ledger.find("TX001")]
+        ledger.record(dataclasses.replace(decision, evaluated_at=f"2026-11-22T10:00:00.{number // 2:06d}Z"), LATER)
+    found = [(answer["evaluated_at"], answer["decision_id"]) for answer in ledger.find("TX001", LATER)]
     assert found == sorted(found, reverse=True)
     assert len(found) == MAX_FOUND
     assert found[0][0] == f"2026-11-22T10:00:00.{(MAX_FOUND + 4) // 2:06d}Z"
@@ -138,16 +115,15 @@ def test_find_answers_newest_first(ledger: Ledger) -> None:
 def test_find_reads_what_was_just_written(ledger: Ledger, dynamodb: Any) -> None:
     asked: list[Any] = []
     dynamodb.meta.events.register("provide-client-params.dynamodb.Query", lambda params, **_: asked.append(params))
-    ledger.find("TX001")
+    ledger.find("TX001", LATER)
     assert [params["ConsistentRead"] for params in asked] == [True]
 
 
-def test_find_gives_up_in_time(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    ledger.record(decide(LOW, "k1"))
-    clock = iter([0.0, 5.0])
-    monkeypatch.setattr("scoring.ledger.time.monotonic", lambda: next(clock))
+def test_find_gives_up_in_time(ledger: Ledger) -> None:
+    ledger.record(decide(LOW, "k1"), LATER)
+    assert len(ledger.find("TX001", time.monotonic() + aws.CALL_SECONDS + 5)) == 1
     with pytest.raises(StoreUnavailable):
-        ledger.find("TX001")
+        ledger.find("TX001", time.monotonic() + aws.CALL_SECONDS - 0.01)
 
 
 def test_every_environment_starts_at_a_shard_of_its_own(dynamodb: Any) -> None:
@@ -156,21 +132,39 @@ def test_every_environment_starts_at_a_shard_of_its_own(dynamodb: Any) -> None:
     assert len(shards) > 32
 
 
-def test_the_client_waits_no_longer_than_a_caller_does(dynamodb: Any) -> None:
-    config: Any = connect()._client.meta.config
-    assert (config.connect_timeout, config.read_timeout) == (0.2, 1)
-    assert config.retries == {"mode": "standard", "total_max_attempts": 2}
+@pytest.mark.parametrize("left", [-1, 0, aws.CALL_SECONDS - 0.01])
+def test_nothing_is_begun_that_could_end_too_late(
+    ledger: Ledger, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, left: float
+) -> None:
+    writes = failing(monkeypatch, dynamodb, "transact_write_items")
+    reads = failing(monkeypatch, dynamodb, "batch_get_item")
+    with pytest.raises(StoreUnavailable):
+        ledger.record(decide(LOW, "k1"), time.monotonic() + left)
+    with pytest.raises(StoreUnavailable):
+        ledger.totals(time.monotonic() + left)
+    assert (writes, reads) == ([], [])
 
 
-def test_a_conflict_moves_to_another_shard(ledger: Ledger, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "passing",
+    [
+        canceled("None", "TransactionConflict"),
+        canceled("TransactionConflict", "None"),
+        canceled("None", "ThrottlingError"),
+        canceled("ProvisionedThroughputExceeded", "None"),
+        ClientError({"Error": {"Code": "TransactionInProgressException"}}, "TransactWriteItems"),
+    ],
+)
+def test_what_stands_in_the_way_moves_to_another_shard(
+    ledger: Ledger, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, passing: ClientError
+) -> None:
     moves = iter([3, 2])
     monkeypatch.setattr("scoring.ledger.random.randrange", lambda *_: next(moves))
     ledger._shard = 2
-    conflict = canceled("None", "TransactionConflict")
-    calls = failing(monkeypatch, dynamodb, "transact_write_items", conflict, conflict)
+    calls = failing(monkeypatch, dynamodb, "transact_write_items", passing, passing)
 
-    ledger.record(decide(CRITICAL, "k1"))
-    ledger.record(decide(LOW, "k2"))
+    ledger.record(decide(CRITICAL, "k1"), LATER)
+    ledger.record(decide(LOW, "k2"), LATER)
 
     assert [call["TransactItems"][1]["Update"]["Key"]["shard"]["N"] for call in calls] == ["2", "1", "3", "3"]
     (shard,) = shards(dynamodb)
@@ -182,9 +176,10 @@ def test_the_other_shard_is_another_where_there_is_one(
     dynamodb: Any, monkeypatch: pytest.MonkeyPatch, shards: int
 ) -> None:
     monkeypatch.setattr("scoring.ledger.time.sleep", lambda _: None)
+    monkeypatch.setattr("scoring.ledger._PATIENCE", 60)
     ledger = Ledger(dynamodb, dataclasses.replace(SETTINGS, stats_shards=shards))
     calls = failing(monkeypatch, dynamodb, "transact_write_items", *[canceled("TransactionConflict")] * 50)
-    ledger.record(decide(LOW, "k1"))
+    ledger.record(decide(LOW, "k1"), LATER)
     used = [int(call["TransactItems"][1]["Update"]["Key"]["shard"]["N"]) for call in calls]
     assert set(used) <= set(range(shards))
     assert all(one != other for one, other in itertools.pairwise(used)) or shards == 1
@@ -198,10 +193,10 @@ def test_conflicts_without_end_are_given_up_in_time(
     monkeypatch.setattr("scoring.ledger.time.sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
     calls = failing(monkeypatch, dynamodb, "transact_write_items", *[canceled("TransactionConflict", "None")] * 1000)
     with pytest.raises(StoreUnavailable):
-        ledger.record(decide(LOW, "k1"))
-    assert 40 < len(calls) < 200
-    assert 4 <= clock[0] < 4.1
-    assert ledger.totals() == NOTHING
+        ledger.record(decide(LOW, "k1"), LATER)
+    assert 8 < len(calls) < 100
+    assert 0.5 <= clock[0] < 0.6
+    assert ledger.totals(LATER) == NOTHING
 
 
 # Every code that DynamoDB's own model lists, and those that every AWS service may send.
@@ -216,9 +211,9 @@ CODES = sorted(
     }
     | {"AccessDeniedException", "InternalFailure", "ServiceUnavailable", "ThrottlingException", "ValidationException"}
 )
+PASSING = {"TransactionInProgressException"}
 ERRORS = [
-    *(ClientError({"Error": {"Code": code}}, "any") for code in CODES),
-    canceled("ThrottlingError", "None"),
+    *(ClientError({"Error": {"Code": code}}, "any") for code in CODES if code not in PASSING),
     canceled("ValidationError"),
     ClientError({"Error": {"Code": "TransactionCanceledException"}}, "TransactWriteItems"),
     ConnectTimeoutError(endpoint_url="http://localhost"),
@@ -237,12 +232,12 @@ def test_every_error_of_the_store_is_store_unavailable(
     log = io.StringIO()
     monkeypatch.setattr(telemetry.logger.registered_handler, "stream", log)
     with pytest.raises(StoreUnavailable):
-        ledger.record(decide(LOW, "k1"))
+        ledger.record(decide(LOW, "k1"), LATER)
     with pytest.raises(StoreUnavailable):
-        ledger.totals()
+        ledger.totals(LATER)
     with pytest.raises(StoreUnavailable):
-        ledger.find("TX001")
-    assert ledger.totals() == NOTHING
+        ledger.find("TX001", LATER)
+    assert ledger.totals(LATER) == NOTHING
     lines = [json.loads(line) for line in log.getvalue().splitlines()]
     reason = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
     assert [(line["level"], line["reason"]) for line in lines] == [("ERROR", reason)] * 3
@@ -253,9 +248,9 @@ def test_totals_read_every_shard_in_as_many_calls_as_it_takes(dynamodb: Any, mon
     ledger = Ledger(dynamodb, dataclasses.replace(SETTINGS, stats_shards=250))
     for shard in range(250):
         ledger._shard = shard
-        ledger.record(decide(LOW, f"k{shard}"))
+        ledger.record(decide(LOW, f"k{shard}"), LATER)
     calls = failing(monkeypatch, dynamodb, "batch_get_item")
-    assert ledger.totals().total == 250
+    assert ledger.totals(LATER).total == 250
     assert len(calls) == 3
     assert all(call["RequestItems"]["StatsTable"]["ConsistentRead"] for call in calls)
 
@@ -266,14 +261,14 @@ def test_totals_that_take_too_long_are_given_up(dynamodb: Any, monkeypatch: pyte
     monkeypatch.setattr("scoring.ledger.time.monotonic", lambda: next(clock))
     calls = failing(monkeypatch, dynamodb, "batch_get_item")
     with pytest.raises(StoreUnavailable):
-        ledger.totals()
+        ledger.totals(aws.CALL_SECONDS + 2)
     assert len(calls) == 2
 
 
 def test_totals_ask_again_for_what_was_left_unprocessed(
     ledger: Ledger, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ledger.record(decide(LOW, "k1"))
+    ledger.record(decide(LOW, "k1"), LATER)
     real = dynamodb.batch_get_item
     left = [True, True]
 
@@ -286,16 +281,15 @@ def test_totals_ask_again_for_what_was_left_unprocessed(
         return {**page, "UnprocessedKeys": {"StatsTable": {"Keys": keys[1:], "ConsistentRead": True}}}
 
     monkeypatch.setattr(dynamodb, "batch_get_item", half)
-    assert ledger.totals().total == 1
+    assert ledger.totals(LATER).total == 1
 
     monkeypatch.setattr(
         dynamodb,
         "batch_get_item",
         lambda RequestItems: {"Responses": {}, "UnprocessedKeys": RequestItems},  # noqa: N803
     )
-    monkeypatch.setattr("scoring.ledger._TIME_LIMIT", 0.1)
     with pytest.raises(StoreUnavailable):
-        ledger.totals()
+        ledger.totals(time.monotonic() + aws.CALL_SECONDS + 0.1)
 
 
 @given(
@@ -321,11 +315,11 @@ def test_whatever_comes_is_counted_once_and_every_shard_adds_up(dynamodb: Any, r
         decision = decide(document, key)
         first = model.setdefault((decision.key, key), decision)
         if first.request_hash == decision.request_hash:
-            assert ledger.record(decision).answer == first.answer()
+            assert ledger.record(decision, LATER).answer == first.answer()
         else:
             with pytest.raises(IdempotencyConflict):
-                ledger.record(decision)
-    assert ledger.totals().total == len(model)
+                ledger.record(decision, LATER)
+    assert ledger.totals(LATER).total == len(model)
     for item in shards(dynamodb):
         levels = sum(int(value["N"]) for name, value in item.items() if name.startswith("level#"))
         assert int(item["total"]["N"]) == levels

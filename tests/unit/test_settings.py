@@ -7,11 +7,19 @@ from scoring.errors import SettingsError
 from scoring.settings import Settings
 from tests.local import template
 
-VARIABLES = {"DECISIONS_TABLE": "d", "STATS_TABLE": "s", "STATS_SHARDS": "64", "DECISION_DAYS": "90"}
+VARIABLES = {
+    "DECISIONS_TABLE": "d",
+    "STATS_TABLE": "s",
+    "STATS_SHARDS": "64",
+    "DECISION_DAYS": "90",
+    "OUTBOX_URL": "https://q",
+}
 
 
 def test_read() -> None:
-    assert settings.read(VARIABLES) == Settings(decisions_table="d", stats_table="s", stats_shards=64, decision_days=90)
+    assert settings.read(VARIABLES) == Settings(
+        decisions_table="d", stats_table="s", stats_shards=64, decision_days=90, outbox_url="https://q"
+    )
 
 
 @pytest.mark.parametrize("name", VARIABLES)
@@ -33,7 +41,12 @@ def test_not_a_positive_integer(name: str, value: str) -> None:
 
 def test_the_template_sets_every_variable_that_is_read(function_environment: None) -> None:
     assert settings.read() == Settings(
-        decisions_table="DecisionsTable", stats_table="StatsTable", stats_shards=64, decision_days=90
+        decisions_table="DecisionsTable",
+        stats_table="StatsTable",
+        stats_shards=64,
+        decision_days=90,
+        outbox_url="OutboxQueue",
     )
-    declared = template.load()["Globals"]["Function"]["Environment"]["Variables"]
-    assert declared.keys() == VARIABLES.keys() | {"AWS_ENDPOINT_URL_DYNAMODB"}
+    endpoints = {"AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_SQS"}
+    for function in template.functions().values():
+        assert function.variables.keys() == VARIABLES.keys() | endpoints

@@ -110,7 +110,7 @@ EXAMPLES: list[errors.AnswerableError] = [
     errors.PayloadTooLarge("x"),
     errors.UnsupportedMediaType("x"),
     errors.IdempotencyConflict("x"),
-    errors.StoreUnavailable("x"),
+    errors.StoreUnavailable(),
 ]
 
 
@@ -121,14 +121,14 @@ def test_an_error_is_answered_with_its_own_status(error: errors.AnswerableError)
         raise error
 
     response = handler({}, None)
-    assert (response["statusCode"], json.loads(response["body"])) == (error.status, {"error": "x"})
+    assert (response["statusCode"], json.loads(response["body"])) == (error.status, {"error": str(error)})
     assert response["headers"].items() >= error.headers.items()
     assert response["headers"]["Content-Type"] == "application/json"
 
 
 def test_headers_of_errors() -> None:
     assert errors.MethodNotAllowed("x", "POST").headers == {"Allow": "POST"}
-    assert errors.StoreUnavailable("x").headers == {"Retry-After": "1"}
+    assert errors.StoreUnavailable().headers == {"Retry-After": "1"}
 
 
 def test_an_answer_is_neither_cached_nor_sniffed() -> None:

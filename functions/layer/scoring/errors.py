@@ -9,6 +9,7 @@
     │   ├── UnsupportedMediaType  415
     │   ├── IdempotencyConflict   422  a key came back with another body
     │   └── StoreUnavailable      503  answers with ``Retry-After``
+    ├── MessageInvalid                 in the outbox; tried again and then set aside, as any message that fails
     └── ConfigurationError             found while a function starts, never by a request
         ├── RuleSetError
         └── SettingsError
@@ -83,9 +84,16 @@ class StoreUnavailable(AnswerableError):
 
     status = 503
 
+    def __init__(self) -> None:
+        super().__init__("The store cannot be reached at the moment, please send the request again")
+
     @property
     def headers(self) -> dict[str, str]:
         return {"Retry-After": "1"}
+
+
+class MessageInvalid(ScoringError):
+    """A message of the outbox is no decision, and never will be."""
 
 
 class ConfigurationError(ScoringError):

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from scoring import settings
+from scoring import aws, settings
 from scoring.decision import Decision
 from scoring.errors import IdempotencyConflict, StoreUnavailable
 from scoring.rules import HIGH_RISK_LEVELS, RISK_LEVELS
@@ -30,15 +29,12 @@ if TYPE_CHECKING:
 
 MAX_FOUND = 100
 
-# botocore's defaults are made for batch jobs (60 s a read) and changed in 1.44; an answer that is waited for has less.
-CLIENT_CONFIG = Config(
-    connect_timeout=0.2,
-    read_timeout=1,
-    retries={"mode": "standard", "total_max_attempts": 2},
+# What stands in the way of a transaction for a moment only: another one on the same item, or a partition at its limit.
+_PASSING = frozenset(
+    {"ProvisionedThroughputExceeded", "ThrottlingError", "TransactionConflict", "TransactionInProgressException"}
 )
-
-# Seconds after which nothing new is begun. What begins just before still ends within the function's own timeout.
-_TIME_LIMIT = 4
+# Seconds for which a decision tries to get past them; whoever scored it is waiting.
+_PATIENCE = 0.5
 _FIRST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.1
 _BATCH_GET_LIMIT = 100
@@ -101,8 +97,15 @@ class Ledger:
         self._settings = configuration
         self._shard = random.randrange(configuration.stats_shards)
 
-    def record(self, decision: Decision) -> Recorded:
+    def record(self, decision: Decision, deadline: float) -> Recorded:
         """Store a decision and count it, exactly once.
+
+        Parameters
+        ----------
+        decision
+            To be recorded.
+        deadline
+            On the clock of :func:`time.monotonic`; nothing is begun that could end later.
 
         Returns
         -------
@@ -117,27 +120,35 @@ class Ledger:
             DynamoDB did not confirm in time. Sending the same decision again is safe.
         """
         answer = decision.answer()
-        for pause in _pauses():
+        obstacle = "NoTimeLeft"
+        for pause in _pauses(deadline):
             try:
                 self._client.transact_write_items(TransactItems=[self._put(decision, answer), self._count(decision)])
-            except self._client.exceptions.TransactionCanceledException as error:
+            except ClientError as error:
                 reasons: list[Any] = error.response.get("CancellationReasons", [])
                 if stored := _existing(reasons):
                     return _replay(decision, answer, stored)
-                if not any(reason.get("Code") == "TransactionConflict" for reason in reasons):
-                    raise _unavailable(error, decision.decision_id) from error
+                passing = _PASSING & {aws.reason(error), *(reason.get("Code") for reason in reasons)}
+                if not passing:
+                    raise _unavailable(aws.reason(error), decision.decision_id) from error
+                obstacle = min(passing)
                 # Another environment writes to this shard, or another request holds this decision: step aside.
                 shards = self._settings.stats_shards
                 self._shard = (self._shard + random.randrange(1, max(shards, 2))) % shards
                 time.sleep(pause)
-            except (ClientError, BotoCoreError) as error:
-                raise _unavailable(error, decision.decision_id) from error
+            except BotoCoreError as error:
+                raise _unavailable(aws.reason(error), decision.decision_id) from error
             else:
                 return Recorded(answer, replayed=False)
-        raise _given_up("TransactionConflict", decision.decision_id)
+        raise _unavailable(obstacle, decision.decision_id)
 
-    def totals(self) -> Totals:
+    def totals(self, deadline: float) -> Totals:
         """Add up all shards, each read consistently.
+
+        Parameters
+        ----------
+        deadline
+            As in :meth:`record`.
 
         Raises
         ------
@@ -146,12 +157,12 @@ class Ledger:
         """
         numbers: dict[str, int] = {}
         try:
-            for item in self._shards():
+            for item in self._shards(deadline):
                 for name, value in item.items():
                     if name != "shard":
                         numbers[name] = numbers.get(name, 0) + int(value["N"])
         except (ClientError, BotoCoreError) as error:
-            raise _unavailable(error) from error
+            raise _unavailable(aws.reason(error)) from error
         return Totals(
             total=numbers.get("total", 0),
             high=numbers.get("high", 0),
@@ -163,15 +174,21 @@ class Ledger:
             },
         )
 
-    def find(self, tx_id: str) -> list[dict[str, Any]]:
+    def find(self, tx_id: str, deadline: float) -> list[dict[str, Any]]:
         """Answers that were given for a transaction, newest first, at most :data:`MAX_FOUND`.
+
+        Parameters
+        ----------
+        tx_id
+            Of the transaction, or the decision id where the transaction had none.
+        deadline
+            As in :meth:`record`.
 
         Raises
         ------
         StoreUnavailable
             DynamoDB did not answer in time, or has more decisions of this transaction than can be read in it.
         """
-        end = time.monotonic() + _TIME_LIMIT
         answers: list[dict[str, Any]] = []
         pages = self._client.get_paginator("query").paginate(
             TableName=self._settings.decisions_table,
@@ -184,10 +201,10 @@ class Ledger:
             # The sort key is no time, so the newest are known only when all have been read.
             for page in pages:
                 answers.extend(json.loads(item["answer"]["S"]) for item in page["Items"])
-                if time.monotonic() > end:
-                    raise _given_up("TooManyDecisions")
+                if not _is_time_for_a_call(deadline):
+                    raise _unavailable("TooManyDecisions")
         except (ClientError, BotoCoreError) as error:
-            raise _unavailable(error) from error
+            raise _unavailable(aws.reason(error)) from error
         answers.sort(key=lambda answer: (answer["evaluated_at"], answer["decision_id"]), reverse=True)
         return answers[:MAX_FOUND]
 
@@ -225,15 +242,14 @@ class Ledger:
             }
         }
 
-    def _shards(self) -> Iterator[dict[str, "AttributeValueTypeDef"]]:
+    def _shards(self, deadline: float) -> Iterator[dict[str, "AttributeValueTypeDef"]]:
         table = self._settings.stats_table
         keys = [{"shard": {"N": str(shard)}} for shard in range(self._settings.stats_shards)]
-        end = time.monotonic() + _TIME_LIMIT
         for start in range(0, len(keys), _BATCH_GET_LIMIT):
             wanted: Any = {table: {"Keys": keys[start : start + _BATCH_GET_LIMIT], "ConsistentRead": True}}
             while wanted:
-                if time.monotonic() > end:
-                    raise _given_up("TotalsNotInTime")
+                if not _is_time_for_a_call(deadline):
+                    raise _unavailable("TotalsNotInTime")
                 page = self._client.batch_get_item(RequestItems=wanted)
                 yield from page["Responses"].get(table, [])
                 wanted = page["UnprocessedKeys"]
@@ -249,17 +265,21 @@ def connect() -> Ledger:
     SettingsError
         A variable is missing or wrong.
     """
-    return Ledger(boto3.client("dynamodb", config=CLIENT_CONFIG), settings.read())
+    return Ledger(boto3.client("dynamodb", config=aws.CLIENT_CONFIG), settings.read())
 
 
-def _pauses() -> Iterator[float]:
-    """Seconds to wait after each attempt, as long as there is time for another.
+def _is_time_for_a_call(deadline: float) -> bool:
+    return time.monotonic() <= deadline - aws.CALL_SECONDS
+
+
+def _pauses(deadline: float) -> Iterator[float]:
+    """Seconds to wait after each attempt, as long as there is patience and time for another.
 
     They grow, to ease off, and are random, so that rivals do not meet again.
     """
-    end = time.monotonic() + _TIME_LIMIT
+    end = time.monotonic() + _PATIENCE
     longest = _FIRST_PAUSE
-    while time.monotonic() < end:
+    while time.monotonic() < end and _is_time_for_a_call(deadline):
         yield random.uniform(0, longest)
         longest = min(2 * longest, _LONGEST_PAUSE)
 
@@ -282,12 +302,7 @@ def _replay(decision: Decision, answer: dict[str, Any], stored: dict[str, Any]) 
     return Recorded(first, replayed=first != answer)
 
 
-def _unavailable(error: ClientError | BotoCoreError, decision_id: str | None = None) -> StoreUnavailable:
-    """Map a botocore error, whatever it is: nothing that the gate lets through can be what DynamoDB objects to."""
-    reason = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
-    return _given_up(reason, decision_id)
-
-
-def _given_up(reason: str, decision_id: str | None = None) -> StoreUnavailable:
+def _unavailable(reason: str, decision_id: str | None = None) -> StoreUnavailable:
+    """Whatever the reason: nothing that the gate lets through can be what DynamoDB objects to."""
     logger.error("store unavailable", extra={"reason": reason, "decision_id": decision_id})
-    return StoreUnavailable("The store cannot be reached at the moment, please send the request again")
+    return StoreUnavailable()

@@ -22,12 +22,15 @@ class Settings:
         Number of counter shards, at least 1.
     decision_days
         Days for which a decision is kept, at least 1.
+    outbox_url
+        Of the queue for decisions that the store did not take.
     """
 
     decisions_table: str
     stats_table: str
     stats_shards: int
     decision_days: int
+    outbox_url: str
 
 
 def read(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -43,6 +46,7 @@ def read(environment: Mapping[str, str] = os.environ) -> Settings:
         stats_table=_text(environment, "STATS_TABLE"),
         stats_shards=_positive(environment, "STATS_SHARDS"),
         decision_days=_positive(environment, "DECISION_DAYS"),
+        outbox_url=_text(environment, "OUTBOX_URL"),
     )
 
 

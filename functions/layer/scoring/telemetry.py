@@ -11,4 +11,5 @@ logger = Logger(service="risk-scoring")
 
 def log_decision(answer: dict[str, Any], *, replayed: bool) -> None:
     """Log one answer to ``POST /score``: decision id, level, score, hits and version, nothing of the transaction."""
-    logger.info("decision", extra={name: answer[name] for name in _DECISION_FIELDS} | {"replayed": replayed})
+    fields = {name: answer[name] for name in _DECISION_FIELDS}
+    logger.info("decision", extra=fields | {"replayed": replayed, "recorded": answer.get("recorded", True)})

@@ -1,6 +1,6 @@
-"""The embedded DynamoDB: MiniStack in a process of its own, with the tables of the template.
+"""The embedded DynamoDB and SQS: MiniStack in a process of its own, with the tables and queues of the template.
 
-As a command (``make dynamodb``) it stands beside ``sam local``, whose containers reach it over Docker's bridge.
+As a command (``make emulator``) it stands beside ``sam local``, whose containers reach it over Docker's bridge.
 """
 
 import argparse
@@ -25,13 +25,18 @@ MINISTACK_PYTHON = template.ROOT / ".tools" / "ministack" / "bin" / "python"
 _START_SECONDS = 30
 
 
-def client(endpoint: str) -> Any:
-    """A boto3 client for the embedded DynamoDB, with the variables of :func:`.account.replace`."""
-    return boto3.client(
-        "dynamodb",
+def client(service: str, endpoint: str) -> Any:
+    """A boto3 client for a service of the emulator, with the variables of :func:`.account.replace`."""
+    return boto3.client(  # type: ignore[call-overload]  # the stubs have an overload per service
+        service,
         endpoint_url=endpoint,
         config=Config(proxies={}, connect_timeout=2, read_timeout=10),
     )
+
+
+def variables(dynamodb: str, sqs: str | None = None) -> dict[str, str]:
+    """Environment variables that lead a function to these endpoints; both services have the same one by default."""
+    return {"AWS_ENDPOINT_URL_DYNAMODB": dynamodb, "AWS_ENDPOINT_URL_SQS": sqs or dynamodb}
 
 
 def create_tables(dynamodb: Any) -> None:
@@ -44,9 +49,22 @@ def create_tables(dynamodb: Any) -> None:
         )
 
 
+def create_queues(sqs: Any) -> None:
+    """Create the queues of the template, each named by its logical id, dead-letter queues first."""
+    for name, properties in sorted(template.queues().items(), key=lambda queue: "RedrivePolicy" in queue[1]):
+        attributes = {attribute: json.dumps(value) for attribute, value in properties.items()}
+        if "RedrivePolicy" in properties:
+            (dead_letter_queue, _) = properties["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"]
+            arn = sqs.get_queue_attributes(QueueUrl=dead_letter_queue, AttributeNames=["QueueArn"])
+            attributes["RedrivePolicy"] = json.dumps(
+                properties["RedrivePolicy"] | {"deadLetterTargetArn": arn["Attributes"]["QueueArn"]}
+            )
+        sqs.create_queue(QueueName=name, Attributes=attributes)
+
+
 @contextmanager
 def running(host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
-    """Run the embedded DynamoDB with its tables, and end it on the way out.
+    """Run the emulator with the tables and queues, and end it on the way out.
 
     Parameters
     ----------
@@ -66,14 +84,14 @@ def running(host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
         It does not answer, or the port is in use.
     """
     if not MINISTACK_PYTHON.exists():
-        raise StartError("the embedded DynamoDB is not installed; run 'make install'")
+        raise StartError("the emulator is not installed; run 'make install'")
     port = port or free_port(host)
     require_free_port(host, port)
     environment = {
         **os.environ,
         "BIND_HOST": host,
         "GATEWAY_PORT": str(port),
-        "SERVICES": "dynamodb",
+        "SERVICES": "dynamodb,sqs",
         "IOT_MTLS_ENABLED": "0",
         "LOG_LEVEL": "WARNING",
     }
@@ -89,7 +107,8 @@ def running(host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
     try:
         _wait(process, host, port)
         endpoint = f"http://{host}:{port}"
-        create_tables(client(endpoint))
+        create_tables(client("dynamodb", endpoint))
+        create_queues(client("sqs", endpoint))
         yield endpoint
     finally:
         end(process)
@@ -125,22 +144,23 @@ def _wait(process: "subprocess.Popen[bytes]", host: str, port: int) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise StartError(f"the embedded DynamoDB ended at its start with exit code {process.returncode}")
+            raise StartError(f"the emulator ended at its start with exit code {process.returncode}")
         with socket.socket() as probe:
             if probe.connect_ex((host, port)) == 0:
                 return
         time.sleep(0.05)
-    raise StartError(f"the embedded DynamoDB did not answer on {host}:{port} within {_START_SECONDS} s")
+    raise StartError(f"the emulator did not answer on {host}:{port} within {_START_SECONDS} s")
 
 
 def main() -> None:
     """Run until Ctrl-C."""
     account.replace()
-    parser = argparse.ArgumentParser(description="The embedded DynamoDB for the containers of `sam local`.")
+    parser = argparse.ArgumentParser(description="The embedded DynamoDB and SQS for the containers of `sam local`.")
     parser.add_argument("--port", default="8000", help="the one in tests/local/containers.json")
     arguments = parser.parse_args()
     with command(), running(bridge_address(), port_number(arguments.port)) as endpoint:
-        print(f"DynamoDB with {' and '.join(template.tables())} at {endpoint}, Ctrl-C ends it", flush=True)
+        names = " and ".join([*template.tables(), *template.queues()])
+        print(f"DynamoDB and SQS with {names} at {endpoint}, Ctrl-C ends it", flush=True)
         signal.pause()
 
 

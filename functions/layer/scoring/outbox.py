@@ -1,0 +1,133 @@
+"""The outbox: a queue for decisions that were answered while the ledger could not be reached.
+
+Its messages are recorded later by the ledger's own transaction, so that a decision is there once and counted once,
+however often a message is sent or delivered.
+"""
+
+import functools
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from scoring import aws, settings
+from scoring.decision import Decision
+from scoring.errors import InvalidRequest, MessageInvalid, StoreUnavailable
+from scoring.rules import RISK_LEVELS, Assessment
+from scoring.telemetry import logger
+from scoring.transaction import parse_json, validate
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+
+class Outbox:
+    """Where decisions wait for the ledger; one instance for the life of an execution environment.
+
+    Parameters
+    ----------
+    url
+        Of the queue.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def send(self, decision: Decision, deadline: float) -> None:
+        """Leave a decision to be recorded later.
+
+        Parameters
+        ----------
+        decision
+            As it was answered.
+        deadline
+            On the clock of :func:`time.monotonic`; nothing is begun that could end later.
+
+        Raises
+        ------
+        StoreUnavailable
+            SQS did not take it in time.
+        """
+        if time.monotonic() > deadline - aws.CALL_SECONDS:
+            raise _unavailable("NoTimeLeft", decision)
+        try:
+            self._client.send_message(QueueUrl=self._url, MessageBody=encode(decision))
+        except (ClientError, BotoCoreError) as error:
+            raise _unavailable(aws.reason(error), decision) from error
+
+    @functools.cached_property
+    def _client(self) -> "SQSClient":
+        # Made when first needed: it would be a tenth of every cold start, and most environments never send.
+        return boto3.client("sqs", config=aws.CLIENT_CONFIG)
+
+
+def connect() -> Outbox:
+    """Open the outbox that the environment variables name.
+
+    Raises
+    ------
+    SettingsError
+        A variable is missing or wrong.
+    """
+    return Outbox(settings.read().outbox_url)
+
+
+def encode(decision: Decision) -> str:
+    """The message that stands for a decision.
+
+    ASCII, since SQS refuses some characters that JSON allows; that is at most three times the size of the request, far
+    below the 1 MiB of SQS.
+    """
+    return json.dumps(
+        {
+            "decision_id": decision.decision_id,
+            "transaction": decision.transaction.as_dict(),
+            "score": decision.assessment.score,
+            "risk_level": decision.assessment.risk_level,
+            "triggered_rules": decision.assessment.triggered_rules,
+            "version": decision.version,
+            "evaluated_at": decision.evaluated_at,
+            "request_hash": decision.request_hash,
+        },
+        separators=(",", ":"),
+    )
+
+
+def decode(body: str) -> Decision:
+    """The decision that a message stands for, as it was decided then, whatever the rules are now.
+
+    Raises
+    ------
+    MessageInvalid
+        No such message was ever sent by :meth:`Outbox.send`.
+    """
+    try:
+        message: Any = parse_json(body)
+        return Decision(
+            decision_id=_of(str, message["decision_id"]),
+            transaction=validate(message["transaction"]),
+            assessment=Assessment(
+                score=_of(int, message["score"]),
+                # Counters of a level that is none would make the total differ from the sum of the levels.
+                risk_level=RISK_LEVELS[RISK_LEVELS.index(message["risk_level"])],
+                triggered_rules=tuple(_of(str, label) for label in _of(list, message["triggered_rules"])),
+            ),
+            version=_of(str, message["version"]),
+            evaluated_at=_of(str, message["evaluated_at"]),
+            request_hash=_of(str, message["request_hash"]),
+        )
+    except (InvalidRequest, KeyError, TypeError, ValueError) as error:
+        raise MessageInvalid(f"The message is no decision: {type(error).__name__}: {error}") from error
+
+
+def _of(kind: type, value: Any) -> Any:
+    if type(value) is not kind:
+        raise TypeError
+    return value
+
+
+def _unavailable(reason: str, decision: Decision) -> StoreUnavailable:
+    logger.error("outbox unavailable", extra={"reason": reason, "decision_id": decision.decision_id})
+    return StoreUnavailable()

@@ -1,0 +1,33 @@
+"""The other end of the outbox: record what ``POST /score`` could not, once, however often it is delivered."""
+
+from typing import Any
+
+from scoring import aws, ledger, outbox
+from scoring.errors import ScoringError
+from scoring.telemetry import logger
+
+LEDGER = ledger.connect()
+
+
+def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    deadline = aws.deadline(context)
+    failed = [message["messageId"] for message in event["Records"] if not _record(message, deadline)]
+    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
+
+
+def _record(message: dict[str, Any], deadline: float) -> bool:
+    try:
+        recorded = LEDGER.record(outbox.decode(message["body"]), deadline)
+    except Exception as error:  # noqa: BLE001  whatever is wrong with one message must not hold up the others
+        expected = isinstance(error, ScoringError)
+        logger.error(
+            "outbox message not recorded",
+            extra={"message_id": message["messageId"], "reason": str(error) if expected else type(error).__name__},
+            exc_info=not expected,
+        )
+        return False
+    logger.info(
+        "recorded from the outbox",
+        extra={"decision_id": recorded.answer["decision_id"], "replayed": recorded.replayed},
+    )
+    return True

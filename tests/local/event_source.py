@@ -1,0 +1,114 @@
+"""What Lambda's event source mappings do: invoke a function with the messages of a queue, delete what it has done.
+
+A message that the function reports as failed, or whose invocation failed, is not deleted: it comes back when its
+visibility timeout is over, and after ``maxReceiveCount`` times the queue moves it to its dead-letter queue.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from tests.local import account, template
+
+Invoke = Callable[[str, str], str]
+
+_WAIT_SECONDS = 1
+
+
+@contextmanager
+def running(sqs: Any, invoke: Invoke) -> Iterator[None]:
+    """Poll the queues of the template's event source mappings in the background.
+
+    Parameters
+    ----------
+    sqs
+        A boto3 client.
+    invoke
+        ``invoke(function, event)`` as of :class:`.environments.Environments`.
+    """
+    stop = threading.Event()
+    threads = [
+        threading.Thread(target=_poll, args=(sqs, invoke, mapping, stop), daemon=True)
+        for mapping in template.event_source_mappings()
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+
+
+def _poll(sqs: Any, invoke: Invoke, mapping: dict[str, Any], stop: threading.Event) -> None:
+    while not stop.is_set():
+        try:
+            deliver(sqs, invoke, mapping, wait=_WAIT_SECONDS)
+        except (BotoCoreError, ClientError):
+            # The emulator is gone, by intent or on its way out; the functions tell of it.
+            stop.wait(_WAIT_SECONDS)
+
+
+def deliver(sqs: Any, invoke: Invoke, mapping: dict[str, Any], wait: int = 0, times: int = 1) -> int:
+    """Deliver one batch.
+
+    Parameters
+    ----------
+    sqs, invoke
+        As in :func:`running`.
+    mapping
+        One of :func:`.template.event_source_mappings`.
+    wait
+        Seconds to wait for a message.
+    times
+        How often the batch is delivered before it is deleted; SQS promises at least once.
+
+    Returns
+    -------
+    int
+        Messages that the function has done with.
+    """
+    queue, _ = mapping["EventSourceArn"]["Fn::GetAtt"]
+    received = sqs.receive_message(
+        QueueUrl=queue,
+        MaxNumberOfMessages=mapping["BatchSize"],
+        WaitTimeSeconds=wait,
+        AttributeNames=["All"],
+    )
+    messages = received.get("Messages", [])
+    if not messages:
+        return 0
+    event = json.dumps({"Records": [_record(queue, message) for message in messages]})
+    for _ in range(times):
+        answer = json.loads(invoke(mapping["FunctionName"]["Ref"], event))
+    done = _done(answer, messages)
+    for message in done:
+        sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+    return len(done)
+
+
+def _record(queue: str, message: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "messageId": message["MessageId"],
+        "receiptHandle": message["ReceiptHandle"],
+        "body": message["Body"],
+        "attributes": message["Attributes"],
+        "messageAttributes": {},
+        "md5OfBody": message["MD5OfBody"],
+        "eventSource": "aws:sqs",
+        "eventSourceARN": f"arn:aws:sqs:{account.REGION}:000000000000:{queue}",
+        "awsRegion": account.REGION,
+    }
+
+
+def _done(answer: Any, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """As Lambda reads the answer: an error, or an id that was not in the batch, means that all have failed."""
+    if answer is None or "errorType" in answer:
+        return [] if answer else messages
+    failed = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
+    if failed - {message["MessageId"] for message in messages}:
+        return []
+    return [message for message in messages if message["MessageId"] not in failed]

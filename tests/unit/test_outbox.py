@@ -1,0 +1,103 @@
+"""The outbox: what is sent, what may not take longer, and what is no message."""
+
+import json
+import math
+import time
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scoring import aws
+from scoring.decision import decide
+from scoring.errors import InvalidRequest, MessageInvalid, StoreUnavailable
+from scoring.outbox import Outbox, connect, decode, encode
+from scoring.transaction import parse_json
+
+CRITICAL = {"tx_id": "TX003", "amount": 4500.0, "category": "electronics", "hour": 3}
+
+
+@pytest.fixture
+def outbox(sqs: Any) -> Outbox:
+    return connect()
+
+
+def test_what_is_sent_is_the_decision(outbox: Outbox, sqs: Any) -> None:
+    decision = decide(CRITICAL, "k1")
+    outbox.send(decision, math.inf)
+    (message,) = sqs.receive_message(QueueUrl="OutboxQueue")["Messages"]
+    assert decode(message["Body"]) == decision
+
+
+@given(
+    amount=st.floats(0, allow_infinity=False, allow_nan=False) | st.integers(0, 10**300),
+    texts=st.fixed_dictionaries(
+        {}, optional={name: st.text(min_size=1, max_size=40) for name in ("tx_id", "category", "store")}
+    ),
+)
+def test_every_decision_comes_back_as_it_was(amount: float, texts: dict[str, str]) -> None:
+    try:
+        decision = decide({"amount": amount, **texts}, "k1")
+    except InvalidRequest:
+        return
+    message = encode(decision)
+    assert message.isascii()
+    assert decode(message) == decision
+
+
+@pytest.mark.parametrize("character", ["x", "é", "🂡", "\\u0001", "\\uffff", '\\"'])
+def test_the_largest_request_fits_into_a_message(character: str) -> None:
+    size = 64 * 1024 - 200
+    text = character * (size // len(character.encode()))
+    decision = decide(parse_json(f'{{"amount": 1, "tx_id": "{"🂡" * 40}", "store": "{text}"}}'), "k" * 128)
+    assert len(encode(decision)) < 256 * 1024
+
+
+@pytest.mark.parametrize(
+    "error",
+    [EndpointConnectionError(endpoint_url="http://q"), ClientError({"Error": {"Code": "RequestThrottled"}}, "any")],
+)
+def test_every_error_is_store_unavailable(outbox: Outbox, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(**_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(outbox._client, "send_message", fail)
+    with pytest.raises(StoreUnavailable):
+        outbox.send(decide(CRITICAL, "k1"), math.inf)
+
+
+def test_nothing_is_sent_that_could_end_too_late(outbox: Outbox, sqs: Any) -> None:
+    with pytest.raises(StoreUnavailable):
+        outbox.send(decide(CRITICAL, "k1"), time.monotonic() + aws.CALL_SECONDS - 0.01)
+    assert "Messages" not in sqs.receive_message(QueueUrl="OutboxQueue")
+
+
+MESSAGE = json.loads(encode(decide(CRITICAL, "k1")))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "x",
+        "null",
+        "[]",
+        "5",
+        "{}",
+        json.dumps({**MESSAGE, "transaction": {}}),
+        json.dumps({**MESSAGE, "transaction": None}),
+        *(json.dumps({name: value for name, value in MESSAGE.items() if name != missing}) for missing in MESSAGE),
+        *(json.dumps({**MESSAGE, name: None}) for name in MESSAGE),
+        json.dumps({**MESSAGE, "risk_level": "EXTREME"}),
+        json.dumps({**MESSAGE, "risk_level": ["LOW"]}),
+        json.dumps({**MESSAGE, "score": True}),
+        json.dumps({**MESSAGE, "score": "7"}),
+        json.dumps({**MESSAGE, "triggered_rules": "R1"}),
+        json.dumps({**MESSAGE, "triggered_rules": [1]}),
+    ],
+)
+def test_what_is_no_message(body: str) -> None:
+    with pytest.raises(MessageInvalid, match="The message is no decision: "):
+        decode(body)
