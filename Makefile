@@ -9,11 +9,12 @@ READY := $(APP)/ready $(SAM)/ready $(MINISTACK)/ready
 export SAM_CLI_TELEMETRY := 0
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run test lint format install emulator build clean
+.PHONY: help run test faults lint format install emulator build clean
 
 help:
 	@echo "make run         serve the API on http://127.0.0.1:$(PORT) (PORT=...), no Docker needed"
 	@echo "make test        all checks and tests; with a Docker engine also the containers of 'sam local'"
+	@echo "make faults      the tests of faults at full length, some minutes; 'make test' has them in short"
 	@echo "make lint        ruff, mypy, sam validate"
 	@echo "make format      let ruff format the code"
 	@echo "make install     set up the virtual environments only"
@@ -26,6 +27,9 @@ run: $(READY)
 
 test: lint
 	@$(APP)/bin/python -m pytest
+
+faults: $(READY)
+	@$(APP)/bin/python -m pytest tests/faults --full
 
 lint: $(READY)
 	@$(APP)/bin/ruff check

@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 import requests
 
+from scoring.decision import decide
+from scoring.outbox import encode
 from tests.integration.service import SAM_PYTHON, TIMEOUT_SECONDS, Service, started
+from tests.local import emulator
 from tests.local.template import ROOT
 
 
@@ -251,6 +254,19 @@ def test_the_store_gone_is_503_and_no_zeros(tmp_path: Path) -> None:
             assert int(response.headers["Retry-After"]) > 0
             assert response.elapsed.total_seconds() < 5
         assert stack.get("/health").status_code == 200
+
+
+def test_what_waits_in_the_outbox_is_recorded(tmp_path: Path) -> None:
+    with started(tmp_path / "stack.log") as stack:
+        (store,) = processes_of(stack, "ministack")
+        variables = Path(f"/proc/{store}/environ").read_bytes().decode().split("\0")
+        (port,) = (variable.partition("=")[2] for variable in variables if variable.startswith("GATEWAY_PORT="))
+        message = encode(decide({"tx_id": "TX1", "amount": 1}, "k1"))
+        emulator.client("sqs", f"http://127.0.0.1:{port}").send_message(QueueUrl="OutboxQueue", MessageBody=message)
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while stack.stats()["total"] == 0:
+            assert time.monotonic() < deadline
+        assert stack.get("/transaction/TX1").json()["decisions"][0]["decision_id"] == "k1"
 
 
 def test_a_port_in_use_is_one_line() -> None:

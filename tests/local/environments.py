@@ -146,6 +146,10 @@ class _Environment:
 
     def end(self) -> None:
         end(self._process)
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe:
+                with suppress(BrokenPipeError):
+                    pipe.close()
 
     def _failed(self, kind: str, message: str) -> str:
         # The caller is told no more than 500.

@@ -52,7 +52,9 @@ def _poll(sqs: Any, invoke: Invoke, mapping: dict[str, Any], stop: threading.Eve
             stop.wait(_WAIT_SECONDS)
 
 
-def deliver(sqs: Any, invoke: Invoke, mapping: dict[str, Any], wait: int = 0, times: int = 1) -> int:
+def deliver(
+    sqs: Any, invoke: Invoke, mapping: dict[str, Any], *, wait: int, times: int = 1, again_at_once: bool = False
+) -> None:
     """Deliver one batch.
 
     Parameters
@@ -65,11 +67,8 @@ def deliver(sqs: Any, invoke: Invoke, mapping: dict[str, Any], wait: int = 0, ti
         Seconds to wait for a message.
     times
         How often the batch is delivered before it is deleted; SQS promises at least once.
-
-    Returns
-    -------
-    int
-        Messages that the function has done with.
+    again_at_once
+        Whether what failed is visible again now, not when its visibility timeout is over.
     """
     queue, _ = mapping["EventSourceArn"]["Fn::GetAtt"]
     received = sqs.receive_message(
@@ -80,14 +79,22 @@ def deliver(sqs: Any, invoke: Invoke, mapping: dict[str, Any], wait: int = 0, ti
     )
     messages = received.get("Messages", [])
     if not messages:
-        return 0
+        return
     event = json.dumps({"Records": [_record(queue, message) for message in messages]})
     for _ in range(times):
         answer = json.loads(invoke(mapping["FunctionName"]["Ref"], event))
     done = _done(answer, messages)
-    for message in done:
-        sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
-    return len(done)
+    if done:
+        sqs.delete_message_batch(QueueUrl=queue, Entries=_entries(done))
+    if again_at_once and (failed := [message for message in messages if message not in done]):
+        sqs.change_message_visibility_batch(QueueUrl=queue, Entries=_entries(failed, VisibilityTimeout=0))
+
+
+def _entries(messages: list[dict[str, Any]], **parameters: int) -> list[dict[str, Any]]:
+    return [
+        {"Id": str(number), "ReceiptHandle": message["ReceiptHandle"], **parameters}
+        for number, message in enumerate(messages)
+    ]
 
 
 def _record(queue: str, message: dict[str, Any]) -> dict[str, Any]:

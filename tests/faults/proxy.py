@@ -1,0 +1,241 @@
+"""A proxy on the wire between the functions and the emulator, which does to calls what networks and services do.
+
+Clean, it passes every call on. Told so, it injects one kind of fault into a seeded share of the calls, or is down.
+"""
+
+import http.client
+import json
+import random
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from enum import Enum
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+# Beyond the functions' read timeout of a second.
+_TOO_LATE = 1.2
+_REFUSING_SECONDS = 0.2
+
+
+class Fault(Enum):
+    """What happens to a call, and whether it is applied all the same."""
+
+    REPLY_DROPPED = "applied, then the connection is closed without a reply"
+    REPLY_LATE = "applied at once, but the reply comes after the caller's timeout"
+    CALL_LATE = "applied only after the caller's timeout"
+    ERROR_BEFORE = "a 500, nothing applied"
+    ERROR_AFTER = "a 500, though applied"
+    THROTTLED = "throttled, nothing applied"
+    CONFLICT = "a transaction is cancelled for a conflict, nothing applied"
+    REFUSED = "no connection for a while"
+
+
+_NOT_APPLIED = {Fault.ERROR_BEFORE, Fault.THROTTLED, Fault.CONFLICT, Fault.REFUSED}
+_ERRORS = {
+    Fault.ERROR_BEFORE: (500, "InternalServerError"),
+    Fault.ERROR_AFTER: (500, "InternalServerError"),
+    Fault.THROTTLED: (400, "ThrottlingException"),
+    Fault.CONFLICT: (400, "TransactionCanceledException"),
+}
+
+
+class Down(Enum):
+    """How a service is unreachable."""
+
+    REFUSING = "nothing listens"
+    SILENT = "connections are accepted, nothing is ever answered"
+
+
+class Proxy:
+    """The proxy; made by :func:`running`.
+
+    Attributes
+    ----------
+    endpoint
+        To be given to boto3 in place of the emulator's.
+    injected
+        Faults since the last :meth:`inject`.
+    """
+
+    def __init__(self, upstream: str) -> None:
+        self._upstream = upstream.removeprefix("http://")
+        self._lock = threading.RLock()
+        self._connections: set[socket.socket] = set()
+        self._listener: socket.socket | None = None
+        self._port = 0
+        self._closed = False
+        self._down: Down | None = None
+        self._fault: Fault | None = None
+        self._share = 0.0
+        self._random = random.Random()
+        self.injected = 0
+        self._listen()
+        self.endpoint = f"http://127.0.0.1:{self._port}"
+
+    def inject(self, fault: Fault, share: float, seed: int) -> None:
+        """Inject a fault into this share of the calls, from 0 to 1; the same seed draws the same calls."""
+        with self._lock:
+            self._fault, self._share, self._random = fault, share, random.Random(seed)
+            self.injected = 0
+
+    def clear(self) -> None:
+        """Pass every call on."""
+        with self._lock:
+            self._fault = None
+
+    @contextmanager
+    def down(self, how: Down) -> Iterator[None]:
+        """Be unreachable meanwhile."""
+        with self._lock:
+            self._down = how
+            self._hang_up(stop_listening=how is Down.REFUSING)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._down = None
+                self._hang_up()
+                self._listen()
+
+    def close(self) -> None:
+        """Stop for good."""
+        with self._lock:
+            self._closed = True
+            self._hang_up(stop_listening=True)
+
+    def draw(self, operation: str) -> Fault | None:
+        """The fault that this call gets, if any."""
+        with self._lock:
+            if self._fault is None or (self._fault is Fault.CONFLICT and operation != "TransactWriteItems"):
+                return None
+            if self._random.random() >= self._share:
+                return None
+            self.injected += 1
+            return self._fault
+
+    def refuse_for_a_while(self) -> None:
+        """Hang up on everybody, and listen again a little later."""
+        with self._lock:
+            self._hang_up(stop_listening=True)
+        timer = threading.Timer(_REFUSING_SECONDS, self._listen)
+        timer.daemon = True
+        timer.start()
+
+    def forward(self, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+        """Have the emulator apply the call."""
+        connection = http.client.HTTPConnection(self._upstream, timeout=30)
+        try:
+            connection.request("POST", path, body, headers)
+            response = connection.getresponse()
+            return response.status, dict(response.getheaders()), response.read()
+        finally:
+            connection.close()
+
+    @property
+    def is_silent(self) -> bool:
+        return self._down is Down.SILENT
+
+    def _listen(self) -> None:
+        with self._lock:
+            if self._closed or self._listener or self._down is Down.REFUSING:
+                return
+            listener = socket.socket()
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(("127.0.0.1", self._port))
+            listener.listen(128)
+            self._port = listener.getsockname()[1]
+            self._listener = listener
+        threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                connection, address = listener.accept()
+            except OSError:  # hung up
+                return
+            with self._lock:
+                self._connections.add(connection)
+            threading.Thread(target=self._serve, args=(connection, address), daemon=True).start()
+
+    def _serve(self, connection: socket.socket, address: Any) -> None:
+        try:
+            with suppress(OSError):
+                _Handler(connection, address, self)  # type: ignore[arg-type]  # asks nothing of a server
+        finally:
+            with self._lock:
+                self._connections.discard(connection)
+            connection.close()
+
+    def _hang_up(self, *, stop_listening: bool = False) -> None:
+        if stop_listening and self._listener:
+            # Closed alone, it would go on in the thread that waits for it.
+            with suppress(OSError):
+                self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
+            self._listener = None
+        for connection in self._connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One connection; ``server`` is the proxy."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: Any
+
+    def do_POST(self) -> None:
+        proxy: Proxy = self.server
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        headers = dict(self.headers.items())
+        service, _, operation = self.headers["X-Amz-Target"].rpartition(".")
+        if proxy.is_silent:
+            self.rfile.read(1)  # until one of the two hangs up
+            self.close_connection = True
+            return
+        fault = proxy.draw(operation)
+        if fault is Fault.CALL_LATE:
+            time.sleep(_TOO_LATE)
+        answer = proxy.forward(self.path, body, headers) if fault not in _NOT_APPLIED else None
+        if fault is Fault.REPLY_LATE:
+            time.sleep(_TOO_LATE)
+        if fault is Fault.REFUSED:
+            proxy.refuse_for_a_while()
+        if fault in {Fault.REPLY_DROPPED, Fault.REFUSED}:
+            self.close_connection = True
+        elif fault in _ERRORS:
+            self._error(service, *_ERRORS[fault])
+        elif answer:
+            self._reply(*answer)
+
+    def _reply(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.send_response_only(status)
+        for name, value in headers.items():
+            if name.lower() not in {"content-length", "transfer-encoding", "connection"}:
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _error(self, service: str, status: int, code: str) -> None:
+        error: dict[str, Any] = {"__type": f"{service}#{code}", "message": "injected"}
+        if code == "TransactionCanceledException":
+            error["CancellationReasons"] = [{"Code": "None"}, {"Code": "TransactionConflict"}]
+        self._reply(status, {"Content-Type": "application/x-amz-json-1.0"}, json.dumps(error).encode())
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing; the tests tell what was injected."""
+
+
+@contextmanager
+def running(upstream: str) -> Iterator[Proxy]:
+    """A proxy in front of an endpoint, clean at first."""
+    proxy = Proxy(upstream)
+    try:
+        yield proxy
+    finally:
+        proxy.close()

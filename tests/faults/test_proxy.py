@@ -1,0 +1,114 @@
+"""The proxy itself: each fault is what it says it is, on the wire, and applied or not as it says."""
+
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import (
+    ClientError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    ReadTimeoutError,
+)
+
+from scoring import aws
+from tests.faults.harness import Harness
+from tests.faults.proxy import Down, Fault, Proxy
+
+ONCE: Config = aws.CLIENT_CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
+
+
+def through(proxy: Proxy) -> Any:
+    """A client with the functions' timeouts that does not try again."""
+    return boto3.client("dynamodb", endpoint_url=proxy.endpoint, config=ONCE)
+
+
+def put(client: Any, name: str) -> None:
+    client.transact_write_items(
+        TransactItems=[{"Put": {"TableName": "StatsTable", "Item": {"shard": {"N": "5000"}, name: {"N": "1"}}}}]
+    )
+
+
+@contextmanager
+def gone(harness: Harness) -> Iterator[str]:
+    """A name for an attribute; the item that carries it is no decision, and is removed afterwards."""
+    try:
+        yield f"x{uuid.uuid4().hex}"
+    finally:
+        harness.dynamodb.delete_item(TableName="StatsTable", Key={"shard": {"N": "5000"}})
+
+
+def is_applied(harness: Harness, name: str) -> bool:
+    item = harness.dynamodb.get_item(TableName="StatsTable", Key={"shard": {"N": "5000"}}, ConsistentRead=True)
+    return name in item.get("Item", {})
+
+
+@pytest.mark.parametrize(
+    ("fault", "applied", "error"),
+    [
+        (Fault.REPLY_DROPPED, True, ConnectionClosedError),
+        (Fault.REPLY_LATE, True, ReadTimeoutError),
+        (Fault.CALL_LATE, False, ReadTimeoutError),
+        (Fault.ERROR_BEFORE, False, "InternalServerError"),
+        (Fault.ERROR_AFTER, True, "InternalServerError"),
+        (Fault.THROTTLED, False, "ThrottlingException"),
+        (Fault.CONFLICT, False, "TransactionCanceledException"),
+        (Fault.REFUSED, False, ConnectionClosedError),
+    ],
+)
+def test_a_fault_is_what_it_says(harness: Harness, fault: Fault, *, applied: bool, error: Any) -> None:
+    client = through(harness.store)
+    with gone(harness) as name:
+        harness.store.inject(fault, 1.0, seed=1)
+        with pytest.raises(ClientError if isinstance(error, str) else error) as caught:
+            put(client, name)
+        if isinstance(error, str):
+            assert caught.value.response["Error"]["Code"] == error
+        assert is_applied(harness, name) == applied
+        assert harness.store.injected == 1
+        if fault is Fault.CALL_LATE:
+            time.sleep(0.5)
+            assert is_applied(harness, name)
+
+
+def test_a_refusal_lasts_a_while_and_ends(harness: Harness) -> None:
+    client = through(harness.store)
+    harness.store.refuse_for_a_while()
+    with pytest.raises(EndpointConnectionError):
+        client.list_tables()
+    time.sleep(0.5)
+    client.list_tables()
+
+
+@pytest.mark.parametrize(("how", "error"), [(Down.REFUSING, EndpointConnectionError), (Down.SILENT, ReadTimeoutError)])
+def test_down_is_down_until_it_is_up(harness: Harness, how: Down, error: type[Exception]) -> None:
+    client = through(harness.store)
+    client.list_tables()
+    with harness.store.down(how):
+        for _ in range(2):
+            with pytest.raises((error, ConnectTimeoutError, ConnectionClosedError)):
+                client.list_tables()
+    client.list_tables()
+
+
+def test_the_share_is_the_share_and_the_seed_draws_it(harness: Harness) -> None:
+    drawn = []
+    for seed in (1, 1, 2):
+        harness.store.inject(Fault.THROTTLED, 0.1, seed)
+        drawn.append([harness.store.draw("TransactWriteItems") is not None for _ in range(2000)])
+    assert 150 < sum(drawn[0]) < 250
+    assert drawn[0] == drawn[1] != drawn[2]
+    harness.store.clear()
+    assert harness.store.draw("TransactWriteItems") is None
+
+
+def test_only_transactions_meet_conflicts(harness: Harness) -> None:
+    harness.store.inject(Fault.CONFLICT, 1.0, seed=1)
+    through(harness.store).list_tables()
+    assert harness.store.injected == 0
