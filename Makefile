@@ -9,12 +9,13 @@ READY := $(APP)/ready $(SAM)/ready $(MINISTACK)/ready
 export SAM_CLI_TELEMETRY := 0
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run test faults lint format install emulator build clean
+.PHONY: help run test faults load lint format install emulator build clean
 
 help:
 	@echo "make run         serve the API on http://127.0.0.1:$(PORT) (PORT=...), no Docker needed"
 	@echo "make test        all checks and tests; with a Docker engine also the containers of 'sam local'"
 	@echo "make faults      the tests of faults at full length, some minutes; 'make test' has them in short"
+	@echo "make load        two minutes of load, over HTTP and into the handlers: latencies, errors, exact counts"
 	@echo "make lint        ruff, mypy, sam validate"
 	@echo "make format      let ruff format the code"
 	@echo "make install     set up the virtual environments only"
@@ -30,6 +31,9 @@ test: lint
 
 faults: $(READY)
 	@$(APP)/bin/python -m pytest tests/faults --full
+
+load: $(READY)
+	@exec $(APP)/bin/python -m tests.benchmarks.load
 
 lint: $(READY)
 	@$(APP)/bin/ruff check
