@@ -1,0 +1,311 @@
+"""``make load`` in short, and that its client tells the truth about targets of which the truth is known."""
+
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks import load
+from tests.local.template import ROOT
+
+LEVELS = ("LOW", "MEDIUM", "HIGH", "CRITICAL")
+
+
+class Service:
+    """Scores by the amount alone and counts what it answers."""
+
+    def __init__(self) -> None:
+        self.answered = 0
+        self.levels = dict.fromkeys(LEVELS, 0)
+        self._lock = threading.Lock()
+
+    @property
+    def target(self) -> load.Target:
+        return load.Target(self.score, self.stats)
+
+    def score(self, key: str, body: str) -> tuple[int, str]:
+        level = self._level(body)
+        with self._lock:
+            self.answered += 1
+            self.levels[level] += 1
+        return 200, json.dumps({"decision_id": key, "risk_level": level, "triggered_rules": []})
+
+    def _level(self, body: str) -> str:
+        return "HIGH" if json.loads(body)["amount"] > 3000 else "LOW"
+
+    def stats(self) -> tuple[int, str]:
+        return 200, json.dumps(
+            {
+                "total": sum(self.levels.values()),
+                "high": self.levels["HIGH"] + self.levels["CRITICAL"],
+                "by_risk_level": self.levels,
+                "by_rule": {},
+            }
+        )
+
+
+def run(service: Service, rate: float = 100, seconds: float = 0.5) -> int:
+    @contextmanager
+    def opened(log: Path) -> Iterator[load.Target]:
+        """A fake."""
+        yield service.target
+
+    return load.run({"fake": opened}, rate, seconds)
+
+
+@pytest.fixture(autouse=True)
+def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder where logs are left."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize(("target", "rate"), [("http", "20"), ("handlers", "50")])
+def test_a_short_run(target: str, rate: str) -> None:
+    command = [sys.executable, "-m", "tests.benchmarks.load", "--target", target, "--rate", rate, "--seconds", "3"]
+    result = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=180)
+    assert (result.returncode, result.stderr) == (0, ""), result.stdout
+    report = dict(line.split(maxsplit=1) for line in result.stdout.splitlines()[1:] if line)
+    sent = int(rate) * 3
+    accepted = sent + load.WARM_UP_REQUESTS
+    assert report["offered"] == f"{rate} requests a second for 3 s, {sent} in all"
+    assert report["achieved"] == f"{rate}.0 a second"
+    assert report["errors"] == "0"
+    assert report["/stats"] == f"moved by exactly these {accepted}, level by level"
+
+
+@pytest.mark.parametrize(
+    ("percent", "values", "value"),
+    [
+        # 15, 20, 35, 40, 50: the example by which nearest rank is usually explained
+        (5, [50, 15, 40, 20, 35], 15),
+        (30, [50, 15, 40, 20, 35], 20),
+        (40, [50, 15, 40, 20, 35], 20),
+        (50, [50, 15, 40, 20, 35], 35),
+        (100, [50, 15, 40, 20, 35], 50),
+        (50, range(1, 101), 50),
+        (95, range(1, 101), 95),
+        (99, range(1, 101), 99),
+        (99, range(1, 1001), 990),
+        (99, [7], 7),
+        (0, [7, 8], 7),
+    ],
+)
+def test_percentiles(percent: float, values: list[float], value: float) -> None:
+    assert load.percentile(percent, values) == value
+
+
+def test_a_target_that_does_all_it_should(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    service = Service()
+    assert run(service) == 0
+    assert service.answered == load.WARM_UP_REQUESTS + 50
+    assert "FAILED" not in capsys.readouterr().out
+    assert not list(logs.iterdir())
+
+
+class Stalling(Service):
+    """Answers one request at a time and at once, but stands still for a second when asked for the twentieth."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting = self.most_waiting = 0
+        self._turn = threading.Lock()
+
+    def score(self, key: str, body: str) -> tuple[int, str]:
+        self.waiting += 1
+        self.most_waiting = max(self.waiting, self.most_waiting)
+        with self._turn:
+            if key.endswith("-20"):
+                time.sleep(1)
+            self.waiting -= 1
+            return super().score(key, body)
+
+
+@pytest.mark.parametrize("in_flight", [1, 500])
+def test_a_stall_is_felt_by_all_that_were_due_meanwhile(in_flight: int) -> None:
+    """Even where the client may not send: the time that a request is held back belongs to its latency."""
+    service = Stalling()
+    samples = load.offer(service.target, load.transactions(150), 100, in_flight=in_flight)
+    latencies = load.Result(100, [], samples, None).latencies
+    # One was due every 10 ms of that second, and waited for what was left of it.
+    for number in range(20, 110):
+        assert latencies[number] > 0.99 - (number - 20) / 100
+    assert load.percentile(50, latencies[:20]) < 0.1
+    if in_flight == 1:
+        assert service.most_waiting == 1
+    else:
+        assert service.most_waiting > 50
+
+
+def test_a_target_that_is_too_slow_for_the_rate(capsys: pytest.CaptureFixture[str]) -> None:
+    class Slow(Service):
+        turn = threading.Lock()
+
+        def score(self, key: str, body: str) -> tuple[int, str]:
+            with self.turn:
+                time.sleep(0.01)
+            return super().score(key, body)
+
+    assert run(Slow(), rate=250, seconds=1) == 1
+    # No more than 100 a second for the second and the one after it
+    found = re.search(r"^FAILED +(.+) requests a second achieved of 250$", capsys.readouterr().out, re.MULTILINE)
+    assert found
+    assert float(found[1]) <= 200
+
+
+def test_errors_are_told_by_kind(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Failing(Service):
+        def score(self, key: str, body: str) -> tuple[int, str]:
+            match int(key.rpartition("-")[2]):
+                case 1 | 2 | 3:
+                    return 503, '{"error":"Not now"}\n'
+                case 4:
+                    raise ConnectionResetError
+                case 5:
+                    return 200, "[1]"
+                case 6:
+                    return 200, "<html>"
+                case 7:
+                    return super().score("another", body)
+                case 8:
+                    return 200, json.dumps({"decision_id": key})
+            return super().score(key, body)
+
+    service = Failing()
+    assert run(service) == 1
+    report = capsys.readouterr().out
+    # Each of them once before the clock starts and once after
+    for line in (
+        "errors     16",
+        '6 x 503 {"error":"Not now"}',
+        "6 x no decision about this request",
+        "2 x ConnectionResetError",
+        "2 x JSONDecodeError",
+        "FAILED     16 requests failed",
+        # The answers to number 7 have counted something that nobody has the answer of.
+        f"total by {service.answered}, accepted {service.answered - 2}",
+    ):
+        assert f"{line}\n" in report
+    (log,) = logs.iterdir()
+    assert report.rstrip().endswith(str(log))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"LOW": 1}, {"LOW": 1, "total": 1}),
+        ({"LOW": -1}, {"LOW": -1, "total": -1}),
+        ({"LOW": 1, "HIGH": -1}, {"LOW": 1, "HIGH": -1, "high": -1}),
+        ({"MEDIUM": 1}, {"MEDIUM": 1, "total": 1}),
+    ],
+)
+def test_counters_that_are_off_by_one(
+    wrong: dict[str, int], told: dict[str, int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Miscounting(Service):
+        def stats(self) -> tuple[int, str]:
+            if self.answered:
+                for level, number in wrong.items():
+                    self.levels[level] += number
+            return super().stats()
+
+    assert run(Miscounting()) == 1
+    report = capsys.readouterr().out
+    assert "errors     0\n" in report
+    assert "exactly" not in report
+    (line,) = [line for line in report.splitlines() if line.startswith("FAILED")]
+    found = re.findall(r"(\w+) by (\d+), accepted (\d+)", line)
+    assert {name: int(moved) - int(accepted) for name, moved, accepted in found} == told
+
+
+def test_counters_that_cannot_be_read(capsys: pytest.CaptureFixture[str]) -> None:
+    class Unreadable(Service):
+        def stats(self) -> tuple[int, str]:
+            return (503, "{}") if self.answered else super().stats()
+
+    assert run(Unreadable()) == 1
+    assert "FAILED     /stats could not be read\n" in capsys.readouterr().out
+
+
+class Deferring(Service):
+    """Takes the last request into an outbox, and counts it from there ``late`` seconds after the run."""
+
+    def __init__(self, late: float) -> None:
+        super().__init__()
+        self._late = late
+
+    def score(self, key: str, body: str) -> tuple[int, str]:
+        if not key.endswith("-64"):
+            return super().score(key, body)
+        threading.Timer(self._late, super().score, (key, body)).start()
+        return 200, json.dumps(
+            {"decision_id": key, "risk_level": self._level(body), "triggered_rules": [], "recorded": False}
+        )
+
+
+@pytest.mark.parametrize(("late", "code"), [(1.5, 0), (4, 1)])
+def test_what_the_outbox_took_is_waited_for(
+    late: float, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(load, "OUTBOX_SECONDS", 2)
+    assert run(Deferring(late), rate=650, seconds=0.1) == code
+    report = capsys.readouterr().out
+    assert "errors     0\n" in report
+    assert "deferred   1 of them" in report
+    assert ("moved by exactly these 129" in report) == (code == 0)
+
+
+def test_a_target_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run ends by itself, tells what was not answered from what was not sent, and does not blame the client."""
+    never = threading.Event()
+
+    class Hanging(Service):
+        def score(self, key: str, body: str) -> tuple[int, str]:
+            if not key.endswith("-0"):
+                never.wait()
+            return super().score(key, body)
+
+    start = time.monotonic()
+    result = load.measure(Hanging().target, 50, 0.5, in_flight=30, drain=0.3)
+    assert time.monotonic() - start < 5
+    # Those before the clock fill the 8 places that they have
+    assert result.errors == {"no answer in time": 8 + 24, "not sent, too many had no answer": 64 - 9}
+    assert result.in_flight == 24
+    assert result.lateness < 1
+    assert f"{result.achieved:.1f} requests a second achieved of 50" in result.problems()
+    never.set()
+
+
+def test_a_client_that_cannot_keep_up(capsys: pytest.CaptureFixture[str]) -> None:
+    """No Python sends 200,000 requests a second, and none may claim to have."""
+    assert run(Service(), rate=200_000, seconds=0.05) == 1
+    report = capsys.readouterr().out
+    assert "FAILED     the client did not keep to its schedule: the result is not valid\n" in report
+    # Everything was answered and counted all the same
+    assert "errors     0\n" in report
+    assert "exactly" in report
+
+
+def test_a_cold_start_is_counted_but_not_timed() -> None:
+    class Cold(Service):
+        def score(self, key: str, body: str) -> tuple[int, str]:
+            time.sleep(0 if self.answered else 0.5)
+            return super().score(key, body)
+
+    result = load.measure(Cold().target, 100, 0.2)
+    assert result.problems() == []
+    assert result.accepted["total"] == load.WARM_UP_REQUESTS + 20
+    assert max(result.latencies) < 0.5
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "x"])
+def test_what_is_no_rate(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^$|float"):
+        load.positive(text)
