@@ -67,6 +67,14 @@ def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> float:
+    """What the client is allowed; one hiccup of a busy machine would be too much for it in runs as short as these."""
+    seconds = load.LATENESS_SECONDS
+    monkeypatch.setattr(load, "LATENESS_SECONDS", 1)
+    return seconds
+
+
 @pytest.mark.parametrize(("target", "rate"), [("http", "20"), ("handlers", "50")])
 def test_a_short_run(target: str, rate: str) -> None:
     command = [sys.executable, "-m", "tests.benchmarks.load", "--target", target, "--rate", rate, "--seconds", "3"]
@@ -220,7 +228,7 @@ def test_counters_that_are_off_by_one(
     report = capsys.readouterr().out
     assert "errors     0\n" in report
     assert "exactly" not in report
-    (line,) = [line for line in report.splitlines() if line.startswith("FAILED")]
+    (line,) = [line for line in report.splitlines() if "/stats moved wrongly" in line]
     found = re.findall(r"(\w+) by (\d+), accepted (\d+)", line)
     assert {name: int(moved) - int(accepted) for name, moved, accepted in found} == told
 
@@ -283,8 +291,11 @@ def test_a_target_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     never.set()
 
 
-def test_a_client_that_cannot_keep_up(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_client_that_cannot_keep_up(
+    patience: float, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """No Python sends 200,000 requests a second, and none may claim to have."""
+    monkeypatch.setattr(load, "LATENESS_SECONDS", patience)
     assert run(Service(), rate=200_000, seconds=0.05) == 1
     report = capsys.readouterr().out
     assert "FAILED     the client did not keep to its schedule: the result is not valid\n" in report
