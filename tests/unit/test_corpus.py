@@ -1,0 +1,68 @@
+"""The corpus as events, each straight into the function of its route."""
+
+import io
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from scoring import telemetry
+from tests import corpus
+from tests.corpus import CASES, INJECTED, Case
+from tests.unit.conftest import Functions
+
+HEADERS = {"Content-Type", "Cache-Control", "X-Content-Type-Options"}
+LOGGED = {
+    *("level", "location", "message", "timestamp", "service"),
+    *("decision_id", "risk_level", "score", "triggered_rules", "version", "replayed", "recorded"),
+}
+
+
+def check(case: Case, response: dict[str, Any], counted: int, log: list[str]) -> None:
+    assert response["statusCode"] == case.status, response
+    allowed = {"Allow"} if case.status == 405 else set()
+    assert response["headers"].keys() == HEADERS | allowed
+    assert INJECTED not in str(response["headers"])
+    if case.error is not None:
+        assert json.loads(response["body"]) == {"error": case.error}
+    elif isinstance(case.expected, str):
+        assert response["body"] == case.expected
+    else:
+        assert json.loads(response["body"]).items() >= case.expected.items()
+    assert counted == case.counted
+    # A line per decision, and nothing else: neither of the error nor of what was sent.
+    lines = [json.loads(line) for line in log]
+    assert [(line["message"], line.keys()) for line in lines] == [("decision", LOGGED)] * case.counted
+    assert INJECTED not in str(lines)
+
+
+def test_every_case(
+    invoke: Functions,
+    subtests: pytest.Subtests,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def total() -> int:
+        _, event = corpus.event_of(stats, "stats")
+        number: int = json.loads(invoke("StatsFunction", event)["body"])["total"]
+        return number
+
+    stats = Case("stats", "GET", "/stats", (), b"", 200, {})
+    for number, case in enumerate(CASES):
+        if case.only_http:
+            continue
+        with subtests.test(case.name):
+            log = io.StringIO()
+            monkeypatch.setattr(telemetry.logger.registered_handler, "stream", log)
+            before = total()
+            response = invoke(*corpus.event_of(case, f"request-{number}"))
+            check(case, response, total() - before, log.getvalue().splitlines())
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_corpus_is_what_it_says() -> None:
+    assert len(CASES) >= 80
+    assert [name for name, count in Counter(case.name for case in CASES).items() if count > 1] == []
+    assert not [case.name for case in CASES if case.only_http and case.only_event]
+    assert not [case.name for case in CASES if case.event_changes and not case.only_event]
