@@ -1,0 +1,21 @@
+"""How many requests are generated in all: each test that generates some counts them and holds its share."""
+
+from hypothesis import settings
+
+from tests.local.template import ROOT
+
+OPENAPI_FILE = ROOT / "functions" / "docs" / "openapi.json"
+
+SHARES = {
+    "bodies to score": 4_500,
+    "headers to score": 1_500,
+    "bodies to echo": 1_500,
+    "lookups": 1_500,
+    "paths and methods": 1_000,
+    "the API": 400,
+}
+
+
+def generating(name: str) -> settings:
+    """Settings of a test that generates requests: its share, and the same ones in every run."""
+    return settings(max_examples=SHARES[name], derandomize=True, database=None, deadline=None)
