@@ -1,0 +1,273 @@
+"""The OpenAPI document against the code: what it says is what the functions do, and nothing is left out."""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema_rs
+import pytest
+import schemathesis
+
+from functions.fallback.app import ROUTES
+from scoring import ledger, rules, transaction, web
+from scoring.errors import AnswerableError, InvalidRequest
+from scoring.transaction import Transaction, check_tx_id, validate
+from tests import corpus, events
+from tests.expected import ANSWERS
+from tests.generated import OPENAPI_FILE
+from tests.unit.conftest import Functions
+
+DOCUMENT: dict[str, Any] = json.loads(OPENAPI_FILE.read_text(encoding="utf-8"))
+COMPONENTS = DOCUMENT["components"]
+SCHEMAS = COMPONENTS["schemas"]
+# Of API Gateway itself: no function answers it.
+UNSIGNED = "403"
+
+
+def resolved(value: dict[str, Any]) -> dict[str, Any]:
+    """What a reference refers to, or the value itself."""
+    while "$ref" in value:
+        found: Any = DOCUMENT
+        for name in value["$ref"].removeprefix("#/").split("/"):
+            found = found[name]
+        value = found
+    return value
+
+
+def validator(schema: dict[str, Any]) -> jsonschema_rs.Draft202012Validator:
+    return jsonschema_rs.Draft202012Validator({**schema, "components": COMPONENTS}, validate_formats=True)
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Path, method and operation."""
+    for path, methods in DOCUMENT["paths"].items():
+        for method, operation in methods.items():
+            yield path, method.upper(), operation
+
+
+def operation_of(path: str) -> dict[str, Any]:
+    """The one operation of a path as it was requested."""
+    parent, _, last = path.partition("?")[0].rpartition("/")
+    template = "/transaction/{tx_id}" if parent == "/transaction" and last else f"{parent}/{last}"
+    (operation,) = DOCUMENT["paths"].get(template, {"get": {}}).values()
+    return dict(operation)
+
+
+def parts(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of the document with its name."""
+    yield name, value
+    for key, item in value.items() if isinstance(value, dict) else ():
+        yield from parts(item, key)
+    for item in value if isinstance(value, list) else ():
+        yield from parts(item)
+
+
+def test_it_is_a_valid_document() -> None:
+    schemathesis.openapi.from_dict(DOCUMENT).validate()
+    for schema in SCHEMAS.values():
+        jsonschema_rs.meta.validate({**schema, "$schema": "https://json-schema.org/draft/2020-12/schema"})
+
+
+def test_every_reference_leads_somewhere_and_every_component_is_used() -> None:
+    references = {value for name, value in parts(DOCUMENT) if name == "$ref"}
+    components = {
+        f"#/components/{kind}/{name}" for kind in COMPONENTS if kind != "securitySchemes" for name in COMPONENTS[kind]
+    }
+    assert references == components
+
+
+def test_it_has_the_routes_of_the_service() -> None:
+    assert sorted((path, method) for path, method, _ in operations()) == sorted(ROUTES.items())
+    assert set(COMPONENTS["responses"]["MethodNotAllowed"]["headers"]["Allow"]["schema"]["enum"]) == set(
+        ROUTES.values()
+    )
+
+
+def test_all_but_health_asks_for_a_signature() -> None:
+    """As in the template, where tests/infrastructure holds it."""
+    assert DOCUMENT["security"] == [{"signature": []}]
+    assert [path for path, _, operation in operations() if "security" in operation] == ["/health"]
+    assert DOCUMENT["paths"]["/health"]["get"]["security"] == []
+    signature = COMPONENTS["securitySchemes"]["signature"]
+    assert signature["x-amazon-apigateway-authtype"] == "awsSigv4"
+    for path, _, operation in operations():
+        assert (UNSIGNED in operation["responses"]) == (path != "/health")
+
+
+def test_every_error_of_the_code_is_there_and_no_other() -> None:
+    statuses = {status for _, _, operation in operations() for status in operation["responses"]}
+    assert statuses == {"200", UNSIGNED} | {str(error.status) for error in AnswerableError.__subclasses__()}
+
+
+def test_every_answer_of_a_function_has_the_headers_of_every_answer() -> None:
+    for _, _, operation in operations():
+        for status, response in operation["responses"].items():
+            headers = resolved(response).get("headers", {})
+            if status != UNSIGNED:
+                assert {"Cache-Control", "X-Content-Type-Options"} <= headers.keys()
+            assert ("Retry-After" in headers) == (status == "503")
+            assert ("Allow" in headers) == (status == "405")
+
+
+def test_limits() -> None:
+    for path in ("/score", "/echo"):
+        body = DOCUMENT["paths"][path]["post"]["requestBody"]
+        assert f"{web.MAX_BODY_BYTES // 1024} KiB ({web.MAX_BODY_BYTES} bytes)" in body["description"]
+    key = COMPONENTS["parameters"]["IdempotencyKey"]["schema"]
+    assert (key["minLength"], key["maxLength"]) == (1, web.MAX_KEY_LENGTH)
+    (tx_id,) = DOCUMENT["paths"]["/transaction/{tx_id}"]["get"]["parameters"]
+    for schema in (tx_id["schema"], SCHEMAS["Transaction"]["properties"]["tx_id"]):
+        assert (schema["minLength"], schema["maxLength"]) == (1, transaction.MAX_TX_ID_LENGTH)
+    assert SCHEMAS["Lookup"]["properties"]["decisions"]["maxItems"] == ledger.MAX_FOUND
+    assert f"newest {ledger.MAX_FOUND} " in DOCUMENT["paths"]["/transaction/{tx_id}"]["get"]["description"]
+    labels = SCHEMAS["Decision"]["properties"]["triggered_rules"]["items"]
+    assert labels["maxLength"] == rules.MAX_LABEL_LENGTH
+
+
+def test_fields_levels_and_examples_are_those_of_the_code() -> None:
+    fields = dataclasses.fields(Transaction)
+    assert SCHEMAS["Transaction"]["properties"].keys() == {field.name for field in fields}
+    assert SCHEMAS["Transaction"]["required"] == [
+        field.name for field in fields if field.default is dataclasses.MISSING
+    ]
+    levels = list(rules.RISK_LEVELS)
+    assert SCHEMAS["RiskLevel"]["enum"] == levels
+    assert SCHEMAS["Stats"]["properties"]["by_risk_level"]["required"] == levels
+    assert list(SCHEMAS["Stats"]["properties"]["by_risk_level"]["properties"]) == levels
+    labels = {rule.label for rule in rules.RULE_SET.rules}
+    examples = [value for name, value in parts(DOCUMENT) if name in {"example", "value"}]
+    assert {label for name, value in parts(examples) if name == "triggered_rules" for label in value} == labels
+    assert [value.keys() for name, value in parts(examples) if name == "by_rule"] == [labels]
+    # The lab's own version is another one.
+    versions = {value["version"] for _, value in parts(examples) if isinstance(value, dict) and "version" in value}
+    assert versions - {"1.0"} == {rules.RULE_SET.version}
+    assert SCHEMAS["Decision"]["properties"]["version"]["examples"] == [rules.RULE_SET.version]
+
+
+def test_every_example_is_what_its_schema_describes() -> None:
+    checked = 0
+    for _, part in parts(DOCUMENT):
+        if not isinstance(part, dict) or not isinstance(part.get("schema"), dict):
+            continue
+        examples = [example["value"] for example in part.get("examples", {}).values()]
+        for example in examples + ([part["example"]] if "example" in part else []):
+            validator(part["schema"]).validate(example)
+            checked += 1
+    for schema in (*SCHEMAS["Transaction"]["properties"].values(), *SCHEMAS["Decision"]["properties"].values()):
+        for example in schema.get("examples", []):
+            validator(schema).validate(example)
+    assert checked >= 20
+
+
+def passes(check: Any, *arguments: Any) -> bool:
+    try:
+        check(*arguments)
+    except InvalidRequest:
+        return False
+    return True
+
+
+def test_characters_that_an_id_and_a_key_may_have() -> None:
+    (lookup,) = DOCUMENT["paths"]["/transaction/{tx_id}"]["get"]["parameters"]
+    tx_id, segment, key = (
+        validator(schema)
+        for schema in (
+            SCHEMAS["Transaction"]["properties"]["tx_id"],
+            lookup["schema"],
+            COMPONENTS["parameters"]["IdempotencyKey"]["schema"],
+        )
+    )
+    for character in [*map(chr, range(0x300)), "€", "\u2028", "\ufeff", "🂡"]:
+        assert tx_id.is_valid(character) == passes(check_tx_id, character)
+        assert segment.is_valid(character) == (character != "/" and passes(check_tx_id, character))
+        event = events.post("{}")
+        event["headers"]["idempotency-key"] = character
+        assert key.is_valid(character) == passes(web.decision_id, event, None)
+
+
+def test_the_gate_and_the_schema_agree_on_the_corpus_but_for_what_is_said_in_words() -> None:
+    schema = validator({"$ref": "#/components/schemas/Transaction"})
+    agreed, disagreed = 0, set()
+    for case in corpus.CASES:
+        try:
+            document = transaction.parse_json(case.body.decode())
+            json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
+        except (InvalidRequest, UnicodeError, ValueError):
+            continue  # no JSON, or none that a schema could be asked about
+        if schema.is_valid(document) == passes(validate, document):
+            agreed += 1
+        else:
+            disagreed.add(case.name)
+    assert disagreed == {"amount of 400 digits", "hour 3.0", "hour 3e0"}
+    assert agreed > 50
+
+
+def check_answer(operation: dict[str, Any], response: dict[str, Any]) -> None:
+    """Hold an answer to what the document says of its status."""
+    described = resolved(operation["responses"][str(response["statusCode"])])
+    ((content_type, content),) = described["content"].items()
+    headers = dict(response["headers"])
+    assert headers.pop("Content-Type") == content_type
+    body = json.loads(response["body"]) if content_type == "application/json" else response["body"]
+    validator(content["schema"]).validate(body)
+    known = {name: resolved(header) for name, header in described["headers"].items()}
+    assert {name for name, header in known.items() if header.get("required")} <= headers.keys() <= known.keys()
+    for name, value in headers.items():
+        schema = known[name]["schema"]
+        validator(schema).validate(int(value) if schema["type"] == "integer" else value)
+
+
+@pytest.mark.parametrize("name", [name for name, expected in ANSWERS.items() if expected.status])
+def test_every_event_and_its_answer(invoke: Functions, name: str) -> None:
+    event = events.load(name)
+    if name == "transaction":
+        invoke("ScoreFunction", events.load("score-base64-body"))
+    response = invoke(ANSWERS[name].function, event)
+    operation = operation_of(event["rawPath"])
+    if not operation:
+        assert response["statusCode"] == 404
+        validator(SCHEMAS["Error"]).validate(json.loads(response["body"]))
+        return
+    check_answer(operation, response)
+    if "requestBody" in operation and response["statusCode"] != 405 and name != "score-malformed-body":
+        schema = operation["requestBody"]["content"]["application/json"]["schema"]
+        assert validator(schema).is_valid(web.json_body(event)) == (response["statusCode"] == 200)
+
+
+def test_every_answer_to_the_corpus(invoke: Functions) -> None:
+    statuses = set()
+    for number, case in enumerate(corpus.CASES):
+        operation = operation_of(case.path)
+        if case.only_http or not operation:
+            continue
+        response = invoke(*corpus.event_of(case, f"request-{number}"))
+        check_answer(operation, response)
+        statuses.add(response["statusCode"])
+    assert statuses == {200, 400, 404, 405, 413, 415}
+
+
+def test_answers_that_take_more_than_one_request(invoke: Functions) -> None:
+    operation = operation_of("/score")
+    first, again, conflict = (
+        invoke("ScoreFunction", events.post(body, idempotency_key="k"))
+        for body in ('{"tx_id": "TX1", "amount": 1}', '{"tx_id": "TX1", "amount": 1}', '{"tx_id": "TX1", "amount": 2}')
+    )
+    for response in (first, again, conflict):
+        check_answer(operation, response)
+    assert (again["headers"]["Idempotent-Replayed"], conflict["statusCode"]) == ("true", 422)
+
+
+def test_answers_without_the_store(invoke: Functions) -> None:
+    for left, score_status in ((1, 503), (6_500, 200)):
+        invoke.context.get_remaining_time_in_millis = lambda left=left: left
+        response = invoke("ScoreFunction", events.post('{"amount": 1}'))
+        check_answer(operation_of("/score"), response)
+        assert response["statusCode"] == score_status
+        assert ("recorded" in json.loads(response["body"])) == (score_status == 200)
+    invoke.context.get_remaining_time_in_millis = lambda: 1
+    for name in ("stats", "transaction"):
+        event = events.load(name)
+        response = invoke(ANSWERS[name].function, event)
+        check_answer(operation_of(event["rawPath"]), response)
+    assert invoke("StatsFunction", events.load("stats"))["statusCode"] == 503
