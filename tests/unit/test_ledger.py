@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from scoring import aws, telemetry
 from scoring.decision import Decision, decide
 from scoring.errors import IdempotencyConflict, StoreUnavailable
-from scoring.ledger import MAX_FOUND, Ledger, Totals
+from scoring.ledger import MAX_FOUND, Ledger, Recorded, Totals
 from tests.expected import R1, R2, R3
 from tests.unit.conftest import LATER, SETTINGS
 from tests.unit.failing import canceled, failing
+from tests.unit.ledger_model import LedgerModel
 
 CRITICAL = {"tx_id": "TX003", "amount": 4500.0, "category": "electronics", "hour": 3}
 LOW = {"tx_id": "TX001", "amount": 50.0}
@@ -296,30 +297,35 @@ def test_totals_ask_again_for_what_was_left_unprocessed(
     requests=st.lists(
         st.tuples(
             st.sampled_from(["k1", "k2", "k3"]),
-            st.sampled_from([LOW, CRITICAL, {"amount": 1}, {"tx_id": "TX001", "amount": 3001}]),
+            st.sampled_from(
+                [LOW, CRITICAL, {"amount": 1}, {"tx_id": "TX001", "amount": 3001}, {"tx_id": "k1", "amount": 1}]
+            ),
             st.integers(0, 3),
         ),
         max_size=12,
     )
 )
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_whatever_comes_is_counted_once_and_every_shard_adds_up(dynamodb: Any, requests: list[Any]) -> None:
-    """Against a model: the first request under a key decides, later ones replay or conflict, all shards add up."""
+def test_whatever_comes_the_ledger_does_as_its_model(dynamodb: Any, requests: list[Any]) -> None:
+    """The first request under a key decides, later ones replay or conflict; every shard adds up at every moment."""
     for table, names in {"DecisionsTable": ["tx_id", "decision_id"], "StatsTable": ["shard"]}.items():
         for item in dynamodb.scan(TableName=table)["Items"]:
             dynamodb.delete_item(TableName=table, Key={name: item[name] for name in names})
-    ledger = Ledger(dynamodb, SETTINGS)
-    model: dict[tuple[str, str], Decision] = {}
+    ledger, model = Ledger(dynamodb, SETTINGS), LedgerModel()
+
+    def outcome(of: Ledger | LedgerModel, decision: Decision) -> Recorded | str:
+        try:
+            return of.record(decision, LATER)
+        except IdempotencyConflict as error:
+            return str(error)
+
     for key, document, shard in requests:
         ledger._shard = shard
         decision = decide(document, key)
-        first = model.setdefault((decision.key, key), decision)
-        if first.request_hash == decision.request_hash:
-            assert ledger.record(decision, LATER).answer == first.answer()
-        else:
-            with pytest.raises(IdempotencyConflict):
-                ledger.record(decision, LATER)
-    assert ledger.totals(LATER).total == len(model)
-    for item in shards(dynamodb):
-        levels = sum(int(value["N"]) for name, value in item.items() if name.startswith("level#"))
-        assert int(item["total"]["N"]) == levels
+        assert outcome(ledger, decision) == outcome(model, decision)
+        assert ledger.totals(LATER) == model.totals(LATER)
+        for tx_id in (decision.key, "TX001", "k1", "unknown"):
+            assert ledger.find(tx_id, LATER) == model.find(tx_id, LATER)
+        for item in shards(dynamodb):
+            levels = sum(int(value["N"]) for name, value in item.items() if name.startswith("level#"))
+            assert int(item["total"]["N"]) == levels

@@ -3,11 +3,12 @@
 import copy
 import doctest
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scoring import rules, score_transaction
@@ -84,6 +85,107 @@ def test_agrees_with_the_lab(amount: float, category: str | None, hour: int | No
         "triggered_rules": [rule for rule, value in points.items() if value],
     }
     assert score_transaction(tx) == expected
+
+
+NUMBER_CONDITIONS = st.fixed_dictionaries(
+    {
+        "field": st.sampled_from(["amount", "hour"]),
+        "operator": st.sampled_from([">", ">=", "<", "<=", "==", "!="]),
+        "value": st.integers(0, 30) | st.floats(0, 30),
+    }
+)
+TEXT_CONDITIONS = st.fixed_dictionaries(
+    {
+        "field": st.sampled_from(["category", "store"]),
+        "operator": st.sampled_from(["==", "!="]),
+        "value": st.sampled_from(["a", "b"]),
+    }
+) | st.fixed_dictionaries(
+    {
+        "field": st.sampled_from(["category", "store"]),
+        "operator": st.just("in"),
+        "value": st.lists(st.sampled_from(["a", "b"]), min_size=1),
+    }
+)
+RULE_SETS = st.builds(
+    lambda rules, least, defaults: {
+        "version": "1",
+        "rules": [{"label": f"R{number}", **rule} for number, rule in enumerate(rules)],
+        "levels": dict(zip(["MEDIUM", "HIGH", "CRITICAL"], sorted(least), strict=True)),
+        "defaults": defaults,
+    },
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "points": st.integers(1, 5),
+                "when": st.lists(NUMBER_CONDITIONS | TEXT_CONDITIONS, min_size=1, max_size=3),
+            }
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    st.sets(st.integers(1, 12), min_size=3, max_size=3),
+    st.fixed_dictionaries({}, optional={"hour": st.integers(0, 23), "store": st.sampled_from(["a", "b"])}),
+)
+TRANSACTIONS = st.fixed_dictionaries(
+    {"amount": st.integers(0, 30) | st.floats(0, 30)},
+    optional={
+        "hour": st.integers(0, 23),
+        "category": st.sampled_from(["a", "b", "c"]),
+        "store": st.sampled_from(["a", "b", "c"]),
+    },
+)
+COMPARED: dict[str, Callable[[Any, Any], bool]] = {
+    ">": lambda one, other: one > other,
+    ">=": lambda one, other: one >= other,
+    "<": lambda one, other: one < other,
+    "<=": lambda one, other: one <= other,
+    "==": lambda one, other: one == other,
+    "!=": lambda one, other: one != other,
+    "in": lambda one, other: one in other,
+}
+
+
+@given(RULE_SETS, TRANSACTIONS)
+@settings(max_examples=500)
+def test_the_score_is_the_sum_of_the_rules_whose_conditions_hold(document: Any, tx: dict[str, Any]) -> None:
+    fields = document["defaults"] | tx
+    hits = [
+        rule
+        for rule in document["rules"]
+        if all(
+            one["field"] in fields and COMPARED[one["operator"]](fields[one["field"]], one["value"])
+            for one in rule["when"]
+        )
+    ]
+    score = sum(rule["points"] for rule in hits)
+    reached = [level for level, least in document["levels"].items() if score >= least]
+    assert rules.load(document).assess(Transaction(**tx)) == rules.Assessment(
+        score=score,
+        risk_level=reached[-1] if reached else "LOW",
+        triggered_rules=tuple(rule["label"] for rule in hits),
+    )
+
+
+@given(RULE_SETS, st.lists(TRANSACTIONS, min_size=2))
+def test_a_higher_score_is_never_a_lower_level(document: Any, txs: list[dict[str, Any]]) -> None:
+    rule_set = rules.load(document)
+    assessments = sorted((rule_set.assess(Transaction(**tx)) for tx in txs), key=lambda one: one.score)
+    levels = [rules.RISK_LEVELS.index(assessment.risk_level) for assessment in assessments]
+    assert levels == sorted(levels)
+
+
+@given(
+    TRANSACTIONS,
+    st.dictionaries(
+        st.text().filter(lambda name: name not in {"amount", "hour", "category", "store", "tx_id"}), st.text()
+    ),
+)
+def test_scoring_depends_on_the_known_fields_alone(tx: dict[str, Any], unknown: dict[str, str]) -> None:
+    given_away = {**unknown, **tx}
+    before = copy.deepcopy(given_away)
+    assert score_transaction(given_away) == score_transaction(tx) == score_transaction(given_away)
+    assert given_away == before
 
 
 def test_version() -> None:

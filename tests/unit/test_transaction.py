@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scoring.errors import InvalidRequest
@@ -164,3 +164,55 @@ def test_every_document_passes_or_is_named(document: Any) -> None:
         else:
             assert 0 <= transaction.amount < math.inf
             json.dumps(transaction.as_dict(), allow_nan=False).encode()
+
+
+JSON_TOKENS = [
+    "{",
+    "}",
+    "[",
+    "]",
+    ":",
+    ",",
+    '"a"',
+    '"b"',
+    '"\\u0061"',
+    "1",
+    "-0.0",
+    "1e400",
+    "NaN",
+    "Infinity",
+    "null",
+    " ",
+]
+
+
+@given(st.lists(st.sampled_from(JSON_TOKENS), max_size=15).map("".join) | st.text())
+@settings(max_examples=1_000)
+def test_what_is_decoded_is_what_python_decodes(text: str) -> None:
+    """The gate is stricter than Python's own decoder, and never reads anything else."""
+    try:
+        document = parse_json(text)
+    except InvalidRequest:
+        return
+    assert document == json.loads(text)
+
+
+@given(JSON_VALUES)
+def test_every_document_is_decoded_however_it_is_written(document: Any) -> None:
+    try:
+        compact = json.dumps(document, allow_nan=False, separators=(",", ":"))
+    except ValueError:  # NaN and Infinity
+        with pytest.raises(InvalidRequest):
+            parse_json(json.dumps(document))
+        return
+    spacious = json.dumps(document, ensure_ascii=False, indent=2, sort_keys=True)
+    assert parse_json(compact) == parse_json(spacious) == document
+    assert fingerprint(parse_json(compact)) == fingerprint(parse_json(spacious))
+
+
+@given(st.lists(st.text(max_size=3), min_size=1), st.data())
+def test_a_name_that_appears_twice_is_always_refused(names: list[str], data: st.DataObject) -> None:
+    twice = data.draw(st.permutations([*names, names[0]]))
+    text = ",".join(f"{json.dumps(name)}:0" for name in twice)
+    with pytest.raises(InvalidRequest, match="appears more than once"):
+        parse_json(f"[{{{text}}}]")
