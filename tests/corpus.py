@@ -14,6 +14,18 @@ from tests.local import template
 # Stands in every text that tries to get into a header or a log.
 INJECTED = "INJECTED"
 
+# All that a function ever sends; a caller cannot add to them.
+ANSWER_HEADERS = {
+    "Content-Type",
+    "Cache-Control",
+    "X-Content-Type-Options",
+    "Allow",
+    "Retry-After",
+    "Idempotent-Replayed",
+}
+# What the server of `make run` adds.
+SERVER_HEADERS = {"Server", "Date", "Content-Length", "Connection"}
+
 Headers = tuple[tuple[str, str], ...]
 
 JSON: Headers = (("Content-Type", "application/json"),)

@@ -14,10 +14,12 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 
+from tests.corpus import ANSWER_HEADERS, SERVER_HEADERS
 from tests.generated import OPENAPI_FILE, SHARES
 from tests.integration.service import TIMEOUT_SECONDS, Service
 
 KEY = "Idempotency-Key"
+KNOWN_HEADERS = {name.lower() for name in ANSWER_HEADERS | SERVER_HEADERS}
 
 
 def _document() -> dict[str, Any]:
@@ -61,6 +63,7 @@ def test_the_api_does_as_its_document_says(case: schemathesis.Case[Any], service
     response = case.call(base_url=service.url, timeout=TIMEOUT_SECONDS)
     tally.answers[case.operation.label, response.status_code] += 1
     case.validate_response(response)
+    assert response.headers.keys() <= KNOWN_HEADERS
     if response.status_code >= 400 and case.method != "HEAD":
         body = response.json()
         assert list(body) == ["error"]

@@ -9,10 +9,9 @@ import pytest
 
 from scoring import telemetry
 from tests import corpus
-from tests.corpus import CASES, INJECTED, Case
+from tests.corpus import ANSWER_HEADERS, CASES, INJECTED, Case
 from tests.unit.conftest import Functions
 
-HEADERS = {"Content-Type", "Cache-Control", "X-Content-Type-Options"}
 LOGGED = {
     *("level", "location", "message", "timestamp", "service"),
     *("decision_id", "risk_level", "score", "triggered_rules", "version", "replayed", "recorded"),
@@ -21,8 +20,8 @@ LOGGED = {
 
 def check(case: Case, response: dict[str, Any], counted: int, log: list[str]) -> None:
     assert response["statusCode"] == case.status, response
-    allowed = {"Allow"} if case.status == 405 else set()
-    assert response["headers"].keys() == HEADERS | allowed
+    unexpected = {"Retry-After", "Idempotent-Replayed"} | ({"Allow"} if case.status != 405 else set())
+    assert response["headers"].keys() == ANSWER_HEADERS - unexpected
     assert INJECTED not in str(response["headers"])
     if case.error is not None:
         assert json.loads(response["body"]) == {"error": case.error}

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from scoring import telemetry
 from tests import events
+from tests.corpus import ANSWER_HEADERS
 from tests.generated import SHARES, generating
 from tests.unit.conftest import Functions
 from tests.unit.ledger_model import LedgerModel
@@ -60,19 +62,19 @@ VALUES = st.recursive(
     | st.integers()
     | st.floats()
     | st.text(CHARACTERS, max_size=20)
-    | st.sampled_from([10**308, 10**400, -0.0, 1e308, "x" * 128, "x" * 129, "12", "electronics", "\x1b[31m"]),
+    | st.sampled_from([math.nan, math.inf, 10**308, 10**400, "x" * 128, "x" * 129, "12", "electronics", "\x1b[31m"]),
     lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=5), children, max_size=3),
     max_leaves=5,
 )
 TRANSACTIONS = st.fixed_dictionaries(
     {},
     optional={
-        "amount": st.floats(0, 1e5) | st.integers(0, 10_000) | VALUES,
+        "amount": st.floats(0, 1e5) | st.integers(0, 10_000) | st.sampled_from([-1, -5e-324, -0.0, 1e308]) | VALUES,
         "hour": st.integers(-1, 24) | VALUES,
         "category": st.sampled_from(["electronics", "food"]) | VALUES,
         "store": VALUES,
         "tx_id": st.text(CHARACTERS, max_size=130) | VALUES,
-        "unknown": VALUES,
+        "unknown": st.floats() | st.sampled_from([math.nan, -math.inf]) | VALUES,
     },
 )
 
@@ -119,6 +121,7 @@ class Requests:
         response = self.invoke(function, event)
         status, body = response["statusCode"], json.loads(response["body"])
         assert status == 200 or 400 <= status < 500
+        assert response["headers"].keys() <= ANSWER_HEADERS
         if status != 200:
             assert list(body) == ["error"]
             assert isinstance(body["error"], str)
@@ -155,6 +158,20 @@ def with_body(event: dict[str, Any], body: bytes, *, in_base64: bool) -> dict[st
     return event | {"body": text, "isBase64Encoded": in_base64}
 
 
+def strictly(text: str | bytes) -> Any:
+    """What an accepted body says; it must be JSON to the letter."""
+
+    def constant(name: str) -> None:
+        raise AssertionError(name)
+
+    def fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        assert sorted(set(names)) == sorted(names)
+        return dict(pairs)
+
+    return json.loads(text, parse_constant=constant, object_pairs_hook=fields)
+
+
 def test_bodies_to_score(requests: Requests) -> None:
     @generating("bodies to score")
     @given(BODIES, st.booleans())
@@ -163,9 +180,11 @@ def test_bodies_to_score(requests: Requests) -> None:
         event = with_body(event, body, in_base64=in_base64)
         status, answer = requests.send("ScoreFunction", event)
         if status == 200:
-            sent = json.loads(body if in_base64 else event["body"])
+            sent = strictly(body if in_base64 else event["body"])
             assert sent["amount"] >= 0
             assert answer["tx_id"] == sent.get("tx_id", "unknown")
+            for name in ("tx_id", "category", "store"):
+                sent.get(name, "").encode()  # half a pair could be neither stored nor sent
 
     each()
     assert requests.made >= SHARES["bodies to score"]
@@ -198,7 +217,7 @@ def test_bodies_to_echo(requests: Requests) -> None:
         event = with_body(events.load("lab-echo"), body, in_base64=in_base64)
         status, answer = requests.send("LabFunction", event)
         if status == 200:
-            assert answer["received"] == json.loads(body if in_base64 else event["body"])
+            assert answer["received"] == strictly(body if in_base64 else event["body"])
 
     each()
     assert requests.made >= SHARES["bodies to echo"]
