@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
@@ -11,19 +12,21 @@ from tests.corpus import ANSWER_HEADERS, CASES, INJECTED, SERVER_HEADERS, Case
 from tests.integration.service import TIMEOUT_SECONDS, Service
 
 
-class Answer:
-    """What came back for a request that was sent as raw bytes."""
+class Answer(NamedTuple):
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
 
-    def __init__(self, url: str, case: Case) -> None:
-        address = urlsplit(url)
-        assert address.hostname
-        with socket.create_connection((address.hostname, address.port or 80), TIMEOUT_SECONDS) as connection:
-            connection.sendall(_request(case, address.netloc))
-            response = http.client.HTTPResponse(connection, method=case.method)
-            response.begin()
-            self.status = response.status
-            self.headers = response.getheaders()
-            self.body = response.read()
+
+def send(url: str, case: Case) -> Answer:
+    """What comes back for the bytes of the case, which no HTTP client is asked to make presentable."""
+    address = urlsplit(url)
+    assert address.hostname
+    with socket.create_connection((address.hostname, address.port or 80), TIMEOUT_SECONDS) as connection:
+        connection.sendall(_request(case, address.netloc))
+        response = http.client.HTTPResponse(connection, method=case.method)
+        response.begin()
+        return Answer(response.status, response.getheaders(), response.read())
 
 
 def _request(case: Case, host: str) -> bytes:
@@ -42,7 +45,7 @@ def _decisions(log: str) -> list[str]:
 @pytest.mark.parametrize("case", [case for case in CASES if not case.only_event], ids=lambda case: case.name)
 def test_a_case(service: Service, case: Case) -> None:
     before, printed = service.stats(), service.log.read_text() if service.log else ""
-    answer = Answer(service.url, case)
+    answer = send(service.url, case)
     after, log = service.stats(), service.log.read_text().removeprefix(printed) if service.log else ""
 
     assert answer.status == case.status, answer.body

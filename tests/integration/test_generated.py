@@ -1,6 +1,6 @@
 """The running API against its OpenAPI document: requests generated from it, right ones and wrong ones.
 
-Schemathesis makes them, those of its coverage of the schemas the same in every run, and applies all of its checks.
+Schemathesis makes them, the same ones in every run as far as they do not build on answers, and applies all its checks.
 """
 
 import itertools
