@@ -1,6 +1,7 @@
 """Unit tests open no sockets; DynamoDB is moto's, with the tables of the template."""
 
 import importlib
+import io
 import math
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 import pytest_socket
 from moto import mock_aws
 
+from scoring import telemetry
 from scoring.ledger import Ledger
 from scoring.settings import Settings
 from tests.local import template
@@ -70,6 +72,14 @@ def context() -> SimpleNamespace:
     return SimpleNamespace(
         aws_request_id="6f1d0d6c-5b07-4d5e-9f0a-7c1f4f0b1f53", get_remaining_time_in_millis=lambda: 10_000
     )
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What is logged from here on."""
+    stream = io.StringIO()
+    monkeypatch.setattr(telemetry.logger.registered_handler, "stream", stream)
+    return stream
 
 
 @dataclass

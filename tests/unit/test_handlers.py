@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scoring import aws, outbox, telemetry
+from scoring import aws, outbox
 from scoring.ledger import Ledger
 from scoring.rules import RULE_SET
 from tests import events
@@ -75,10 +75,8 @@ def without_store(invoke: Functions, dynamodb: Any, monkeypatch: pytest.MonkeyPa
 
 
 def test_without_the_store_the_decision_is_answered_and_sent_to_the_outbox(
-    without_store: Functions, sqs: Any, monkeypatch: pytest.MonkeyPatch
+    without_store: Functions, sqs: Any, log: io.StringIO
 ) -> None:
-    log = io.StringIO()
-    monkeypatch.setattr(telemetry.logger.registered_handler, "stream", log)
     event = events.post('{"tx_id": "TX1", "amount": 5000}', idempotency_key="k1")
     response = without_store("ScoreFunction", event)
     answer = json.loads(response["body"])
@@ -212,20 +210,18 @@ def test_hello(invoke: Functions, query: str, greeting: str | None) -> None:
     assert response["body"] == (greeting or "Hello, stranger!")
 
 
-def test_a_replay_is_logged_as_it_was_decided(invoke: Functions, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replay_is_logged_as_it_was_decided(
+    invoke: Functions, monkeypatch: pytest.MonkeyPatch, log: io.StringIO
+) -> None:
     event = events.post('{"tx_id": "TX1", "amount": 5}', idempotency_key="k1")
     invoke("ScoreFunction", event)
     monkeypatch.setattr("scoring.decision.RULE_SET", dataclasses.replace(RULE_SET, version="2.0-rules"))
-    log = io.StringIO()
-    monkeypatch.setattr(telemetry.logger.registered_handler, "stream", log)
     assert json.loads(invoke("ScoreFunction", event)["body"])["version"] == "1.0-rules"
-    line = json.loads(log.getvalue())
+    _, line = map(json.loads, log.getvalue().splitlines())
     assert (line["version"], line["replayed"]) == ("1.0-rules", True)
 
 
-def test_the_log_has_the_decision_and_never_the_payload(invoke: Functions, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = io.StringIO()
-    monkeypatch.setattr(telemetry.logger.registered_handler, "stream", log)
+def test_the_log_has_the_decision_and_never_the_payload(invoke: Functions, log: io.StringIO) -> None:
     invoke(
         "ScoreFunction",
         events.post('{"tx_id": "secret-tx", "amount": 3141.59, "store": "secret-store", "card": "4111"}'),

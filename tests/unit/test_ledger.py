@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scoring import aws, telemetry
+from scoring import aws
 from scoring.decision import Decision, decide
 from scoring.errors import IdempotencyConflict, StoreUnavailable
 from scoring.ledger import MAX_FOUND, Ledger, Recorded, Totals
@@ -187,7 +187,7 @@ def test_the_other_shard_is_another_where_there_is_one(
 
 
 def test_conflicts_without_end_are_given_up_in_time(
-    ledger: Ledger, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, log: io.StringIO
 ) -> None:
     clock = [0.0]
     monkeypatch.setattr("scoring.ledger.time.monotonic", lambda: clock[0])
@@ -197,6 +197,7 @@ def test_conflicts_without_end_are_given_up_in_time(
         ledger.record(decide(LOW, "k1"), LATER)
     assert 8 < len(calls) < 100
     assert 0.5 <= clock[0] < 0.6
+    assert json.loads(log.getvalue())["reason"] == "TransactionConflict"
     assert ledger.totals(LATER) == NOTHING
 
 
@@ -225,13 +226,11 @@ ERRORS = [
 
 @pytest.mark.parametrize("error", ERRORS, ids=str)
 def test_every_error_of_the_store_is_store_unavailable(
-    ledger: Ledger, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
+    ledger: Ledger, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, log: io.StringIO
 ) -> None:
     failing(monkeypatch, dynamodb, "transact_write_items", error)
     failing(monkeypatch, dynamodb, "batch_get_item", error)
     failing(monkeypatch, dynamodb, "query", error)
-    log = io.StringIO()
-    monkeypatch.setattr(telemetry.logger.registered_handler, "stream", log)
     with pytest.raises(StoreUnavailable):
         ledger.record(decide(LOW, "k1"), LATER)
     with pytest.raises(StoreUnavailable):

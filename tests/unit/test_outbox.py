@@ -1,5 +1,6 @@
 """The outbox: what is sent, what may not take longer, and what is no message."""
 
+import io
 import json
 import math
 import time
@@ -64,13 +65,18 @@ def test_the_largest_request_fits_into_a_message(character: str) -> None:
     "error",
     [EndpointConnectionError(endpoint_url="http://q"), ClientError({"Error": {"Code": "RequestThrottled"}}, "any")],
 )
-def test_every_error_is_store_unavailable(outbox: Outbox, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_every_error_is_store_unavailable_and_logged_with_its_reason(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch, error: ClientError | EndpointConnectionError, log: io.StringIO
+) -> None:
     def fail(**_: Any) -> None:
         raise error
 
     monkeypatch.setattr(outbox._client, "send_message", fail)
     with pytest.raises(StoreUnavailable):
         outbox.send(decide(CRITICAL, "k1"), math.inf)
+    line = json.loads(log.getvalue())
+    assert (line["level"], line["message"], line["decision_id"]) == ("ERROR", "outbox unavailable", "k1")
+    assert line["reason"] == aws.reason(error)
 
 
 def test_nothing_is_sent_that_could_end_too_late(outbox: Outbox, sqs: Any) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from scoring import telemetry
 from scoring.decision import decide
 from scoring.ledger import Ledger
 from scoring.outbox import encode
@@ -50,13 +49,11 @@ def test_whatever_is_delivered_again_is_counted_once(invoke: Functions, ledger: 
 
 
 def test_what_can_never_be_recorded_fails_alone_and_says_why(
-    invoke: Functions, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    invoke: Functions, ledger: Ledger, log: io.StringIO
 ) -> None:
     ledger.record(decide(TRANSACTION, "k1"), LATER)
     conflict = encode(decide({**TRANSACTION, "amount": 1}, "k1"))
     good = encode(decide(TRANSACTION, "k2"))
-    log = io.StringIO()
-    monkeypatch.setattr(telemetry.logger.registered_handler, "stream", log)
     assert failures(invoke("ReconcileFunction", batch("poison", conflict, good))) == ["0", "1"]
     assert ledger.totals(LATER).total == 2
     lines = [json.loads(line) for line in log.getvalue().splitlines()]
@@ -83,11 +80,9 @@ def test_the_store_gone_fails_what_it_did_not_take(
 
 
 def test_a_fault_of_the_code_fails_its_message_alone_and_leaves_its_trace(
-    invoke: Functions, ledger: Ledger, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
+    invoke: Functions, ledger: Ledger, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, log: io.StringIO
 ) -> None:
     failing(monkeypatch, dynamodb, "transact_write_items", KeyError("a bug"))
-    log = io.StringIO()
-    monkeypatch.setattr(telemetry.logger.registered_handler, "stream", log)
     messages = batch(encode(decide(TRANSACTION, "k1")), encode(decide(TRANSACTION, "k2")))
     assert failures(invoke("ReconcileFunction", messages)) == ["0"]
     line = json.loads(log.getvalue().splitlines()[0])

@@ -166,24 +166,7 @@ def test_every_document_passes_or_is_named(document: Any) -> None:
             json.dumps(transaction.as_dict(), allow_nan=False).encode()
 
 
-JSON_TOKENS = [
-    "{",
-    "}",
-    "[",
-    "]",
-    ":",
-    ",",
-    '"a"',
-    '"b"',
-    '"\\u0061"',
-    "1",
-    "-0.0",
-    "1e400",
-    "NaN",
-    "Infinity",
-    "null",
-    " ",
-]
+JSON_TOKENS = [*"{}[]:, ", '"a"', '"b"', '"\\u0061"', "1", "-0.0", "1e400", "NaN", "Infinity", "null"]
 
 
 @given(st.lists(st.sampled_from(JSON_TOKENS), max_size=15).map("".join) | st.text())
