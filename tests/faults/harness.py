@@ -75,9 +75,12 @@ class Harness:
         attributes = self.sqs.get_queue_attributes(QueueUrl="OutboxQueue", AttributeNames=["All"])["Attributes"]
         return sum(int(attributes[name]) for name in names)
 
-    def deliver(self) -> None:
-        """Have a batch of the outbox's messages reconciled, each delivered three times before it is deleted."""
-        event_source.deliver(self.sqs, self.functions.invoke, self.outbox, wait=1, times=3, again_at_once=True)
+    def deliver(self, times: int = 3) -> None:
+        """Have a batch of the outbox's messages reconciled, each delivered this often before it is deleted.
+
+        What fails comes again after a second; deployed, after a minute.
+        """
+        event_source.deliver(self.sqs, self.functions.invoke, self.outbox, wait=1, times=times, again_after=1)
 
     def drain(self) -> None:
         """Have all messages of the outbox reconciled, or set aside."""
@@ -100,7 +103,7 @@ class Harness:
         return by_id
 
     def check_counts(self) -> None:
-        """Whatever happened so far: the counters say what the decisions add up to, exactly."""
+        """The counters say what all decisions so far add up to, exactly."""
         answers = self.recorded().values()
         levels = Counter(answer["risk_level"] for answer in answers)
         rules = Counter(label for answer in answers for label in answer["triggered_rules"])

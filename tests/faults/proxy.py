@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 # Beyond the functions' read timeout of a second.
-_TOO_LATE = 1.2
+_TOO_LATE = 1.5
 _REFUSING_SECONDS = 0.2
 
 
@@ -225,7 +225,9 @@ class _Handler(BaseHTTPRequestHandler):
         error: dict[str, Any] = {"__type": f"{service}#{code}", "message": "injected"}
         if code == "TransactionCanceledException":
             error["CancellationReasons"] = [{"Code": "None"}, {"Code": "TransactionConflict"}]
-        self._reply(status, {"Content-Type": "application/x-amz-json-1.0"}, json.dumps(error).encode())
+        # A service that fails may also ask to be left alone for longer than a caller waits.
+        headers = {"Content-Type": "application/x-amz-json-1.0", "x-amz-retry-after": "5000"}
+        self._reply(status, headers, json.dumps(error).encode())
 
     def log_message(self, *_: Any) -> None:
         """Nothing; the tests tell what was injected."""

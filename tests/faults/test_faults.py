@@ -19,7 +19,8 @@ from scoring.outbox import encode
 from tests.faults.harness import THREADS, Answer, Harness
 from tests.faults.proxy import Down, Fault
 
-SHARE = 0.1
+# Applied, or perhaps applied, though the caller was told of a failure.
+APPLIED = {Fault.REPLY_DROPPED, Fault.REPLY_LATE, Fault.CALL_LATE, Fault.ERROR_AFTER, Fault.REFUSED}
 
 
 def transactions(count: int) -> list[dict[str, Any]]:
@@ -37,14 +38,17 @@ def from_threads(work: Callable[[Any], Any], items: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("fault", Fault, ids=lambda fault: fault.name.lower())
-def test_a_tenth_of_all_calls_fails_and_nothing_is_lost_or_counted_twice(
+def test_a_share_of_all_calls_fails_and_nothing_is_lost_or_counted_twice(
     harness: Harness, fault: Fault, *, full: bool
 ) -> None:
-    count = 4000 if full else 240
-    # A refusal hits all calls for a while, not one.
-    share = SHARE / 10 if fault is Fault.REFUSED else SHARE
+    # In short, more of fewer calls: else hardly any decision would reach the outbox, and meet its faults.
+    count, share, share_of_queue = (4000, 0.1, 0.1) if full else (160, 0.2, 0.5)
+    if fault is Fault.REFUSED:
+        # Begins a spell in which all calls are refused.
+        share, share_of_queue = share / 10, share_of_queue / 10
+    before = harness.recorded().keys()
     harness.store.inject(fault, share, seed=1)
-    harness.queue.inject(fault, share, seed=2)
+    harness.queue.inject(fault, share_of_queue, seed=3)
     requests = {f"{fault.name}-{uuid.uuid4()}": transaction for transaction in transactions(count)}
 
     answers: dict[str, Answer] = dict(
@@ -52,18 +56,26 @@ def test_a_tenth_of_all_calls_fails_and_nothing_is_lost_or_counted_twice(
     )
     # With the faults still there, and each message delivered three times.
     harness.drain()
-
-    assert harness.store.injected > count * share / 2
     harness.store.clear()
+
+    assert harness.store.injected >= count * share / 2
+    deferred = {request for request, answer in answers.items() if "recorded" in answer.body}
+    if fault is Fault.CONFLICT:
+        # Tried again on another shard, and that is that, unless this machine is very slow.
+        assert len(deferred) < count * share / 10
+    else:
+        assert deferred
+        assert harness.queue.injected
+
+    assert max(answer.seconds for answer in answers.values()) < 6
     accepted = {request for request, answer in answers.items() if answer.status == 200}
     refused = answers.keys() - accepted
     assert {answers[request].status for request in refused} <= {503}
-    # 503 only where both were down ...
+    # 503 only where both were down, and recorded all the same only where a reply was lost on the way.
     assert refused <= harness.unavailable("store") & harness.unavailable("outbox")
-    # ... and recorded all the same only where a reply was lost on the way.
     recorded = harness.recorded()
-    assert accepted <= recorded.keys() & requests.keys()
-    assert (recorded.keys() & requests.keys()) - accepted <= refused
+    new = recorded.keys() - before
+    assert accepted <= new <= accepted | (refused if fault in APPLIED else set())
     for request in accepted:
         assert recorded[request] == {name: value for name, value in answers[request].body.items() if name != "recorded"}
     harness.check_counts()
@@ -72,7 +84,8 @@ def test_a_tenth_of_all_calls_fails_and_nothing_is_lost_or_counted_twice(
 def test_clients_that_repeat_their_key_get_one_decision_though_half_the_replies_are_lost(
     harness: Harness, *, full: bool
 ) -> None:
-    keys = {str(uuid.uuid4()): transaction for transaction in transactions(1000 if full else 40)}
+    before = harness.recorded().keys()
+    keys = {str(uuid.uuid4()): transaction for transaction in transactions(1000 if full else 24)}
     harness.store.inject(Fault.REPLY_DROPPED, 0.5, seed=3)
     harness.queue.inject(Fault.REPLY_DROPPED, 0.5, seed=4)
 
@@ -92,7 +105,7 @@ def test_clients_that_repeat_their_key_get_one_decision_though_half_the_replies_
     harness.store.clear()
 
     recorded = harness.recorded()
-    assert keys.keys() <= recorded.keys()
+    assert recorded.keys() - before == keys.keys()
     for key, answer in zip(attempts, answers, strict=True):
         stored = recorded[key]
         assert answer.decision == {name: value for name, value in stored.items() if name != "evaluated_at"}
@@ -105,9 +118,9 @@ def test_clients_that_repeat_their_key_get_one_decision_though_half_the_replies_
 def test_the_store_is_down_and_all_is_scored_in_time_and_recorded_later(
     harness: Harness, how: Down, *, full: bool
 ) -> None:
-    harness.score({"amount": 1}, str(uuid.uuid4()))
+    before = harness.recorded().keys()
     start = time.monotonic()
-    end = start + (30 if full else 4)
+    end = start + (30 if full else 3)
     answers: dict[str, Answer] = {}
 
     def customer(number: int) -> None:
@@ -116,21 +129,25 @@ def test_the_store_is_down_and_all_is_scored_in_time_and_recorded_later(
                 return
             request = str(uuid.uuid4())
             answers[request] = harness.score(transaction, request)
-            time.sleep(0.2)
+            time.sleep(0.3)
 
     with harness.store.down(how):
         from_threads(customer, range(THREADS))
         for function, event in (("StatsFunction", "stats"), ("TransactionFunction", "transaction")):
             response = harness.get(function, event)
             assert (response["statusCode"], response["headers"]["Retry-After"]) == (503, "1")
-        assert not set(answers) & harness.recorded().keys()
+        # What is delivered meanwhile is not recorded, and stays.
+        waiting = harness.waiting()
+        harness.deliver(times=1)
+        assert harness.waiting() == waiting >= len(answers)
+        assert harness.recorded().keys() == before
 
     assert len(answers) > THREADS
     assert {answer.status for answer in answers.values()} == {200}
     assert {answer.body["recorded"] for answer in answers.values()} == {False}
     assert max(answer.seconds for answer in answers.values()) < 3
     harness.drain()
-    assert set(answers) <= harness.recorded().keys()
+    assert harness.recorded().keys() - before == answers.keys()
     harness.check_counts()
 
 
@@ -149,7 +166,7 @@ def test_store_and_outbox_are_down_and_the_answer_is_503_before_the_function_is_
 
 def test_what_can_never_be_recorded_ends_in_the_dead_letter_queue_and_holds_up_no_other(harness: Harness) -> None:
     policy = harness.sqs.get_queue_attributes(QueueUrl="OutboxQueue", AttributeNames=["RedrivePolicy"])["Attributes"]
-    sooner = {"RedrivePolicy": json.dumps(json.loads(policy["RedrivePolicy"]) | {"maxReceiveCount": 6})}
+    sooner = {"RedrivePolicy": json.dumps(json.loads(policy["RedrivePolicy"]) | {"maxReceiveCount": 3})}
     taken = str(uuid.uuid4())
     harness.score({"tx_id": taken, "amount": 1}, taken, key=True)
     poison = ["poison", encode(decide({"tx_id": taken, "amount": 2}, taken))]
@@ -158,7 +175,6 @@ def test_what_can_never_be_recorded_ends_in_the_dead_letter_queue_and_holds_up_n
     try:
         for body in [poison[0], *good.values(), poison[1]]:
             harness.sqs.send_message(QueueUrl="OutboxQueue", MessageBody=body)
-        # The poison comes again in each batch, and the others of the batch are done with all the same.
         for _ in range(4):
             harness.deliver()
         assert good.keys() <= harness.recorded().keys()

@@ -134,23 +134,40 @@ def test_the_outbox_is_tried_for_an_hour_then_set_aside_and_seen(resources: dict
     assert redrive["deadLetterTargetArn"] == {"Fn::GetAtt": ["OutboxDeadLetterQueue", "Arn"]}
     assert redrive["maxReceiveCount"] * outbox["VisibilityTimeout"] == 3600
     assert outbox["VisibilityTimeout"] == 6 * resources["ReconcileFunction"]["Properties"]["Timeout"]
-    for queue in (outbox, dead_letters):
-        assert queue["SqsManagedSseEnabled"] is True
-        assert queue["MessageRetentionPeriod"] == 14 * 86_400
+    for name in ("OutboxQueue", "OutboxDeadLetterQueue"):
+        assert resources[name]["Properties"]["SqsManagedSseEnabled"] is True
+        assert resources[name]["DeletionPolicy"] == resources[name]["UpdateReplacePolicy"] == "Retain"
+    # The age of a message counts from when it was first sent, also in the dead-letter queue.
+    assert outbox["MessageRetentionPeriod"] < dead_letters["MessageRetentionPeriod"] == 14 * 86_400
 
     (alarm,) = (one["Properties"] for one in of_type(resources, "AWS::CloudWatch::Alarm").values())
     assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/SQS", "ApproximateNumberOfMessagesVisible")
     assert alarm["Dimensions"] == [
         {"Name": "QueueName", "Value": {"Fn::GetAtt": ["OutboxDeadLetterQueue", "QueueName"]}}
     ]
-    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0)
+    assert (alarm["Statistic"], alarm["ComparisonOperator"], alarm["Threshold"]) == (
+        "Maximum",
+        "GreaterThanThreshold",
+        0,
+    )
+    assert alarm["TreatMissingData"] == "notBreaching"
 
 
-def test_one_bad_message_fails_alone(resources: dict[str, Any]) -> None:
+def test_a_decision_outlives_every_message_about_it() -> None:
+    """Else one that was recorded, though its reply was lost, would be counted again when its message is sent back."""
+    document = template.load()
+    a_life = document["Resources"]["OutboxDeadLetterQueue"]["Properties"]["MessageRetentionPeriod"]
+    # Sent back, a message starts anew.
+    assert document["Parameters"]["DecisionDays"]["MinValue"] * 86_400 >= 2 * a_life
+
+
+def test_one_bad_message_fails_alone_and_many_do_not_come_at_once(resources: dict[str, Any]) -> None:
     (mapping,) = (one["Properties"] for one in of_type(resources, "AWS::Lambda::EventSourceMapping").values())
     assert mapping["EventSourceArn"] == {"Fn::GetAtt": ["OutboxQueue", "Arn"]}
     assert mapping["FunctionName"] == {"Ref": "ReconcileFunction"}
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert mapping["BatchSize"] == 10
+    assert mapping["ScalingConfig"] == {"MaximumConcurrency": 10}
 
 
 def test_nothing_has_a_physical_name(resources: dict[str, Any]) -> None:

@@ -53,7 +53,7 @@ def _poll(sqs: Any, invoke: Invoke, mapping: dict[str, Any], stop: threading.Eve
 
 
 def deliver(
-    sqs: Any, invoke: Invoke, mapping: dict[str, Any], *, wait: int, times: int = 1, again_at_once: bool = False
+    sqs: Any, invoke: Invoke, mapping: dict[str, Any], *, wait: int, times: int = 1, again_after: int | None = None
 ) -> None:
     """Deliver one batch.
 
@@ -67,8 +67,8 @@ def deliver(
         Seconds to wait for a message.
     times
         How often the batch is delivered before it is deleted; SQS promises at least once.
-    again_at_once
-        Whether what failed is visible again now, not when its visibility timeout is over.
+    again_after
+        Seconds after which what failed is visible again; None leaves it to the visibility timeout of the queue.
     """
     queue, _ = mapping["EventSourceArn"]["Fn::GetAtt"]
     received = sqs.receive_message(
@@ -86,8 +86,9 @@ def deliver(
     done = _done(answer, messages)
     if done:
         sqs.delete_message_batch(QueueUrl=queue, Entries=_entries(done))
-    if again_at_once and (failed := [message for message in messages if message not in done]):
-        sqs.change_message_visibility_batch(QueueUrl=queue, Entries=_entries(failed, VisibilityTimeout=0))
+    failed = [message for message in messages if message not in done]
+    if failed and again_after is not None:
+        sqs.change_message_visibility_batch(QueueUrl=queue, Entries=_entries(failed, VisibilityTimeout=again_after))
 
 
 def _entries(messages: list[dict[str, Any]], **parameters: int) -> list[dict[str, Any]]:
@@ -113,9 +114,11 @@ def _record(queue: str, message: dict[str, Any]) -> dict[str, Any]:
 
 def _done(answer: Any, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """As Lambda reads the answer: an error, or an id that was not in the batch, means that all have failed."""
-    if answer is None or "errorType" in answer:
-        return [] if answer else messages
-    failed = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
+    if not answer:
+        return messages
+    if "errorType" in answer:
+        return []
+    failed = {failure["itemIdentifier"] for failure in answer.get("batchItemFailures") or []}
     if failed - {message["MessageId"] for message in messages}:
         return []
     return [message for message in messages if message["MessageId"] not in failed]

@@ -118,7 +118,8 @@ class Requests:
 @pytest.fixture
 def requests(invoke: Functions, monkeypatch: pytest.MonkeyPatch) -> Requests:
     ledger, log = LedgerModel(), io.StringIO()
-    for function in ("ScoreFunction", "TransactionFunction", "StatsFunction"):
+    monkeypatch.setattr(invoke.modules["ScoreFunction"], "RECORDER", ledger)
+    for function in ("TransactionFunction", "StatsFunction"):
         monkeypatch.setattr(invoke.modules[function], "LEDGER", ledger)
     monkeypatch.setattr(telemetry.logger.registered_handler, "stream", log)
     return Requests(invoke, log, ledger)

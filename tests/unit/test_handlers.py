@@ -8,13 +8,11 @@ from typing import Any
 
 import pytest
 
-from scoring import aws, outbox
-from scoring.ledger import Ledger
+from scoring import outbox
 from scoring.rules import RULE_SET
 from tests import events
 from tests.expected import ANSWERS, Expected
-from tests.unit.conftest import SETTINGS, Functions
-from tests.unit.failing import canceled, failing
+from tests.unit.conftest import Functions
 
 
 def check(response: dict[str, Any], expected: Expected) -> None:
@@ -65,20 +63,20 @@ def test_a_replay_carries_its_header_and_the_same_body(invoke: Functions) -> Non
     assert other["statusCode"] == 422
 
 
-@pytest.fixture
-def without_store(invoke: Functions, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Functions:
-    """The functions, with a DynamoDB that refuses every transaction."""
-    store = Ledger(dynamodb, SETTINGS)
-    failing(monkeypatch, dynamodb, "transact_write_items", *[canceled("ValidationError")] * 100)
-    monkeypatch.setattr(invoke.modules["ScoreFunction"], "LEDGER", store)
-    return invoke
+def test_without_store_and_outbox_it_is_503(invoke: Functions, dynamodb: Any, sqs: Any) -> None:
+    dynamodb.delete_table(TableName="DecisionsTable")
+    sqs.delete_queue(QueueUrl="OutboxQueue")
+    response = invoke("ScoreFunction", events.post('{"amount": 5}'))
+    assert (response["statusCode"], response["headers"]["Retry-After"]) == (503, "1")
+    assert list(json.loads(response["body"])) == ["error"]
 
 
 def test_without_the_store_the_decision_is_answered_and_sent_to_the_outbox(
-    without_store: Functions, sqs: Any, log: io.StringIO
+    invoke: Functions, dynamodb: Any, sqs: Any, log: io.StringIO
 ) -> None:
+    dynamodb.delete_table(TableName="DecisionsTable")
     event = events.post('{"tx_id": "TX1", "amount": 5000}', idempotency_key="k1")
-    response = without_store("ScoreFunction", event)
+    response = invoke("ScoreFunction", event)
     answer = json.loads(response["body"])
     assert (response["statusCode"], answer.pop("recorded"), answer["risk_level"]) == (200, False, "HIGH")
     assert "Idempotent-Replayed" not in response["headers"]
@@ -86,31 +84,6 @@ def test_without_the_store_the_decision_is_answered_and_sent_to_the_outbox(
     assert outbox.decode(message["Body"]).answer() == answer
     line = json.loads(log.getvalue().splitlines()[-1])
     assert (line["message"], line["decision_id"], line["recorded"]) == ("decision", "k1", False)
-
-
-def test_without_store_and_outbox_it_is_503(without_store: Functions, sqs: Any) -> None:
-    sqs.delete_queue(QueueUrl="OutboxQueue")
-    response = without_store("ScoreFunction", events.post('{"amount": 5}'))
-    assert (response["statusCode"], response["headers"]["Retry-After"]) == (503, "1")
-    assert list(json.loads(response["body"])) == ["error"]
-
-
-@pytest.mark.parametrize(("left", "calls"), [(10_000, 1), (2 * aws.CALL_SECONDS * 1000 + 250, 1), (6_500, 0), (1, 0)])
-def test_the_store_is_not_called_where_no_time_would_be_left_for_the_outbox(
-    invoke: Functions, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, left: float, calls: int
-) -> None:
-    made = failing(monkeypatch, dynamodb, "transact_write_items")
-    monkeypatch.setattr(invoke.modules["ScoreFunction"], "LEDGER", Ledger(dynamodb, SETTINGS))
-    invoke.context.get_remaining_time_in_millis = lambda: left
-    status = invoke("ScoreFunction", events.post('{"amount": 5}'))["statusCode"]
-    assert (len(made), status) == (calls, 503 if left == 1 else 200)
-
-
-def test_a_refused_key_is_no_reason_for_the_outbox(invoke: Functions, sqs: Any) -> None:
-    for amount, status in ((5, 200), (6, 422)):
-        event = events.post(f'{{"tx_id": "TX1", "amount": {amount}}}', idempotency_key="k1")
-        assert invoke("ScoreFunction", event)["statusCode"] == status
-    assert "Messages" not in sqs.receive_message(QueueUrl="OutboxQueue")
 
 
 def test_405_names_the_method_that_is_allowed(invoke: Functions) -> None:

@@ -25,11 +25,6 @@ def outbox(sqs: Any) -> Outbox:
     return connect()
 
 
-def test_the_client_is_made_when_it_is_needed(function_environment: None) -> None:
-    """Every cold start would pay for it, and hardly any environment ever sends."""
-    assert "_client" not in vars(connect())
-
-
 def test_what_is_sent_is_the_decision(outbox: Outbox, sqs: Any) -> None:
     decision = decide(CRITICAL, "k1")
     outbox.send(decision, math.inf)

@@ -79,6 +79,16 @@ def test_the_store_gone_fails_what_it_did_not_take(
     assert ledger.totals(LATER).total == 1
 
 
+def test_what_there_is_no_time_for_fails_without_a_call(
+    invoke: Functions, ledger: Ledger, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = failing(monkeypatch, dynamodb, "transact_write_items")
+    invoke.context.get_remaining_time_in_millis = lambda: 3500
+    messages = batch(encode(decide(TRANSACTION, "k1")), encode(decide(TRANSACTION, "k2")))
+    assert failures(invoke("ReconcileFunction", messages)) == ["0", "1"]
+    assert calls == []
+
+
 def test_a_fault_of_the_code_fails_its_message_alone_and_leaves_its_trace(
     invoke: Functions, ledger: Ledger, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, log: io.StringIO
 ) -> None:

@@ -1,10 +1,14 @@
-"""How the functions call AWS: how long they wait, how often they try, when they must have ended."""
+"""How the functions call AWS: how long they wait, how often they try, and when they must have ended."""
 
 import time
 from typing import Any
 
+import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+
+from scoring.errors import StoreUnavailable
+from scoring.telemetry import logger
 
 # botocore's defaults are made for batch jobs (60 s a read) and changed in 1.44; an answer that is waited for has less.
 CLIENT_CONFIG = Config(
@@ -13,12 +17,19 @@ CLIENT_CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 2},
 )
 
-# Seconds that one call takes at most: two attempts up to their timeouts, and between them up to a second's pause, the
-# longest that botocore makes before a second attempt (where the first one was throttled).
+# Seconds that one call takes at most, name resolution apart: two attempts up to their timeouts, and between them up to
+# a second's pause, the longest that botocore makes of itself (where the first attempt was throttled).
 CALL_SECONDS = 2 * (0.2 + 1) + 1
 
 # Seconds that a handler needs besides its calls.
 _MARGIN = 0.2
+
+
+def client(service: str) -> Any:
+    """A boto3 client whose calls take :data:`CALL_SECONDS` at most."""
+    made = boto3.client(service, config=CLIENT_CONFIG)  # type: ignore[call-overload]  # an overload per service
+    made.meta.events.register_first(f"needs-retry.{service}", _ignore_wish_for_a_pause)
+    return made
 
 
 def deadline(context: Any) -> float:
@@ -30,3 +41,15 @@ def deadline(context: Any) -> float:
 def reason(error: ClientError | BotoCoreError) -> str:
     """What went wrong, by one name: the service's own error code, or the class of botocore's error."""
     return error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
+
+
+def unavailable(what: str, why: str, decision_id: str | None = None) -> StoreUnavailable:
+    """Log that the store or the outbox could not be used, and return the error to raise."""
+    logger.error(f"{what} unavailable", extra={"reason": why, "decision_id": decision_id})
+    return StoreUnavailable()
+
+
+def _ignore_wish_for_a_pause(response: Any, **_: Any) -> None:
+    """Drop the header by which a service makes botocore wait for up to 5 s more before it tries again."""
+    if response is not None:
+        response[0].headers.pop("x-amz-retry-after", None)

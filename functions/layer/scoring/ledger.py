@@ -14,14 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from scoring import aws, settings
 from scoring.decision import Decision
-from scoring.errors import IdempotencyConflict, StoreUnavailable
+from scoring.errors import IdempotencyConflict
 from scoring.rules import HIGH_RISK_LEVELS, RISK_LEVELS
-from scoring.telemetry import logger
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -130,17 +128,17 @@ class Ledger:
                     return _replay(decision, answer, stored)
                 passing = _PASSING & {aws.reason(error), *(reason.get("Code") for reason in reasons)}
                 if not passing:
-                    raise _unavailable(aws.reason(error), decision.decision_id) from error
+                    raise aws.unavailable("store", aws.reason(error), decision.decision_id) from error
                 obstacle = min(passing)
                 # Another environment writes to this shard, or another request holds this decision: step aside.
                 shards = self._settings.stats_shards
                 self._shard = (self._shard + random.randrange(1, max(shards, 2))) % shards
                 time.sleep(pause)
             except BotoCoreError as error:
-                raise _unavailable(aws.reason(error), decision.decision_id) from error
+                raise aws.unavailable("store", aws.reason(error), decision.decision_id) from error
             else:
                 return Recorded(answer, replayed=False)
-        raise _unavailable(obstacle, decision.decision_id)
+        raise aws.unavailable("store", obstacle, decision.decision_id)
 
     def totals(self, deadline: float) -> Totals:
         """Add up all shards, each read consistently.
@@ -162,7 +160,7 @@ class Ledger:
                     if name != "shard":
                         numbers[name] = numbers.get(name, 0) + int(value["N"])
         except (ClientError, BotoCoreError) as error:
-            raise _unavailable(aws.reason(error)) from error
+            raise aws.unavailable("store", aws.reason(error)) from error
         return Totals(
             total=numbers.get("total", 0),
             high=numbers.get("high", 0),
@@ -202,9 +200,9 @@ class Ledger:
             for page in pages:
                 answers.extend(json.loads(item["answer"]["S"]) for item in page["Items"])
                 if not _is_time_for_a_call(deadline):
-                    raise _unavailable("TooManyDecisions")
+                    raise aws.unavailable("store", "TooManyDecisions")
         except (ClientError, BotoCoreError) as error:
-            raise _unavailable(aws.reason(error)) from error
+            raise aws.unavailable("store", aws.reason(error)) from error
         answers.sort(key=lambda answer: (answer["evaluated_at"], answer["decision_id"]), reverse=True)
         return answers[:MAX_FOUND]
 
@@ -249,7 +247,7 @@ class Ledger:
             wanted: Any = {table: {"Keys": keys[start : start + _BATCH_GET_LIMIT], "ConsistentRead": True}}
             while wanted:
                 if not _is_time_for_a_call(deadline):
-                    raise _unavailable("TotalsNotInTime")
+                    raise aws.unavailable("store", "TotalsNotInTime")
                 page = self._client.batch_get_item(RequestItems=wanted)
                 yield from page["Responses"].get(table, [])
                 wanted = page["UnprocessedKeys"]
@@ -265,7 +263,7 @@ def connect() -> Ledger:
     SettingsError
         A variable is missing or wrong.
     """
-    return Ledger(boto3.client("dynamodb", config=aws.CLIENT_CONFIG), settings.read())
+    return Ledger(aws.client("dynamodb"), settings.read())
 
 
 def _is_time_for_a_call(deadline: float) -> bool:
@@ -300,9 +298,3 @@ def _replay(decision: Decision, answer: dict[str, Any], stored: dict[str, Any]) 
     first = json.loads(stored["answer"]["S"])
     # The stored answer is this very one where DynamoDB had applied a write whose reply was lost: no replay then.
     return Recorded(first, replayed=first != answer)
-
-
-def _unavailable(reason: str, decision_id: str | None = None) -> StoreUnavailable:
-    """Whatever the reason: nothing that the gate lets through can be what DynamoDB objects to."""
-    logger.error("store unavailable", extra={"reason": reason, "decision_id": decision_id})
-    return StoreUnavailable()

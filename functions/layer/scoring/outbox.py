@@ -4,19 +4,16 @@ Its messages are recorded later by the ledger's own transaction, so that a decis
 however often a message is sent or delivered.
 """
 
-import functools
 import json
 import time
 from typing import TYPE_CHECKING, Any
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from scoring import aws, settings
 from scoring.decision import Decision
-from scoring.errors import InvalidRequest, MessageInvalid, StoreUnavailable
+from scoring.errors import InvalidRequest, MessageInvalid
 from scoring.rules import RISK_LEVELS, Assessment
-from scoring.telemetry import logger
 from scoring.transaction import parse_json, validate
 
 if TYPE_CHECKING:
@@ -28,11 +25,14 @@ class Outbox:
 
     Parameters
     ----------
+    client
+        A ``boto3.client("sqs")``.
     url
         Of the queue.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, client: "SQSClient", url: str) -> None:
+        self._client = client
         self._url = url
 
     def send(self, decision: Decision, deadline: float) -> None:
@@ -51,16 +51,11 @@ class Outbox:
             SQS did not take it in time.
         """
         if time.monotonic() > deadline - aws.CALL_SECONDS:
-            raise _unavailable("NoTimeLeft", decision)
+            raise aws.unavailable("outbox", "NoTimeLeft", decision.decision_id)
         try:
             self._client.send_message(QueueUrl=self._url, MessageBody=encode(decision))
         except (ClientError, BotoCoreError) as error:
-            raise _unavailable(aws.reason(error), decision) from error
-
-    @functools.cached_property
-    def _client(self) -> "SQSClient":
-        # Made when first needed: it would be a tenth of every cold start, and most environments never send.
-        return boto3.client("sqs", config=aws.CLIENT_CONFIG)
+            raise aws.unavailable("outbox", aws.reason(error), decision.decision_id) from error
 
 
 def connect() -> Outbox:
@@ -71,7 +66,7 @@ def connect() -> Outbox:
     SettingsError
         A variable is missing or wrong.
     """
-    return Outbox(settings.read().outbox_url)
+    return Outbox(aws.client("sqs"), settings.read().outbox_url)
 
 
 def encode(decision: Decision) -> str:
@@ -126,8 +121,3 @@ def _of(kind: type, value: Any) -> Any:
     if type(value) is not kind:
         raise TypeError
     return value
-
-
-def _unavailable(reason: str, decision: Decision) -> StoreUnavailable:
-    logger.error("outbox unavailable", extra={"reason": reason, "decision_id": decision.decision_id})
-    return StoreUnavailable()
