@@ -1,27 +1,33 @@
-"""One service for all tests of faults, clean before each."""
+"""One service for all tests of faults, with tables and queues of its own for each."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from tests.faults import harness as harnesses
-from tests.faults.harness import Harness
+from tests.faults.harness import Harness, Service
 
 
 @pytest.fixture(scope="session")
-def whole_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
-    with harnesses.running(tmp_path_factory.mktemp("faults") / "functions.log") as harness:
-        yield harness
+def functions_behind_proxies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with harnesses.running(tmp_path_factory.mktemp("faults") / "functions.log") as service:
+        yield service
 
 
 @pytest.fixture
-def harness(whole_session: Harness) -> Iterator[Harness]:
-    """The service; after the test without faults again, and without a trace of a crash in its logs."""
-    yield whole_session
-    whole_session.store.clear()
-    whole_session.queue.clear()
-    log = whole_session.log.read_text()
+def harness(functions_behind_proxies: Service) -> Iterator[Harness]:
+    """The service, nothing recorded yet; the test must leave no trace of a crash in its logs."""
+    with functions_behind_proxies.on_new_tables() as harness:
+        yield harness
+    log = harness.log.read_text()
     assert "Traceback" not in log, log[log.index("Traceback") :][:3000]
+
+
+@pytest.fixture(scope="module")
+def wire(functions_behind_proxies: Service) -> Iterator[Harness]:
+    """The same for tests that look at proxies and emulator alone, and clean up themselves."""
+    with functions_behind_proxies.on_new_tables() as harness:
+        yield harness
 
 
 @pytest.fixture(scope="session")

@@ -80,7 +80,7 @@ class Harness:
 
         What fails comes again after a second; deployed, after a minute.
         """
-        event_source.deliver(self.sqs, self.functions.invoke, self.outbox, wait=1, times=times, again_after=1)
+        event_source.deliver(self.sqs, self.functions.invoke, self.outbox, wait=0, times=times, again_after=1)
 
     def drain(self) -> None:
         """Have all messages of the outbox reconciled, or set aside."""
@@ -90,6 +90,7 @@ class Harness:
             while left := self.waiting():
                 assert time.monotonic() < end, f"{left} messages are left in the outbox"
                 self.deliver()
+                time.sleep(0.05)
 
         with ThreadPoolExecutor(THREADS // 2) as pool:
             list(pool.map(work, range(THREADS // 2)))
@@ -119,16 +120,40 @@ class Harness:
         return {line["decision_id"] for line in lines if line["message"] == f"{what} unavailable"}
 
 
+@dataclass(frozen=True)
+class Service:
+    """The functions and the proxies, which last longer than a store.
+
+    Every test has an emulator of its own: one that holds the items of many makes pauses of seconds.
+    """
+
+    functions: Environments
+    store: Proxy
+    queue: Proxy
+    log: Path
+
+    @contextmanager
+    def on_new_tables(self) -> Iterator[Harness]:
+        """The service with nothing recorded yet; without faults again on the way out."""
+        with emulator.running() as endpoint:
+            self.store.lead_to(endpoint)
+            self.queue.lead_to(endpoint)
+            dynamodb, sqs = (emulator.client(service, endpoint) for service in ("dynamodb", "sqs"))
+            (outbox,) = template.event_source_mappings()
+            try:
+                yield Harness(self.functions, self.store, self.queue, dynamodb, sqs, outbox, self.log)
+            finally:
+                self.store.clear()
+                self.queue.clear()
+
+
 @contextmanager
-def running(log: Path) -> Iterator[Harness]:
+def running(log: Path) -> Iterator[Service]:
     """The service, its functions logging to a file."""
     with (
         log.open("ab") as output,
-        emulator.running() as endpoint,
-        proxy.running(endpoint) as store,
-        proxy.running(endpoint) as queue,
+        proxy.running() as store,
+        proxy.running() as queue,
         environments.running(emulator.variables(store.endpoint, queue.endpoint), THREADS, output.fileno()) as functions,
     ):
-        dynamodb, sqs = (emulator.client(service, endpoint) for service in ("dynamodb", "sqs"))
-        (outbox,) = template.event_source_mappings()
-        yield Harness(functions, store, queue, dynamodb, sqs, outbox, log)
+        yield Service(functions, store, queue, log)

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from enum import Enum
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -49,6 +50,14 @@ class Down(Enum):
     SILENT = "connections are accepted, nothing is ever answered"
 
 
+@dataclass(frozen=True)
+class _Connection:
+    """What a handler is given for its server: a call that is late still goes where it was meant to."""
+
+    proxy: "Proxy"
+    upstream: str
+
+
 class Proxy:
     """The proxy; made by :func:`running`.
 
@@ -60,8 +69,8 @@ class Proxy:
         Faults since the last :meth:`inject`.
     """
 
-    def __init__(self, upstream: str) -> None:
-        self._upstream = upstream.removeprefix("http://")
+    def __init__(self) -> None:
+        self._upstream = ""
         self._lock = threading.RLock()
         self._connections: set[socket.socket] = set()
         self._listener: socket.socket | None = None
@@ -74,6 +83,12 @@ class Proxy:
         self.injected = 0
         self._listen()
         self.endpoint = f"http://127.0.0.1:{self._port}"
+
+    def lead_to(self, endpoint: str) -> None:
+        """Pass calls on to this endpoint from now on."""
+        with self._lock:
+            self._upstream = endpoint.removeprefix("http://")
+            self._hang_up()
 
     def inject(self, fault: Fault, share: float, seed: int) -> None:
         """Inject a fault into this share of the calls, from 0 to 1; the same seed draws the same calls."""
@@ -124,16 +139,6 @@ class Proxy:
         timer.daemon = True
         timer.start()
 
-    def forward(self, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
-        """Have the emulator apply the call."""
-        connection = http.client.HTTPConnection(self._upstream, timeout=30)
-        try:
-            connection.request("POST", path, body, headers)
-            response = connection.getresponse()
-            return response.status, dict(response.getheaders()), response.read()
-        finally:
-            connection.close()
-
     @property
     def is_silent(self) -> bool:
         return self._down is Down.SILENT
@@ -158,12 +163,13 @@ class Proxy:
                 return
             with self._lock:
                 self._connections.add(connection)
-            threading.Thread(target=self._serve, args=(connection, address), daemon=True).start()
+                server = _Connection(self, self._upstream)
+            threading.Thread(target=self._serve, args=(connection, address, server), daemon=True).start()
 
-    def _serve(self, connection: socket.socket, address: Any) -> None:
+    def _serve(self, connection: socket.socket, address: Any, server: _Connection) -> None:
         try:
-            with suppress(OSError):
-                _Handler(connection, address, self)  # type: ignore[arg-type]  # asks nothing of a server
+            with suppress(OSError, http.client.HTTPException):
+                _Handler(connection, address, server)  # type: ignore[arg-type]  # asks nothing of a server
         finally:
             with self._lock:
                 self._connections.discard(connection)
@@ -182,14 +188,14 @@ class Proxy:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One connection; ``server`` is the proxy."""
+    """One connection; ``server`` is a :class:`_Connection`."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: Any
 
     def do_POST(self) -> None:
-        proxy: Proxy = self.server
+        proxy: Proxy = self.server.proxy
         body = self.rfile.read(int(self.headers["Content-Length"]))
         headers = dict(self.headers.items())
         service, _, operation = self.headers["X-Amz-Target"].rpartition(".")
@@ -200,7 +206,7 @@ class _Handler(BaseHTTPRequestHandler):
         fault = proxy.draw(operation)
         if fault is Fault.CALL_LATE:
             time.sleep(_TOO_LATE)
-        answer = proxy.forward(self.path, body, headers) if fault not in _NOT_APPLIED else None
+        answer = self._forward(body, headers) if fault not in _NOT_APPLIED else None
         if fault is Fault.REPLY_LATE:
             time.sleep(_TOO_LATE)
         if fault is Fault.REFUSED:
@@ -211,6 +217,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._error(service, *_ERRORS[fault])
         elif answer:
             self._reply(*answer)
+
+    def _forward(self, body: bytes, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+        """Have the emulator apply the call."""
+        connection = http.client.HTTPConnection(self.server.upstream, timeout=30)
+        try:
+            connection.request("POST", self.path, body, headers)
+            response = connection.getresponse()
+            return response.status, dict(response.getheaders()), response.read()
+        finally:
+            connection.close()
 
     def _reply(self, status: int, headers: dict[str, str], body: bytes) -> None:
         self.send_response_only(status)
@@ -234,9 +250,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def running(upstream: str) -> Iterator[Proxy]:
-    """A proxy in front of an endpoint, clean at first."""
-    proxy = Proxy(upstream)
+def running() -> Iterator[Proxy]:
+    """A proxy, clean at first, that leads nowhere yet."""
+    proxy = Proxy()
     try:
         yield proxy
     finally:

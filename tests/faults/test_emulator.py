@@ -11,21 +11,18 @@ from botocore.exceptions import ClientError
 
 from tests.faults.harness import THREADS, Harness
 
-# Beyond those of the service; the table is the same.
-SHARD = {"shard": {"N": "6000"}}
+SHARD = {"shard": {"N": "0"}}
 
 
 @pytest.fixture
-def dynamodb(harness: Harness) -> Any:
-    """DynamoDB past the proxy, the counter of these tests at nothing before and after."""
-    client = harness.dynamodb
-    client.delete_item(TableName="StatsTable", Key=SHARD)
-    yield client
-    client.delete_item(TableName="StatsTable", Key=SHARD)
+def dynamodb(wire: Harness) -> Any:
+    """DynamoDB past the proxy, with nothing counted."""
+    wire.dynamodb.delete_item(TableName="StatsTable", Key=SHARD)
+    return wire.dynamodb
 
 
 def put_and_count(decision_id: str, amount: int = 1) -> list[Any]:
-    """As the ledger does: an item that must not exist, and a counter; ``tx_id`` tells it from decisions."""
+    """As the ledger does: an item that must not exist, and a counter."""
     return [
         {
             "Put": {
@@ -52,15 +49,6 @@ def total(dynamodb: Any) -> int:
     return int(item.get("total", {"N": "0"})["N"])
 
 
-@pytest.fixture
-def ids(dynamodb: Any) -> Any:
-    """Ids of items to be made, which are removed afterwards."""
-    names = [str(uuid.uuid4()) for _ in range(60)]
-    yield names
-    for name in names:
-        dynamodb.delete_item(TableName="DecisionsTable", Key={"tx_id": {"S": "emulator"}, "decision_id": {"S": name}})
-
-
 def test_concurrent_updates_are_all_there(dynamodb: Any) -> None:
     update = put_and_count("")[1]["Update"]
     with ThreadPoolExecutor(THREADS) as pool:
@@ -68,7 +56,9 @@ def test_concurrent_updates_are_all_there(dynamodb: Any) -> None:
     assert total(dynamodb) == 2000
 
 
-def test_of_concurrent_transactions_that_exclude_each_other_one_is_applied(dynamodb: Any, ids: list[str]) -> None:
+def test_of_concurrent_transactions_that_exclude_each_other_one_is_applied(dynamodb: Any) -> None:
+    ids = [str(number) for number in range(60)]
+
     def attempt(decision_id: str) -> str:
         try:
             dynamodb.transact_write_items(TransactItems=put_and_count(decision_id))
@@ -85,19 +75,19 @@ def test_of_concurrent_transactions_that_exclude_each_other_one_is_applied(dynam
     assert total(dynamodb) == len(ids)
 
 
-def test_a_token_applies_its_transaction_once(dynamodb: Any, ids: list[str]) -> None:
+def test_a_token_applies_its_transaction_once(dynamodb: Any) -> None:
     token = str(uuid.uuid4())
     for _ in range(3):
-        dynamodb.transact_write_items(TransactItems=put_and_count(ids[0]), ClientRequestToken=token)
+        dynamodb.transact_write_items(TransactItems=put_and_count("token"), ClientRequestToken=token)
     assert total(dynamodb) == 1
     with pytest.raises(ClientError) as caught:
-        dynamodb.transact_write_items(TransactItems=put_and_count(ids[0], amount=2), ClientRequestToken=token)
+        dynamodb.transact_write_items(TransactItems=put_and_count("token", amount=2), ClientRequestToken=token)
     assert caught.value.response["Error"]["Code"] == "IdempotentParameterMismatchException"
     assert total(dynamodb) == 1
 
 
-def test_a_message_comes_back_until_it_is_deleted_or_set_aside(harness: Harness) -> None:
-    sqs = harness.sqs
+def test_a_message_comes_back_until_it_is_deleted_or_set_aside(wire: Harness) -> None:
+    sqs = wire.sqs
     dead = sqs.create_queue(QueueName="Dead")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     policy = f'{{"deadLetterTargetArn": "{arn}", "maxReceiveCount": 2}}'

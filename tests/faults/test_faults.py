@@ -46,7 +46,6 @@ def test_a_share_of_all_calls_fails_and_nothing_is_lost_or_counted_twice(
     if fault is Fault.REFUSED:
         # Begins a spell in which all calls are refused.
         share, share_of_queue = share / 10, share_of_queue / 10
-    before = harness.recorded().keys()
     harness.store.inject(fault, share, seed=1)
     harness.queue.inject(fault, share_of_queue, seed=3)
     requests = {f"{fault.name}-{uuid.uuid4()}": transaction for transaction in transactions(count)}
@@ -62,7 +61,7 @@ def test_a_share_of_all_calls_fails_and_nothing_is_lost_or_counted_twice(
     deferred = {request for request, answer in answers.items() if "recorded" in answer.body}
     if fault is Fault.CONFLICT:
         # Tried again on another shard, and that is that, unless this machine is very slow.
-        assert len(deferred) < count * share / 10
+        assert len(deferred) < count * share / 2
     else:
         assert deferred
         assert harness.queue.injected
@@ -74,8 +73,7 @@ def test_a_share_of_all_calls_fails_and_nothing_is_lost_or_counted_twice(
     # 503 only where both were down, and recorded all the same only where a reply was lost on the way.
     assert refused <= harness.unavailable("store") & harness.unavailable("outbox")
     recorded = harness.recorded()
-    new = recorded.keys() - before
-    assert accepted <= new <= accepted | (refused if fault in APPLIED else set())
+    assert accepted <= recorded.keys() <= accepted | (refused if fault in APPLIED else set())
     for request in accepted:
         assert recorded[request] == {name: value for name, value in answers[request].body.items() if name != "recorded"}
     harness.check_counts()
@@ -84,7 +82,6 @@ def test_a_share_of_all_calls_fails_and_nothing_is_lost_or_counted_twice(
 def test_clients_that_repeat_their_key_get_one_decision_though_half_the_replies_are_lost(
     harness: Harness, *, full: bool
 ) -> None:
-    before = harness.recorded().keys()
     keys = {str(uuid.uuid4()): transaction for transaction in transactions(1000 if full else 24)}
     harness.store.inject(Fault.REPLY_DROPPED, 0.5, seed=3)
     harness.queue.inject(Fault.REPLY_DROPPED, 0.5, seed=4)
@@ -105,7 +102,7 @@ def test_clients_that_repeat_their_key_get_one_decision_though_half_the_replies_
     harness.store.clear()
 
     recorded = harness.recorded()
-    assert recorded.keys() - before == keys.keys()
+    assert recorded.keys() == keys.keys()
     for key, answer in zip(attempts, answers, strict=True):
         stored = recorded[key]
         assert answer.decision == {name: value for name, value in stored.items() if name != "evaluated_at"}
@@ -118,7 +115,6 @@ def test_clients_that_repeat_their_key_get_one_decision_though_half_the_replies_
 def test_the_store_is_down_and_all_is_scored_in_time_and_recorded_later(
     harness: Harness, how: Down, *, full: bool
 ) -> None:
-    before = harness.recorded().keys()
     start = time.monotonic()
     end = start + (30 if full else 3)
     answers: dict[str, Answer] = {}
@@ -140,15 +136,23 @@ def test_the_store_is_down_and_all_is_scored_in_time_and_recorded_later(
         waiting = harness.waiting()
         harness.deliver(times=1)
         assert harness.waiting() == waiting >= len(answers)
-        assert harness.recorded().keys() == before
+        assert harness.recorded() == {}
 
     assert len(answers) > THREADS
     assert {answer.status for answer in answers.values()} == {200}
     assert {answer.body["recorded"] for answer in answers.values()} == {False}
     assert max(answer.seconds for answer in answers.values()) < 3
     harness.drain()
-    assert harness.recorded().keys() - before == answers.keys()
+    assert harness.recorded().keys() == answers.keys()
     harness.check_counts()
+
+
+def test_a_service_that_asks_for_a_long_pause_is_not_waited_for(harness: Harness) -> None:
+    harness.store.inject(Fault.ERROR_BEFORE, 1.0, seed=1)
+    answer = harness.score({"amount": 1}, str(uuid.uuid4()))
+    assert (answer.status, answer.body["recorded"]) == (200, False)
+    assert harness.store.injected == 2
+    assert answer.seconds < 3
 
 
 @pytest.mark.parametrize("how", Down, ids=lambda how: how.name.lower())
@@ -160,7 +164,7 @@ def test_store_and_outbox_are_down_and_the_answer_is_503_before_the_function_is_
         answer = harness.score({"amount": 1}, request)
     assert (answer.status, list(answer.body)) == (503, ["error"])
     assert answer.seconds < 6
-    assert request not in harness.recorded()
+    assert harness.recorded() == {}
     harness.check_counts()
 
 
