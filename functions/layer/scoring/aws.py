@@ -38,6 +38,11 @@ def deadline(context: Any) -> float:
     return time.monotonic() + remaining / 1000 - _MARGIN
 
 
+def is_time_for_a_call(until: float) -> bool:
+    """Whether a call that is begun now ends before then."""
+    return time.monotonic() <= until - CALL_SECONDS
+
+
 def reason(error: ClientError | BotoCoreError) -> str:
     """What went wrong, by one name: the service's own error code, or the class of botocore's error."""
     return error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__

@@ -199,7 +199,7 @@ class Ledger:
             # The sort key is no time, so the newest are known only when all have been read.
             for page in pages:
                 answers.extend(json.loads(item["answer"]["S"]) for item in page["Items"])
-                if not _is_time_for_a_call(deadline):
+                if not aws.is_time_for_a_call(deadline):
                     raise aws.unavailable("store", "TooManyDecisions")
         except (ClientError, BotoCoreError) as error:
             raise aws.unavailable("store", aws.reason(error)) from error
@@ -246,7 +246,7 @@ class Ledger:
         for start in range(0, len(keys), _BATCH_GET_LIMIT):
             wanted: Any = {table: {"Keys": keys[start : start + _BATCH_GET_LIMIT], "ConsistentRead": True}}
             while wanted:
-                if not _is_time_for_a_call(deadline):
+                if not aws.is_time_for_a_call(deadline):
                     raise aws.unavailable("store", "TotalsNotInTime")
                 page = self._client.batch_get_item(RequestItems=wanted)
                 yield from page["Responses"].get(table, [])
@@ -266,10 +266,6 @@ def connect() -> Ledger:
     return Ledger(aws.client("dynamodb"), settings.read())
 
 
-def _is_time_for_a_call(deadline: float) -> bool:
-    return time.monotonic() <= deadline - aws.CALL_SECONDS
-
-
 def _pauses(deadline: float) -> Iterator[float]:
     """Seconds to wait after each attempt, as long as there is patience and time for another.
 
@@ -277,7 +273,7 @@ def _pauses(deadline: float) -> Iterator[float]:
     """
     end = time.monotonic() + _PATIENCE
     longest = _FIRST_PAUSE
-    while time.monotonic() < end and _is_time_for_a_call(deadline):
+    while time.monotonic() < end and aws.is_time_for_a_call(deadline):
         yield random.uniform(0, longest)
         longest = min(2 * longest, _LONGEST_PAUSE)
 

@@ -5,7 +5,6 @@ however often a message is sent or delivered.
 """
 
 import json
-import time
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -50,7 +49,7 @@ class Outbox:
         StoreUnavailable
             SQS did not take it in time.
         """
-        if time.monotonic() > deadline - aws.CALL_SECONDS:
+        if not aws.is_time_for_a_call(deadline):
             raise aws.unavailable("outbox", "NoTimeLeft", decision.decision_id)
         try:
             self._client.send_message(QueueUrl=self._url, MessageBody=encode(decision))
