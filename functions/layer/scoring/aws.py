@@ -11,15 +11,20 @@ from scoring.errors import StoreUnavailable
 from scoring.telemetry import logger
 
 # botocore's defaults are made for batch jobs (60 s a read) and changed in 1.44; an answer that is waited for has less.
+_CONNECT_SECONDS = 0.2
+_READ_SECONDS = 1
+_ATTEMPTS = 2
+# The longest that botocore of itself makes before a second attempt, where the first one was throttled.
+_PAUSE_SECONDS = 1
+
 CLIENT_CONFIG = Config(
-    connect_timeout=0.2,
-    read_timeout=1,
-    retries={"mode": "standard", "total_max_attempts": 2},
+    connect_timeout=_CONNECT_SECONDS,
+    read_timeout=_READ_SECONDS,
+    retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
 )
 
-# Seconds that one call takes at most, name resolution apart: two attempts up to their timeouts, and between them up to
-# a second's pause, the longest that botocore makes of itself (where the first attempt was throttled).
-CALL_SECONDS = 2 * (0.2 + 1) + 1
+# Seconds that one call takes at most, name resolution apart.
+CALL_SECONDS = _ATTEMPTS * (_CONNECT_SECONDS + _READ_SECONDS) + (_ATTEMPTS - 1) * _PAUSE_SECONDS
 
 # Seconds that a handler needs besides its calls.
 _MARGIN = 0.2
