@@ -5,9 +5,11 @@ from collections.abc import Generator
 
 import pytest
 
-from tests.local import account
+from tests.local import account, template
 
 account.replace()
+# Read once, when the first test imports it.
+os.environ["POWERTOOLS_SERVICE_NAME"] = template.PSEUDO_PARAMETERS["AWS::StackName"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

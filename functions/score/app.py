@@ -1,5 +1,6 @@
 """``POST /score``: judge one transaction, record the decision once, answer with its reasons."""
 
+import time
 from typing import Any
 
 from scoring import aws, recorder, telemetry, web
@@ -9,8 +10,10 @@ RECORDER = recorder.connect()
 
 
 @web.endpoint
+@telemetry.counting_rejections
 def lambda_handler(event: web.Event, context: Any) -> web.Response:
+    start = time.perf_counter()
     deadline = aws.deadline(context)
     recorded = RECORDER.record(decide(web.json_body(event), web.decision_id(event, context)), deadline)
-    telemetry.log_decision(recorded.answer, replayed=recorded.replayed)
+    telemetry.decided(recorded.answer, replayed=recorded.replayed, seconds=time.perf_counter() - start)
     return web.json_response(recorded.answer, headers={"Idempotent-Replayed": "true"} if recorded.replayed else None)

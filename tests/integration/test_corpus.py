@@ -39,7 +39,8 @@ def _request(case: Case, host: str) -> bytes:
 
 def _decisions(log: str) -> list[str]:
     """The decisions that a log tells of; lines of the server, which tell of requests, are no JSON."""
-    return [line for line in log.splitlines() if line.startswith("{") and json.loads(line)["message"] == "decision"]
+    lines = [line for line in log.splitlines() if line.startswith("{")]
+    return [line for line in lines if json.loads(line).get("message") == "decision"]
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if not case.only_event], ids=lambda case: case.name)

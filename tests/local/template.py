@@ -9,6 +9,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE_FILE = ROOT / "template.yaml"
 
+PSEUDO_PARAMETERS = {"AWS::StackName": "local"}
+
 # The part of a table's properties that CreateTable takes under the same names.
 _CREATE_TABLE_NAMES = ("AttributeDefinitions", "KeySchema", "BillingMode")
 
@@ -31,7 +33,7 @@ class Function:
         MB.
     variables
         Environment variables, each reference resolved as ``sam local`` does: a parameter by its default, a resource by
-        its logical id.
+        its logical id, the name of the stack as ``local``.
     """
 
     name: str
@@ -71,8 +73,10 @@ def functions() -> dict[str, Function]:
     resources, parameters = document["Resources"], document["Parameters"]
 
     def resolved(value: Any) -> str:
-        name = value["Ref"] if isinstance(value, dict) else None
-        return str(parameters[name]["Default"] if name in parameters else name or value)
+        if not isinstance(value, dict):
+            return str(value)
+        name = value["Ref"]
+        return str(parameters[name]["Default"]) if name in parameters else PSEUDO_PARAMETERS.get(name, name)
 
     def function(logical_id: str, own: dict[str, Any]) -> Function:
         properties = document["Globals"]["Function"] | own

@@ -1,15 +1,89 @@
-"""Structured logs: one JSON object a line, with what was decided and nothing of the transaction."""
+"""Logs and metrics: one JSON object a line, with what was decided and nothing of the transaction.
 
-from typing import Any
+A decision is one line, which is its log and its metrics at once: a record of CloudWatch's embedded metric format, from
+which CloudWatch Logs makes metrics by itself. A rule that hit and a rejected request are such a line too.
+
+Metrics of the namespace ``RiskScoring``; the dimension ``service`` is the name of the stack:
+
+======================= ============ ===================================== =======================================
+metric                  unit         dimensions                            of what
+======================= ============ ===================================== =======================================
+``Decisions``           count        ``service``, and with ``risk_level``  decisions; replayed ones are none
+``Latency``             milliseconds as above                              from the event to the answer, replays too
+``UnrecordedDecisions`` count        as above                              decisions that went to the outbox
+``RuleHits``            count        ``service`` and ``rule``              rules that hit in a decision, by label
+``RejectedRequests``    count        ``service`` and ``reason``            requests that got an error, by its class
+======================= ============ ===================================== =======================================
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from aws_lambda_powertools.logging import Logger
+from aws_lambda_powertools.metrics import Metrics, MetricUnit, single_metric
 
-_DECISION_FIELDS = ("decision_id", "risk_level", "score", "triggered_rules", "version")
+from scoring.errors import AnswerableError
 
-logger = Logger(service="risk-scoring")
+NAMESPACE = "RiskScoring"
+
+R = TypeVar("R")
+
+_DECISION_FIELDS = ("decision_id", "score", "triggered_rules", "version")
+
+# Its service is what the environment variable POWERTOOLS_SERVICE_NAME says.
+logger = Logger()
+_SERVICE = logger.service
+_metrics = Metrics(namespace=NAMESPACE, service=_SERVICE)
 
 
-def log_decision(answer: dict[str, Any], *, replayed: bool) -> None:
-    """Log one answer to ``POST /score``: decision id, level, score, hits and version, nothing of the transaction."""
-    fields = {name: answer[name] for name in _DECISION_FIELDS}
-    logger.info("decision", extra=fields | {"replayed": replayed, "recorded": answer.get("recorded", True)})
+def decided(answer: dict[str, Any], *, replayed: bool, seconds: float) -> None:
+    """Log and count one answer to ``POST /score``: id, level, score, hits and version, nothing of the transaction.
+
+    Parameters
+    ----------
+    answer
+        As the caller gets it.
+    replayed
+        Whether it was decided before, and is only told again.
+    seconds
+        From the event to the answer.
+    """
+    recorded = answer.get("recorded", True)
+    _metrics.add_metric("Latency", MetricUnit.Milliseconds, round(seconds * 1000, 3))
+    if not replayed:
+        _metrics.add_metric("Decisions", MetricUnit.Count, 1)
+    if not recorded:
+        _metrics.add_metric("UnrecordedDecisions", MetricUnit.Count, 1)
+    _metrics.add_dimensions(service=_SERVICE, risk_level=answer["risk_level"])
+    _metrics.add_metadata("message", "decision")
+    for name in _DECISION_FIELDS:
+        _metrics.add_metadata(name, answer[name])
+    _metrics.add_metadata("replayed", replayed)
+    _metrics.add_metadata("recorded", recorded)
+    _metrics.flush_metrics()
+    if not replayed:
+        for label in answer["triggered_rules"]:
+            # CloudWatch takes only ASCII as the value of a dimension.
+            _count("RuleHits", "rule", label if label.isascii() else label.encode("ascii", "replace").decode())
+
+
+def counting_rejections(handler: Callable[[dict[str, Any], Any], R]) -> Callable[[dict[str, Any], Any], R]:
+    """Make a handler count the errors that it answers with; they pass on to :func:`scoring.web.endpoint`."""
+
+    @functools.wraps(handler)
+    def counting(event: dict[str, Any], context: Any) -> R:
+        try:
+            return handler(event, context)
+        except AnswerableError as error:
+            _count("RejectedRequests", "reason", type(error).__name__)
+            raise
+
+    return counting
+
+
+def _count(metric: str, dimension: str, value: str) -> None:
+    with single_metric(
+        metric, MetricUnit.Count, 1, namespace=NAMESPACE, default_dimensions={"service": _SERVICE, dimension: value}
+    ):
+        pass

@@ -1,0 +1,255 @@
+"""What is logged and counted of a request, and that alarms and dashboard ask for nothing else."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from scoring import telemetry
+from scoring.errors import AnswerableError
+from scoring.rules import RISK_LEVELS, RULE_SET
+from tests import events
+from tests.local import template
+from tests.unit.conftest import Functions
+
+Records = Callable[[], list[dict[str, Any]]]
+# Namespace, name, and the dimensions with their values
+Metric = tuple[str, str, frozenset[tuple[str, str]]]
+
+STACK = template.PSEUDO_PARAMETERS["AWS::StackName"]
+
+# What AWS's own services emit, and by what: the pages "Types of metrics for Lambda functions", "HTTP API metrics",
+# "Available CloudWatch metrics for Amazon SQS" and "DynamoDB metrics and dimensions" of their documentation.
+METRICS_OF_AWS = {
+    "AWS/Lambda": ("FunctionName", "AWS::Serverless::Function", {"Errors", "Throttles"}),
+    "AWS/ApiGateway": ("ApiId", "AWS::Serverless::HttpApi", {"Count", "Latency", "4xx", "5xx"}),
+    "AWS/SQS": (
+        "QueueName",
+        "AWS::SQS::Queue",
+        {"ApproximateAgeOfOldestMessage", "ApproximateNumberOfMessagesVisible"},
+    ),
+    "AWS/DynamoDB": (
+        "TableName",
+        "AWS::DynamoDB::Table",
+        {"ConsumedReadCapacityUnits", "ConsumedWriteCapacityUnits"},
+    ),
+}
+
+
+@pytest.fixture
+def records(capsys: pytest.CaptureFixture[str]) -> Records:
+    """The lines that were printed since the last look."""
+    return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def metrics(record: dict[str, Any]) -> Iterator[tuple[Metric, str, float]]:
+    """What CloudWatch makes of a record: each metric with its unit and value."""
+    for directive in record["_aws"]["CloudWatchMetrics"]:
+        for names in directive["Dimensions"]:
+            dimensions = frozenset((name, record[name]) for name in names)
+            assert all(value.isascii() and value.strip() for _, value in dimensions)
+            for metric in directive["Metrics"]:
+                (value,) = record[metric["Name"]]
+                yield (directive["Namespace"], metric["Name"], dimensions), metric["Unit"], value
+
+
+def metric(name: str, **dimensions: str) -> Metric:
+    return telemetry.NAMESPACE, name, frozenset({"service": STACK, **dimensions}.items())
+
+
+def counted(lines: list[dict[str, Any]]) -> dict[Metric, float]:
+    """The metrics of all lines but the latency, which no test can know."""
+    return {key: value for line in lines for key, _, value in metrics(line) if key[1] != "Latency"}
+
+
+def test_the_line_of_a_decision_has_the_decision_and_never_the_payload(
+    invoke: Functions, capsys: pytest.CaptureFixture[str]
+) -> None:
+    invoke(
+        "ScoreFunction",
+        events.post('{"tx_id": "secret-tx", "amount": 3141.59, "store": "secret-store", "card": "4111"}'),
+    )
+    output = capsys.readouterr().out
+    line = json.loads(output.splitlines()[0])
+    assert line["message"] == "decision"
+    assert (line["risk_level"], line["score"], line["version"]) == ("HIGH", 3, "1.0-rules")
+    assert (line["decision_id"], line["replayed"], line["recorded"]) == ("request-1", False, True)
+    assert line["triggered_rules"] == ["R1: amount > 3000"]
+    assert not [word for word in ("secret", "3141", "4111") if word in output]
+
+
+def test_the_metrics_of_a_decision(invoke: Functions, records: Records) -> None:
+    invoke("ScoreFunction", events.load("score-critical"))
+    lines = records()
+    assert counted(lines) == {
+        metric("Decisions"): 1,
+        metric("Decisions", risk_level="CRITICAL"): 1,
+        metric("RuleHits", rule="R1: amount > 3000"): 1,
+        metric("RuleHits", rule="R2: electronics > 1500"): 1,
+        metric("RuleHits", rule="R3: night hour"): 1,
+    }
+    latencies = {key: (unit, value) for line in lines for key, unit, value in metrics(line) if key[1] == "Latency"}
+    assert latencies.keys() == {metric("Latency"), metric("Latency", risk_level="CRITICAL")}
+    for unit, value in latencies.values():
+        assert unit == "Milliseconds"
+        assert 0.1 < value < 10_000
+
+
+def test_a_decision_of_no_risk_is_one_line(invoke: Functions, records: Records) -> None:
+    invoke("ScoreFunction", events.load("score-low"))
+    assert len(records()) == 1
+
+
+def test_a_replay_is_logged_as_it_was_decided_and_counts_nothing(
+    invoke: Functions, monkeypatch: pytest.MonkeyPatch, records: Records
+) -> None:
+    event = events.post('{"tx_id": "TX1", "amount": 5000}', idempotency_key="k1")
+    invoke("ScoreFunction", event)
+    monkeypatch.setattr("scoring.decision.RULE_SET", dataclasses.replace(RULE_SET, version="2.0-rules"))
+    records()
+    assert json.loads(invoke("ScoreFunction", event)["body"])["version"] == "1.0-rules"
+    (line,) = records()
+    assert (line["version"], line["replayed"]) == ("1.0-rules", True)
+    assert counted([line]) == {}
+
+
+def test_an_unrecorded_decision_is_counted_as_one(invoke: Functions, dynamodb: Any, records: Records) -> None:
+    dynamodb.delete_table(TableName="DecisionsTable")
+    invoke("ScoreFunction", events.post('{"amount": 5}', idempotency_key="k1"))
+    (line,) = records()
+    assert (line["message"], line["decision_id"], line["recorded"]) == ("decision", "k1", False)
+    assert counted([line]) == {
+        metric(name, **level): 1
+        for name in ("Decisions", "UnrecordedDecisions")
+        for level in ({}, {"risk_level": "LOW"})
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [("{}", "InvalidRequest"), ('{"amount": "' + "1" * 70_000 + '"}', "PayloadTooLarge")],
+)
+def test_a_rejected_request_is_counted_by_reason(invoke: Functions, records: Records, body: str, reason: str) -> None:
+    assert invoke("ScoreFunction", events.post(body))["statusCode"] >= 400
+    assert counted(records()) == {metric("RejectedRequests", reason=reason): 1}
+
+
+def test_a_label_that_is_not_ascii_is_counted_all_the_same(records: Records) -> None:
+    answer = {"decision_id": "k", "score": 3, "risk_level": "HIGH", "triggered_rules": ["R1: año"], "version": "v"}
+    telemetry.decided(answer, replayed=False, seconds=0.01)
+    assert counted(records())[metric("RuleHits", rule="R1: a?o")] == 1
+
+
+def emitted(invoke: Functions, dynamodb: Any, records: Records) -> set[Metric]:
+    """Every metric that the code emits, found by making it do so."""
+    for name in ("score-low", "score-medium", "score-high", "score-critical", "score-missing-amount"):
+        invoke("ScoreFunction", events.load(name))
+    dynamodb.delete_table(TableName="DecisionsTable")
+    invoke("ScoreFunction", events.post('{"amount": 5}'))
+    return {key for line in records() for key, _, _ in metrics(line)}
+
+
+def resolved(value: Any) -> str:
+    """A reference as the template of this machine resolves it, where it is one of our own metrics' dimensions."""
+    text = json.dumps(value)
+    return STACK if "AWS::StackName" in text else re.sub(r"[^A-Za-z]|Ref|Fn|GetAtt|QueueName", "", text)
+
+
+def alarms() -> Iterator[tuple[str, Metric]]:
+    """Each metric that an alarm asks for."""
+    for name, resource in template.load()["Resources"].items():
+        if resource["Type"] != "AWS::CloudWatch::Alarm":
+            continue
+        properties = resource["Properties"]
+        asked = [one["MetricStat"]["Metric"] for one in properties.get("Metrics", []) if "MetricStat" in one]
+        for one in asked or [properties]:
+            dimensions = {dimension["Name"]: resolved(dimension["Value"]) for dimension in one["Dimensions"]}
+            yield name, (one["Namespace"], one["MetricName"], frozenset(dimensions.items()))
+
+
+def widgets() -> list[dict[str, Any]]:
+    """Properties of each part of the dashboard, its references resolved."""
+    text = template.load()["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    text = text.replace("${AWS::StackName}", STACK).replace("${AWS::Region}", "eu-central-1")
+    body = json.loads(re.sub(r"\$\{(\w+)(\.QueueName)?\}", r"\1", text))
+    return [widget["properties"] for widget in body["widgets"]]
+
+
+def shown() -> Iterator[tuple[str, Metric]]:
+    """Each metric that the dashboard names; of a search, its schema, with ``*`` for what it leaves open."""
+    for widget in widgets():
+        for row in widget["metrics"]:
+            if isinstance(row[0], dict):
+                if search := re.match(r"SEARCH\('\{(.+?)\} (.+)', '\w+', \d+\)$", row[0]["expression"]):
+                    namespace, *names = search[1].split(",")
+                    terms = dict(re.findall(r'(\w+)="(.+?)"', search[2]))
+                    dimensions = frozenset((name, terms.get(name, "*")) for name in names)
+                    yield widget["title"], (namespace, terms["MetricName"], dimensions)
+                continue
+            namespace, name, *rest = (part for part in row if isinstance(part, str))
+            yield widget["title"], (namespace, name, frozenset(zip(rest[::2], rest[1::2], strict=True)))
+
+
+def test_alarms_and_dashboard_ask_only_for_metrics_that_there_are(
+    invoke: Functions, dynamodb: Any, records: Records
+) -> None:
+    resources = template.load()["Resources"]
+    ours = emitted(invoke, dynamodb, records)
+    # A search leaves open one of the values.
+    ours |= {
+        (namespace, name, frozenset({*dimensions - {one}, (one[0], "*")}))
+        for namespace, name, dimensions in ours
+        for one in dimensions
+    }
+    asked = [*alarms(), *shown()]
+    for where, (namespace, name, dimensions) in asked:
+        if namespace == telemetry.NAMESPACE:
+            assert (namespace, name, dimensions) in ours, where
+        else:
+            dimension, kind, names = METRICS_OF_AWS[namespace]
+            assert name in names, where
+            ((named, resource),) = dimensions
+            assert (named, resources[resource]["Type"]) == (dimension, kind), where
+    assert {name for _, (namespace, name, _) in asked if namespace == telemetry.NAMESPACE} == {
+        name for _, name, _ in ours
+    }
+
+
+def test_every_function_table_and_queue_is_watched() -> None:
+    resources = template.load()["Resources"]
+    asked = {(where, value) for where, (_, _, dimensions) in [*alarms(), *shown()] for _, value in dimensions}
+    for name, resource in resources.items():
+        if resource["Type"] == "AWS::Serverless::Function":
+            for where in ("FunctionErrorsAlarm", "FunctionThrottlesAlarm", "Errors of functions"):
+                assert (where, name) in asked
+        if resource["Type"] in {"AWS::DynamoDB::Table", "AWS::SQS::Queue"}:
+            assert name in {value for _, value in asked}
+
+
+def test_the_dashboard_shows_every_level_and_the_widgets_do_not_overlap() -> None:
+    levels = {dict(metric[2]).get("risk_level") for title, metric in shown() if title == "Decisions"}
+    assert levels == set(RISK_LEVELS)
+    share = next(widget for widget in widgets() if widget["title"].startswith("Share"))
+    ids = {row[-1]["id"] for row in share["metrics"][1:]}
+    (expression,) = (row[0]["expression"] for row in share["metrics"][:1])
+    assert set(re.findall(r"FILL\((\w+), 0\)", expression)) == ids == {level.lower() for level in RISK_LEVELS}
+    text = template.load()["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    cells = re.findall(r'"x": (\d+), "y": (\d+), "width": 8, "height": 6', text)
+    assert len(cells) == len(set(cells)) == len(widgets())
+
+
+def test_every_alarm_is_sent_and_says_what_is_wrong() -> None:
+    for resource in template.load()["Resources"].values():
+        if resource["Type"] == "AWS::CloudWatch::Alarm":
+            properties = resource["Properties"]
+            assert properties["AlarmActions"] == properties["OKActions"] == [{"Ref": "AlarmTopic"}]
+            assert properties["TreatMissingData"] == "notBreaching"
+            assert ";" in properties["AlarmDescription"]
+
+
+def test_every_error_with_an_answer_has_a_name_of_its_own() -> None:
+    names = [error.__name__ for error in AnswerableError.__subclasses__()]
+    assert len(names) == len(set(names))
