@@ -5,6 +5,7 @@ PORT ?= 3000
 APP := .venv
 SAM := .tools/sam
 MINISTACK := .tools/ministack
+CHECKOV := .tools/checkov
 READY := $(APP)/ready $(SAM)/ready $(MINISTACK)/ready
 export SAM_CLI_TELEMETRY := 0
 MAKEFLAGS += --no-print-directory
@@ -16,7 +17,7 @@ help:
 	@echo "make test        all checks and tests; with a Docker engine also the containers of 'sam local'"
 	@echo "make faults      the tests of faults at full length, some minutes; 'make test' has them in short"
 	@echo "make load        two minutes of load, over HTTP and into the handlers: latencies, errors, exact counts"
-	@echo "make lint        ruff, mypy, sam validate"
+	@echo "make lint        ruff, mypy, sam validate, checkov"
 	@echo "make format      let ruff format the code"
 	@echo "make install     set up the virtual environments only"
 	@echo "make emulator    the DynamoDB and SQS for 'sam local start-api' and 'sam local invoke'"
@@ -35,17 +36,18 @@ faults: $(READY)
 load: $(READY)
 	@exec $(APP)/bin/python -m tests.benchmarks.load
 
-lint: $(READY)
+lint: $(READY) $(CHECKOV)/ready
 	@$(APP)/bin/ruff check
 	@$(APP)/bin/ruff format --check
 	@$(APP)/bin/mypy
 	@AWS_DEFAULT_REGION=us-east-1 $(SAM)/bin/sam validate --lint
+	@$(CHECKOV)/bin/checkov
 
 format: $(READY)
 	@$(APP)/bin/ruff format
 	@$(APP)/bin/ruff check --fix
 
-install: $(READY)
+install: $(READY) $(CHECKOV)/ready
 
 emulator: $(READY)
 	@exec $(SAM)/bin/python -m tests.local.emulator
@@ -65,3 +67,6 @@ $(SAM)/ready: tests/local/requirements-sam.txt
 
 $(MINISTACK)/ready: tests/local/requirements-ministack.txt
 	@tests/local/virtualenv.sh $(MINISTACK) $<
+
+$(CHECKOV)/ready: tests/local/requirements-checkov.txt
+	@tests/local/virtualenv.sh $(CHECKOV) $<

@@ -75,7 +75,7 @@ def functions() -> dict[str, Function]:
     def resolved(value: Any) -> str:
         if not isinstance(value, dict):
             return str(value)
-        name = value["Ref"]
+        name: str = value["Ref"]
         return str(parameters[name]["Default"]) if name in parameters else PSEUDO_PARAMETERS.get(name, name)
 
     def function(logical_id: str, own: dict[str, Any]) -> Function:
