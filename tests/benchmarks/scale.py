@@ -26,9 +26,11 @@ What DynamoDB and Lambda do, and where it is from; the pages are those of the AW
 - An environment handles one request at a time (*Lambda execution environment lifecycle*). Which one gets a request is
   documented nowhere; here it is any that is free.
 
-Assumed, as nobody could measure it without an account: how long a transaction and the rest of the handler take
-(:class:`Model`). Every figure but the quotas goes by the product of the rate and the duration of a transaction: where
-one takes twice as long, read the line of twice the rate.
+Assumed, since only an account could tell: how long a transaction and the rest of the handler take (:class:`Model`).
+Where both take twice as long, read the line of twice the rate; quotas that count requests stay as they are.
+
+What comes of it: an environment that meets another one moves on, so each soon has a shard to itself, as long as there
+are more shards than environments at work. Up to there, conflicts are rare; beyond it, they quickly are the rule.
 """
 
 import argparse

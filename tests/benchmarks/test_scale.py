@@ -113,6 +113,26 @@ def test_keeping_to_a_shard_has_fewer_conflicts(rate: float) -> None:
     assert simulate(model).share("TransactionConflict") < scale.conflicts_at_random(model) / 20
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        Model(rate=2000, shards=64),
+        Model(rate=1000, shards=64, transaction=0.025),
+        Model(rate=2000, shards=128, handler=0.020),
+        Model(rate=10_000, shards=256),
+    ],
+    ids=str,
+)
+def test_conflicts_are_rare_while_there_are_more_shards_than_environments(model: Model) -> None:
+    """The advice of the README; with half the shards, it does not hold."""
+    outcome = simulate(model)
+    assert outcome.environments < model.shards
+    assert outcome.share("TransactionConflict") < 0.01
+    crowded = simulate(replace(model, shards=model.shards // 2))
+    assert crowded.environments > model.shards // 2
+    assert crowded.share("TransactionConflict") > 0.1
+
+
 def test_one_shard_records_no_more_than_one_transaction_at_a_time() -> None:
     model = Model(rate=300, shards=1, seed=3)
     outcome = simulate(model)
