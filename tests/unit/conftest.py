@@ -1,5 +1,7 @@
 """Unit tests open no sockets; DynamoDB is moto's, with the tables of the template."""
 
+import builtins
+import functools
 import importlib
 import io
 import math
@@ -76,9 +78,11 @@ def context() -> SimpleNamespace:
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """What is logged from here on."""
+    """What is logged from here on, by the logger and by printing."""
     stream = io.StringIO()
     monkeypatch.setattr(telemetry.logger.registered_handler, "stream", stream)
+    # Metrics are printed. Standard output itself is pytest's.
+    monkeypatch.setattr(builtins, "print", functools.partial(print, file=stream))
     return stream
 
 

@@ -7,18 +7,15 @@ from typing import Any
 
 import pytest
 
-from scoring import telemetry
 from tests import corpus
 from tests.corpus import ANSWER_HEADERS, CASES, INJECTED, Case
+from tests.unit import log_lines
 from tests.unit.conftest import Functions
 
-LOGGED = {
-    *("level", "location", "message", "timestamp", "service"),
-    *("decision_id", "risk_level", "score", "triggered_rules", "version", "replayed", "recorded"),
-}
+LOGGED = {"decision_id", "risk_level", "score", "triggered_rules", "version", "replayed", "recorded"}
 
 
-def check(case: Case, response: dict[str, Any], counted: int, log: list[str]) -> None:
+def check(case: Case, response: dict[str, Any], counted: int, rejected: int, log: str) -> None:
     assert response["statusCode"] == case.status, response
     unexpected = {"Retry-After", "Idempotent-Replayed"} | ({"Allow"} if case.status != 405 else set())
     assert response["headers"].keys() == ANSWER_HEADERS - unexpected
@@ -30,16 +27,17 @@ def check(case: Case, response: dict[str, Any], counted: int, log: list[str]) ->
     else:
         assert json.loads(response["body"]).items() >= case.expected.items()
     assert counted == case.counted
-    # A line per decision, and nothing else: neither of the error nor of what was sent.
-    lines = [json.loads(line) for line in log]
-    assert [(line["message"], line.keys()) for line in lines] == [("decision", LOGGED)] * case.counted
-    assert INJECTED not in str(lines)
+    # A line per decision and what is counted, and nothing else: neither the error nor what was sent.
+    decisions, counts = log_lines.read(log)
+    assert [decision.keys() for decision in decisions] == [LOGGED] * case.counted
+    assert [metric for metric, _ in counts if metric == "RejectedRequests"] == ["RejectedRequests"] * rejected
+    assert INJECTED not in log
 
 
 def test_every_case(
     invoke: Functions,
     subtests: pytest.Subtests,
-    monkeypatch: pytest.MonkeyPatch,
+    log: io.StringIO,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     def total() -> int:
@@ -52,11 +50,12 @@ def test_every_case(
         if case.only_http:
             continue
         with subtests.test(case.name):
-            log = io.StringIO()
-            monkeypatch.setattr(telemetry.logger.registered_handler, "stream", log)
             before = total()
-            response = invoke(*corpus.event_of(case, f"request-{number}"))
-            check(case, response, total() - before, log.getvalue().splitlines())
+            start = log.tell()
+            function, event = corpus.event_of(case, f"request-{number}")
+            response = invoke(function, event)
+            rejected = int(function == "ScoreFunction" and case.status >= 400)
+            check(case, response, total() - before, rejected, log.getvalue()[start:])
     assert capfd.readouterr() == ("", "")
 
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoring import telemetry
 from tests import events
 from tests.corpus import ANSWER_HEADERS
 from tests.generated import SHARES, generating
+from tests.unit import log_lines
 from tests.unit.conftest import Functions
 from tests.unit.ledger_model import LedgerModel
 
@@ -101,27 +101,28 @@ class Requests:
         decided = function == "ScoreFunction" and status == 200
         replayed = "Idempotent-Replayed" in response["headers"]
         assert len(self.ledger.decisions) - before == int(decided and not replayed)
-        self._check_log([{**body, "replayed": replayed, "recorded": True}] if decided else [])
+        decisions, counts = log_lines.read(self.log.getvalue())
+        # What was answered but the ``tx_id``, and nothing that was sent but the key.
+        assert decisions == (
+            [
+                {name: value for name, value in body.items() if name not in {"tx_id", "evaluated_at"}}
+                | {"replayed": replayed, "recorded": True}
+            ]
+            if decided
+            else []
+        )
+        rejections = [metric for metric, _ in counts if metric == "RejectedRequests"]
+        assert len(rejections) == int(function == "ScoreFunction" and not decided)
         self.statuses.add(status)
         return status, body
 
-    def _check_log(self, decided: list[dict[str, Any]]) -> None:
-        """A line per decision, with what was answered but the ``tx_id``, and nothing that was sent but the key."""
-        lines = [json.loads(line) for line in self.log.getvalue().splitlines()]
-        of_the_logger = {"level", "location", "message", "timestamp", "service"}
-        assert [{name: line[name] for name in line.keys() - of_the_logger} for line in lines] == [
-            {name: answer[name] for name in answer.keys() - {"tx_id", "evaluated_at"}} for answer in decided
-        ]
-        assert {line["message"] for line in lines} <= {"decision"}
-
 
 @pytest.fixture
-def requests(invoke: Functions, monkeypatch: pytest.MonkeyPatch) -> Requests:
-    ledger, log = LedgerModel(), io.StringIO()
+def requests(invoke: Functions, monkeypatch: pytest.MonkeyPatch, log: io.StringIO) -> Requests:
+    ledger = LedgerModel()
     monkeypatch.setattr(invoke.modules["ScoreFunction"], "RECORDER", ledger)
     for function in ("TransactionFunction", "StatsFunction"):
         monkeypatch.setattr(invoke.modules[function], "LEDGER", ledger)
-    monkeypatch.setattr(telemetry.logger.registered_handler, "stream", log)
     return Requests(invoke, log, ledger)
 
 

@@ -47,6 +47,7 @@ def test_the_template_sets_every_variable_that_is_read(function_environment: Non
         decision_days=90,
         outbox_url="OutboxQueue",
     )
-    endpoints = {"AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_SQS"}
+    # What boto3 and powertools read by themselves
+    others = {"AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_SQS", "POWERTOOLS_SERVICE_NAME"}
     for function in template.functions().values():
-        assert function.variables.keys() == VARIABLES.keys() | endpoints
+        assert function.variables.keys() == VARIABLES.keys() | others
