@@ -5,7 +5,8 @@ PORT ?= 3000
 APP := .venv
 SAM := .tools/sam
 MINISTACK := .tools/ministack
-READY := $(APP)/ready $(SAM)/ready $(MINISTACK)/ready
+SWAGGER_UI := functions/docs/swagger-ui
+READY := $(APP)/ready $(SAM)/ready $(MINISTACK)/ready $(SWAGGER_UI)/LICENSE
 export SAM_CLI_TELEMETRY := 0
 MAKEFLAGS += --no-print-directory
 
@@ -54,7 +55,7 @@ build: $(READY)
 	@PATH="$(CURDIR)/$(APP)/bin:$$PATH" $(SAM)/bin/sam build
 
 clean:
-	rm -rf $(APP) .tools .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(APP) .tools $(SWAGGER_UI) .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find functions tests events -name __pycache__ -exec rm -r {} +
 
 $(APP)/ready: functions/layer/requirements.txt tests/requirements.txt
@@ -65,3 +66,7 @@ $(SAM)/ready: tests/local/requirements-sam.txt
 
 $(MINISTACK)/ready: tests/local/requirements-ministack.txt
 	@tests/local/virtualenv.sh $(MINISTACK) $<
+
+$(SWAGGER_UI)/LICENSE: functions/docs/Makefile | $(APP)/ready
+	@echo "Setting up $(SWAGGER_UI) (once) ..."
+	@$(MAKE) --silent -C functions/docs swagger-ui/LICENSE PYTHON="$(CURDIR)/$(APP)/bin/python"
