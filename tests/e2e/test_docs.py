@@ -137,7 +137,6 @@ def test_examples_can_be_chosen_and_every_operation_be_tried(visit: Visit, servi
     score = visit.operation("POST /score")
     score.get_by_role("combobox").filter(has_text="A meal").first.select_option(label="A meal")
     assert '"risk_level": "LOW"' in visit.execute("POST /score")[1]
-    visit.execute("POST /score")
     for title, holds in {
         "GET /stats": '"by_rule"',
         "GET /transaction/{tx_id}": '"status": "found"',
