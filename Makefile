@@ -6,7 +6,8 @@ APP := .venv
 SAM := .tools/sam
 MINISTACK := .tools/ministack
 CHECKOV := .tools/checkov
-READY := $(APP)/ready $(SAM)/ready $(MINISTACK)/ready
+SWAGGER_UI := functions/docs/swagger-ui
+READY := $(APP)/ready $(SAM)/ready $(MINISTACK)/ready $(SWAGGER_UI)/LICENSE
 export SAM_CLI_TELEMETRY := 0
 MAKEFLAGS += --no-print-directory
 
@@ -56,7 +57,7 @@ build: $(READY)
 	@PATH="$(CURDIR)/$(APP)/bin:$$PATH" $(SAM)/bin/sam build
 
 clean:
-	rm -rf $(APP) .tools .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(APP) .tools $(SWAGGER_UI) .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find functions tests events -name __pycache__ -exec rm -r {} +
 
 $(APP)/ready: functions/layer/requirements.txt tests/requirements.txt
@@ -70,3 +71,7 @@ $(MINISTACK)/ready: tests/local/requirements-ministack.txt
 
 $(CHECKOV)/ready: tests/local/requirements-checkov.txt
 	@tests/local/virtualenv.sh $(CHECKOV) $<
+
+$(SWAGGER_UI)/LICENSE: functions/docs/Makefile | $(APP)/ready
+	@echo "Setting up $(SWAGGER_UI) (once) ..."
+	@$(MAKE) --silent -C functions/docs swagger-ui/LICENSE PYTHON="$(CURDIR)/$(APP)/bin/python"

@@ -23,6 +23,8 @@ ANSWER_HEADERS = {
     "Retry-After",
     "Idempotent-Replayed",
 }
+# And with these, the page of the documentation or its files.
+PAGE_HEADERS = {"Content-Encoding", "Content-Security-Policy", "Referrer-Policy", "Vary"}
 # What the server of `make run` adds.
 SERVER_HEADERS = {"Server", "Date", "Content-Length", "Connection"}
 
@@ -105,6 +107,12 @@ def lookup(name: str, segment: str, status: int, error: str) -> Case:
     return Case(name, "GET", f"/transaction/{segment}", (), b"", status, error)
 
 
+def no_file(segment: str, name: str | None = None) -> Case:
+    """A ``GET /docs/{file}`` of what is none of the files."""
+    error = f"The documentation has no file {name or segment!r}"
+    return Case(f"{segment} of the docs", "GET", f"/docs/{segment}", (), b"", 404, error)
+
+
 def not_found(name: str, method: str, path: str, shown: str | None = None) -> Case:
     """A request whose path no route has."""
     return Case(name, method, path, (), b"", 404, f"No route has the path {shown or path!r}")
@@ -159,8 +167,10 @@ def _event_body(body: bytes, media_type: str) -> dict[str, Any]:
 
 def _route(method: str, path: str) -> tuple[str, dict[str, str]]:
     parent, _, last = path.rpartition("/")
-    if parent == "/transaction" and last and method == "GET":
-        return "GET /transaction/{tx_id}", {"tx_id": last}
+    for route in _ROUTES:
+        before, _, parameter = route.removesuffix("}").rpartition("/{")
+        if parameter and last and before == f"{method} {parent}":
+            return route, {parameter: last}
     route = f"{method} {path}"
     return (route if route in _ROUTES else "$default"), {}
 
@@ -551,6 +561,9 @@ PATHS = [
     not_found("a header in the path", "GET", f"/x%0d%0aSet-Cookie:%20{INJECTED}=1", f"/x\r\nSet-Cookie: {INJECTED}=1"),
     not_found("a backslash", "GET", "/transaction%5C..%5Cstats", "/transaction\\..\\stats"),
     not_found("5,000 characters", "GET", "/" + "x" * 5_000, "/" + "x" * 127),
+    not_found("a trailing slash after docs", "GET", "/docs/"),
+    not_found("a folder in docs", "GET", "/docs/swagger-ui/LICENSE"),
+    not_found("up from docs, encoded", "GET", "/docs/%2e%2e%2fapp.py", "/docs/../app.py"),
     not_found("HEAD of an unknown path", "HEAD", "/no-such-path"),
     not_found("the route's own template", "GET", "/%7Bproxy+%7D", "/{proxy+}"),
 ]
@@ -570,6 +583,9 @@ METHODS = [
     wrong_method("DELETE", "/transaction/TX003", "GET"),
     wrong_method("POST", "/stats", "GET"),
     wrong_method("POST", "/", "GET"),
+    wrong_method("HEAD", "/docs", "GET"),
+    wrong_method("OPTIONS", "/openapi.json", "GET"),
+    wrong_method("PUT", "/docs/style.css", "GET"),
     replace(
         wrong_method("OPTIONS", "/transaction/TX003", "GET"),
         name="a browser asks whether it may",
@@ -596,6 +612,23 @@ LAB = [
     Case("health with a query", "GET", f"/health?{INJECTED}&&=%00%ff", (), b"", 200, {"status": "ok"}),
 ]
 
+DOCS = [
+    no_file("app.py"),
+    no_file("openapi.json"),
+    no_file("index.html"),
+    no_file("LICENSE"),
+    no_file("swagger-ui"),
+    no_file("swagger-ui.css.gz"),
+    no_file("STYLE.CSS", "STYLE.CSS"),
+    no_file(".."),
+    no_file("%2e%2e", ".."),
+    no_file("..%5Capp.py", "..\\app.py"),
+    no_file("style.css%00", "style.css\0"),
+    no_file(f"%0d%0aX:{INJECTED}", f"\r\nX:{INJECTED}"),
+    no_file("x" * 5_000, "x" * 128),
+    Case("openapi with a query", "GET", f"/openapi.json?{INJECTED}", (), b"", 200, {"openapi": "3.1.0"}),
+]
+
 CASES = [
     *SYNTAX,
     *ENCODINGS,
@@ -613,4 +646,5 @@ CASES = [
     *PATHS,
     *METHODS,
     *LAB,
+    *DOCS,
 ]

@@ -3,13 +3,17 @@
 The events run in this order: the transaction that ``transaction`` looks up is scored by ``score-base64-body``.
 """
 
+import json
+import re
 from typing import Any, NamedTuple
+
+from tests.local.template import ROOT
 
 R1, R2, R3 = "R1: amount > 3000", "R2: electronics > 1500", "R3: night hour"
 
 
 class Expected(NamedTuple):
-    """``body`` is the text where it is a str, else what the JSON document must hold at least.
+    """``body`` is the text where it is a str, a pattern of it, or what the JSON document must hold at least.
 
     ``status`` is None where the function does not answer over HTTP, and ``body`` then what it returns.
     """
@@ -17,11 +21,24 @@ class Expected(NamedTuple):
     function: str
     status: int | None
     body: Any
+    content_type: str = "application/json"
+
+    def holds(self, text: str) -> bool:
+        """Whether this is the text of the answer."""
+        if isinstance(self.body, str):
+            return text == self.body
+        if isinstance(self.body, re.Pattern):
+            return self.body.fullmatch(text) is not None
+        return bool(json.loads(text).items() >= self.body.items())
 
 
 def _scored(tx_id: str, score: int, risk_level: str, *rules: str) -> Expected:
     body = {"tx_id": tx_id, "score": score, "risk_level": risk_level, "triggered_rules": list(rules)}
     return Expected("ScoreFunction", 200, body)
+
+
+def _text(text: str) -> Expected:
+    return Expected("LabFunction", 200, text, "text/plain; charset=utf-8")
 
 
 ANSWERS = {
@@ -45,9 +62,9 @@ ANSWERS = {
     "health": Expected("HealthFunction", 200, {"status": "ok", "version": "1.0-rules"}),
     "stats": Expected("StatsFunction", 200, {"by_rule": {R1: 3, R2: 3, R3: 2}, "total": 6, "high": 3}),
     "transaction": Expected("TransactionFunction", 200, {"tx_id": "TX0042", "status": "found"}),
-    "lab-home": Expected("LabFunction", 200, "Welcome to the transaction monitoring system!"),
-    "lab-hello": Expected("LabFunction", 200, "Hello, stranger!"),
-    "lab-hello-name": Expected("LabFunction", 200, "Hello, Anna!"),
+    "lab-home": _text("Welcome to the transaction monitoring system!"),
+    "lab-hello": _text("Hello, stranger!"),
+    "lab-hello-name": _text("Hello, Anna!"),
     "lab-status": Expected("LabFunction", 200, {"service": "monitoring", "version": "1.0", "status": "ok"}),
     "lab-echo": Expected(
         "LabFunction",
@@ -57,5 +74,18 @@ ANSWERS = {
             "field_count": 4,
         },
     ),
+    "docs": Expected(
+        "DocsFunction",
+        200,
+        re.compile(r'<!DOCTYPE html>.* src="docs/initializer\.js\?v=[0-9a-f]{16}" .*', re.DOTALL),
+        "text/html; charset=utf-8",
+    ),
+    "docs-file": Expected(
+        "DocsFunction",
+        200,
+        (ROOT / "functions/docs/initializer.js").read_text(encoding="utf-8"),
+        "text/javascript; charset=utf-8",
+    ),
+    "openapi": Expected("DocsFunction", 200, {"openapi": "3.1.0"}),
     "reconcile": Expected("ReconcileFunction", None, {"batchItemFailures": []}),
 }

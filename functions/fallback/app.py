@@ -8,14 +8,19 @@ from scoring.errors import MethodNotAllowed, NotFound
 # Path -> method of each route in the template; tests/infrastructure compares the two.
 ROUTES = {
     "/": "GET",
+    "/docs": "GET",
+    "/docs/{file}": "GET",
     "/echo": "POST",
     "/health": "GET",
     "/hello": "GET",
+    "/openapi.json": "GET",
     "/score": "POST",
     "/stats": "GET",
     "/status": "GET",
     "/transaction/{tx_id}": "GET",
 }
+# The routes that end in a parameter, by what stands before it
+_PARENTS = {path.rpartition("/")[0]: path for path in ROUTES if path.endswith("}")}
 SHOWN_PATH_LENGTH = 128
 
 
@@ -33,4 +38,4 @@ def lambda_handler(event: web.Event, context: Any) -> web.Response:
 
 def _template_of(path: str) -> str:
     parent, _, last = path.rpartition("/")
-    return "/transaction/{tx_id}" if parent == "/transaction" and last else path
+    return _PARENTS.get(parent, path) if last else path

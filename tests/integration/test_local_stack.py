@@ -74,6 +74,7 @@ def test_it_says_where_it_is_and_what_to_try(service: Service) -> None:
     printed = service.log.read_text()
     assert f"Risk scoring at {service.url}" in printed
     assert printed.count(f"curl {service.url}") == 3
+    assert f"In the browser: {service.url}/docs\n" in printed
 
 
 def test_a_round_trip_takes_less_than_60_ms(service: Service) -> None:
@@ -164,6 +165,11 @@ def test_an_environment_that_died_is_replaced(tmp_path: Path) -> None:
         ("HEAD", "/", 405, "GET"),
         ("HEAD", "/health", 405, "GET"),
         ("HEAD", "/score", 405, "POST"),
+        ("HEAD", "/docs", 405, "GET"),
+        ("POST", "/docs/swagger-ui.css", 405, "GET"),
+        ("GET", "/docs/", 404, None),
+        ("GET", "/docs/a/b", 404, None),
+        ("GET", "/docs/..%2fapp.py", 404, None),
         ("OPTIONS", "/stats", 405, "GET"),
         ("TRACE", "/score", 405, "POST"),
         ("PROPFIND", "/nowhere", 404, None),

@@ -25,7 +25,7 @@ APP_PYTHON = ROOT / ".venv" / "bin" / "python"
 ENVIRONMENTS_PER_FUNCTION = 4
 
 _BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
-_WATCHED = {".py", ".json"}
+_WATCHED = {".py", ".json", ".html", ".css", ".js"}
 
 Stamp = tuple[tuple[str, int], ...]
 

@@ -9,7 +9,7 @@ HOST = "127.0.0.1"
 
 
 def welcome(address: str) -> str:
-    """What the newcomer reads: the address and three requests to try."""
+    """What the newcomer reads: the address, three requests to try, and where to try them in a browser."""
     return f"""
 Risk scoring at {address}, counters and decisions in memory until Ctrl-C. Edits are picked up with the next
 request; only template.yaml asks for a restart. Try:
@@ -18,6 +18,8 @@ request; only template.yaml asks for a restart. Try:
   curl {address}/score -H 'content-type: application/json' \\
        -d '{{"tx_id": "TX003", "amount": 4500.0, "category": "electronics", "hour": 3}}'
   curl {address}/stats
+
+In the browser: {address}/docs
 """
 
 

@@ -220,7 +220,7 @@ def test_lookups(requests: Requests) -> None:
 
 
 def test_paths_and_methods(requests: Requests) -> None:
-    segments = st.sampled_from(["", "score", "transaction", "TX1", "..", "health", "\r\nSet-Cookie: a=b"])
+    segments = st.sampled_from(["", "score", "transaction", "docs", "TX1", "..", "health", "\r\nSet-Cookie: a=b"])
     paths = st.lists(segments | st.text(CHARACTERS), max_size=4).map(lambda parts: "/" + "/".join(parts))
 
     @generating("paths and methods")

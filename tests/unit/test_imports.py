@@ -24,7 +24,7 @@ def test_the_core_imports_no_aws_library(module: str) -> None:
     assert not imported(f"import scoring.{module}") & HEAVY
 
 
-@pytest.mark.parametrize("function", ["health", "lab", "fallback"])
+@pytest.mark.parametrize("function", ["docs", "health", "lab", "fallback"])
 def test_functions_that_need_no_store_import_no_aws_library(function: str) -> None:
     assert not imported(f"import functions.{function}.app") & HEAVY
 

@@ -21,8 +21,8 @@ from tests.unit.conftest import Functions
 DOCUMENT: dict[str, Any] = json.loads(OPENAPI_FILE.read_text(encoding="utf-8"))
 COMPONENTS = DOCUMENT["components"]
 SCHEMAS = COMPONENTS["schemas"]
-# Of API Gateway itself: no function answers it.
-UNSIGNED = "403"
+# Of API Gateway itself: no function answers them.
+REFUSALS = {"401", "403"}
 
 
 def resolved(value: dict[str, Any]) -> dict[str, Any]:
@@ -49,8 +49,8 @@ def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
 def operation_of(path: str) -> dict[str, Any]:
     """The one operation of a path as it was requested."""
     parent, _, last = path.partition("?")[0].rpartition("/")
-    template = "/transaction/{tx_id}" if parent == "/transaction" and last else f"{parent}/{last}"
-    (operation,) = DOCUMENT["paths"].get(template, {"get": {}}).values()
+    templates = [known for known in DOCUMENT["paths"] if last and known.startswith(f"{parent}/{{")]
+    (operation,) = DOCUMENT["paths"].get(templates[0] if templates else f"{parent}/{last}", {"get": {}}).values()
     return dict(operation)
 
 
@@ -84,27 +84,33 @@ def test_it_has_the_routes_of_the_service() -> None:
     )
 
 
-def test_all_but_health_asks_for_a_signature() -> None:
+def test_all_but_health_asks_for_a_signature_or_a_token() -> None:
     """As in the template, where tests/infrastructure holds it."""
-    assert DOCUMENT["security"] == [{"signature": []}]
+    assert DOCUMENT["security"] == [{"signature": []}, {"token": []}]
     assert [path for path, _, operation in operations() if "security" in operation] == ["/health"]
     assert DOCUMENT["paths"]["/health"]["get"]["security"] == []
     signature = COMPONENTS["securitySchemes"]["signature"]
     assert signature["x-amazon-apigateway-authtype"] == "awsSigv4"
+    token = COMPONENTS["securitySchemes"]["token"]
+    assert (token["type"], token["scheme"], token["bearerFormat"]) == ("http", "bearer", "JWT")
     for path, _, operation in operations():
-        assert (UNSIGNED in operation["responses"]) == (path != "/health")
+        assert REFUSALS & operation["responses"].keys() == (REFUSALS if path != "/health" else set())
+
+
+def test_requests_go_first_to_where_the_document_was_found() -> None:
+    assert DOCUMENT["servers"][0]["url"] == "."
 
 
 def test_every_error_of_the_code_is_there_and_no_other() -> None:
     statuses = {status for _, _, operation in operations() for status in operation["responses"]}
-    assert statuses == {"200", UNSIGNED} | {str(error.status) for error in AnswerableError.__subclasses__()}
+    assert statuses == {"200"} | REFUSALS | {str(error.status) for error in AnswerableError.__subclasses__()}
 
 
 def test_every_answer_of_a_function_has_the_headers_of_every_answer() -> None:
     for _, _, operation in operations():
         for status, response in operation["responses"].items():
             headers = resolved(response).get("headers", {})
-            if status != UNSIGNED:
+            if status not in REFUSALS:
                 assert {"Cache-Control", "X-Content-Type-Options"} <= headers.keys()
             assert ("Retry-After" in headers) == (status == "503")
             assert ("Allow" in headers) == (status == "405")
@@ -139,9 +145,9 @@ def test_fields_levels_and_examples_are_those_of_the_code() -> None:
     examples = [value for name, value in parts(DOCUMENT) if name in {"example", "value"}]
     assert {label for name, value in parts(examples) if name == "triggered_rules" for label in value} == labels
     assert [value.keys() for name, value in parts(examples) if name == "by_rule"] == [labels]
-    # The lab's own version is another one.
+    # The versions of the lab and of this document are others.
     versions = {value["version"] for _, value in parts(examples) if isinstance(value, dict) and "version" in value}
-    assert versions - {"1.0"} == {rules.RULE_SET.version}
+    assert versions - {"1.0", DOCUMENT["info"]["version"]} == {rules.RULE_SET.version}
     assert SCHEMAS["Decision"]["properties"]["version"]["examples"] == [rules.RULE_SET.version]
 
 
@@ -158,6 +164,27 @@ def test_every_example_is_what_its_schema_describes() -> None:
         for example in schema.get("examples", []):
             validator(schema).validate(example)
     assert checked >= 20
+
+
+def test_every_request_body_and_every_answer_has_an_example() -> None:
+    contents = [
+        (path, status, content)
+        for path, _, operation in operations()
+        for status, holder in [("body", operation.get("requestBody", {})), *operation["responses"].items()]
+        for content in resolved(holder).get("content", {}).values()
+    ]
+    assert [(path, status) for path, status, content in contents if not {"example", "examples"} & content.keys()] == []
+    assert {(path, status) for path, status, _ in contents} >= {
+        (path, status) for path, _, operation in operations() for status in operation["responses"]
+    }
+
+
+def test_the_page_is_filled_in_with_what_every_rule_hits_and_no_key() -> None:
+    """Swagger UI takes the first example of a body and any of a parameter; a key that all share would be a conflict."""
+    body = DOCUMENT["paths"]["/score"]["post"]["requestBody"]["content"]["application/json"]
+    assert rules.score_transaction(next(iter(body["examples"].values()))["value"])["risk_level"] == "CRITICAL"
+    key = COMPONENTS["parameters"]["IdempotencyKey"]
+    assert not {"example", "examples", "default"} & (key.keys() | key["schema"].keys())
 
 
 def passes(check: Any, *arguments: Any) -> bool:
@@ -206,9 +233,9 @@ def test_the_gate_and_the_schema_agree_on_the_corpus_but_for_what_is_said_in_wor
 def check_answer(operation: dict[str, Any], response: dict[str, Any]) -> None:
     """Hold an answer to what the document says of its status."""
     described = resolved(operation["responses"][str(response["statusCode"])])
-    ((content_type, content),) = described["content"].items()
     headers = dict(response["headers"])
-    assert headers.pop("Content-Type") == content_type
+    content_type = headers.pop("Content-Type")
+    content = described["content"][content_type]
     body = json.loads(response["body"]) if content_type == "application/json" else response["body"]
     validator(content["schema"]).validate(body)
     known = {name: resolved(header) for name, header in described["headers"].items()}

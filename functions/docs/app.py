@@ -1,0 +1,94 @@
+"""``GET /docs``, ``/docs/{file}`` and ``/openapi.json``: the API, described and tried out in a browser."""
+
+import base64
+import gzip
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scoring import web
+from scoring.errors import NotFound
+
+FOLDER = Path(__file__).parent
+PAGE_HEADERS = {
+    # All that Swagger UI needs; its pictures stand in the style sheet as data.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+}
+SHOWN_NAME_LENGTH = 128
+
+# `gzip` in Accept-Encoding, but for `gzip;q=0`
+_TAKES_GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?:;\s*q=(?!0(?:\.0*)?\s*(?:,|$))[\d.]+\s*)?(?:,|$)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A file that the page refers to, compressed; its version is the hash of its content."""
+
+    content_type: str
+    compressed: bytes
+    version: str
+
+
+def _asset(content_type: str, compressed: bytes) -> Asset:
+    return Asset(content_type, compressed, hashlib.sha256(compressed).hexdigest()[:16])
+
+
+CSS, JAVASCRIPT = "text/css; charset=utf-8", "text/javascript; charset=utf-8"
+# All that can be asked for by name; no path is ever made of a name.
+ASSETS = {
+    "swagger-ui.css": _asset(CSS, (FOLDER / "swagger-ui" / "swagger-ui.css.gz").read_bytes()),
+    "style.css": _asset(CSS, gzip.compress((FOLDER / "style.css").read_bytes(), mtime=0)),
+    "swagger-ui-bundle.js": _asset(JAVASCRIPT, (FOLDER / "swagger-ui" / "swagger-ui-bundle.js.gz").read_bytes()),
+    "initializer.js": _asset(JAVASCRIPT, gzip.compress((FOLDER / "initializer.js").read_bytes(), mtime=0)),
+}
+# Relative addresses, so that the page works under any prefix, each with the version of what it should find there.
+PAGE = re.sub(
+    r'"docs/([^"]+)"',
+    lambda match: f'"{match[0][1:-1]}?v={ASSETS[match[1]].version}"',
+    (FOLDER / "index.html").read_text(encoding="utf-8"),
+)
+DOCUMENT = (FOLDER / "openapi.json").read_text(encoding="utf-8")
+
+
+def page(event: web.Event) -> web.Response:
+    return web.response(PAGE, "text/html; charset=utf-8", 200, PAGE_HEADERS)
+
+
+def document(event: web.Event) -> web.Response:
+    return web.response(DOCUMENT, "application/json", 200, None)
+
+
+def file(event: web.Event) -> web.Response:
+    name = event["pathParameters"]["file"]
+    asset = ASSETS.get(name)
+    if asset is None:
+        raise NotFound(f"The documentation has no file {name[:SHOWN_NAME_LENGTH]!r}")
+    headers = {"Vary": "Accept-Encoding"}
+    # What has its version in its address may be kept. Any other version is not what this function has, as for a moment
+    # while a new one is deployed. Kept by the caller alone, who was authorized.
+    if event.get("rawQueryString") == f"v={asset.version}":
+        headers["Cache-Control"] = "private, max-age=31536000, immutable"
+    if not _TAKES_GZIP.search(web.header(event, "accept-encoding") or ""):
+        return web.response(gzip.decompress(asset.compressed).decode(), asset.content_type, 200, headers)
+    body = base64.b64encode(asset.compressed).decode()
+    compressed = web.response(body, asset.content_type, 200, headers | {"Content-Encoding": "gzip"})
+    return compressed | {"isBase64Encoded": True}
+
+
+ENDPOINTS: dict[str, Callable[[web.Event], web.Response]] = {
+    "GET /docs": page,
+    "GET /docs/{file}": file,
+    "GET /openapi.json": document,
+}
+
+
+@web.endpoint
+def lambda_handler(event: web.Event, context: Any) -> web.Response:
+    return ENDPOINTS[event["routeKey"]](event)
