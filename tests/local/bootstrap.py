@@ -38,8 +38,9 @@ def main() -> None:
     """Serve events until standard input closes, which it does when the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    # What a handler prints is its log.
+    # What a handler prints is its log, each line at once.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    sys.stdout = os.fdopen(sys.stdout.fileno(), "w", buffering=1, encoding="utf-8", closefd=False)
     module, _, name = os.environ["_HANDLER"].rpartition(".")
     with time_limit():
         handler = getattr(importlib.import_module(module), name)
