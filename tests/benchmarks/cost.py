@@ -7,9 +7,11 @@ What is written, logged and answered is measured: ``POST /score`` is invoked wit
 that it gives to DynamoDB, the log and API Gateway are counted by their rules. Alarms, dashboards, memory, days and
 shards are those of the template.
 
-List prices of us-east-1 in US dollars, without taxes, free tiers, discounts or support. They are those of the AWS price
-pages as quoted by others between July 2025 and June 2026, since the price pages themselves load their numbers from
-elsewhere; look at them before a budget depends on it. Prices of other regions are different, mostly higher.
+List prices of us-east-1 in US dollars, without taxes, free tiers, discounts or support, as of June 2026. The AWS price
+pages load their numbers from elsewhere, so those of the HTTP API, Lambda, DynamoDB's on-demand units, CloudWatch and
+Fargate were taken from what others quoted of them between July 2025 and June 2026; the others are long unchanged ones
+that were not looked up at that time. Look at the price pages before a budget depends on it. Prices of other regions are
+different, mostly higher.
 
 Assumed: how long a transaction takes (as in :mod:`tests.benchmarks.scale`) and with it an invocation, how many of them
 are cold starts, what API Gateway and Lambda themselves log and send.
@@ -140,6 +142,8 @@ class Sizes:
         In how many lines.
     counters
         Names of what the transactions add to a shard, those of all samples together.
+    metrics
+        Custom metrics that CloudWatch makes of the log, all together: names with their dimensions.
     """
 
     decision: float
@@ -148,6 +152,7 @@ class Sizes:
     log: float
     log_lines: float
     counters: frozenset[str]
+    metrics: int
 
 
 @dataclass(frozen=True)
@@ -162,8 +167,6 @@ class Usage:
         Transactions a decision; refused ones are paid as well. See :mod:`tests.benchmarks.scale`.
     access_log
         Bytes a line of API Gateway's access log; 0 for none.
-    metrics
-        Custom metrics that the service publishes.
     """
 
     duration: float
@@ -177,7 +180,6 @@ class Usage:
     dashboards: int
     attempts: float = 1.0
     access_log: int = ACCESS_LOG
-    metrics: int = 0
 
 
 @dataclass(frozen=True)
@@ -283,7 +285,19 @@ def measure_sizes() -> Sizes:
         log=len(log.getvalue().encode()) / number,
         log_lines=log.getvalue().count("\n") / number,
         counters=frozenset(store.counters),
+        metrics=len(custom_metrics(log.getvalue())),
     )
+
+
+def custom_metrics(log: str) -> set[tuple[str, ...]]:
+    """Each metric that CloudWatch makes of lines in its embedded metric format: name, and values of its dimensions."""
+    return {
+        (metric["Name"], *(line[dimension] for dimension in dimensions))
+        for line in map(json.loads, log.splitlines())
+        for directive in line["_aws"]["CloudWatchMetrics"]
+        for dimensions in directive["Dimensions"]
+        for metric in directive["Metrics"]
+    }
 
 
 def counters() -> list[str]:
@@ -396,7 +410,7 @@ def month(rate: float, sizes: Sizes, used: Usage) -> dict[str, float]:
     decisions = rate * SECONDS_A_MONTH
     bill = {line.item: line.dollars * decisions / MILLION for line in million(sizes, used)}
     bill["API Gateway, HTTP API"] = tiered(decisions, HTTP_API)
-    fixed = used.alarms * ALARM_MONTH + used.metrics * METRIC_MONTH
+    fixed = used.alarms * ALARM_MONTH + sizes.metrics * METRIC_MONTH
     fixed += max(used.dashboards - FREE_DASHBOARDS, 0) * DASHBOARD_MONTH
     total = sum(bill.values()) + fixed
     capacity = rate * used.attempts * (sizes.decision_units + used.shard_units)
@@ -438,6 +452,7 @@ def measure_processor(number: int = 1_000) -> float:
         emulator.running() as endpoint,
         score_function(emulator.variables(endpoint)) as app,
         patch.object(app.telemetry.logger.registered_handler, "stream", io.StringIO()),
+        contextlib.redirect_stdout(io.StringIO()),
     ):
         prepared = [_event(samples[n % len(samples)]) for n in range(number + 100)]
         for event in prepared[:100]:
@@ -468,7 +483,7 @@ def report(sizes: Sizes, used: Usage) -> str:
         f"A shard has {item_size(shard_item(counters()))} bytes with {len(RULE_SET.rules)} rules, and takes "
         f"{used.shard_units} write units; with labels of {length} bytes, up to {rules_in_a_kb(length)} rules do. "
         f"A million reads of /stats read {used.shards} shards each, for ${reading(used):.2f}. "
-        f"{used.metrics} custom metrics add ${used.metrics * METRIC_MONTH:.2f} to a month with traffic."
+        f"{sizes.metrics} custom metrics add ${sizes.metrics * METRIC_MONTH:.2f} to a month with traffic."
     )
     return "\n\n".join(
         [
@@ -503,7 +518,6 @@ def main() -> None:
     parser.add_argument("--decision-days", type=int)
     parser.add_argument("--shards", type=int)
     parser.add_argument("--access-log-bytes", type=int, default=ACCESS_LOG)
-    parser.add_argument("--metrics", type=int, default=0, help="custom metrics")
     parser.add_argument("--measure", action="store_true", help="only the handler's processor time")
     arguments = parser.parse_args()
     if arguments.measure:
@@ -516,7 +530,6 @@ def main() -> None:
         decision_days=arguments.decision_days,
         shards=arguments.shards,
         access_log=arguments.access_log_bytes,
-        metrics=arguments.metrics,
     )
     print(report(measure_sizes(), used))
 

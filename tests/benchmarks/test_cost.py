@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from scoring.rules import MAX_LABEL_LENGTH, MAX_RULES, RULE_SET
+from scoring.rules import MAX_LABEL_LENGTH, MAX_RULES, RISK_LEVELS, RULE_SET
 from tests.benchmarks import cost
 from tests.benchmarks.cost import MILLION, Line, Sizes, Usage
 from tests.local import template
 from tests.local.template import ROOT
 
-SIZES = Sizes(decision=924, decision_units=2, answer=1024, log=74, log_lines=1, counters=frozenset())
+SIZES = Sizes(decision=924, decision_units=2, answer=1024, log=74, log_lines=1, counters=frozenset(), metrics=0)
 USAGE = Usage(
     duration=0.020,
     memory=512,
@@ -66,6 +66,8 @@ def test_what_the_handler_writes_is_what_is_counted(sizes: Sizes) -> None:
     assert sizes.decision_units == 2
     assert sizes.log_lines >= 1
     assert sizes.log > 200
+    # Decisions and latency, as a whole and by level, and hits by rule
+    assert sizes.metrics == 2 * (1 + len(RISK_LEVELS)) + len(RULE_SET.rules)
     # Every sample counts some of what a shard can count, and nothing else.
     assert {"total", "high"} < sizes.counters <= set(cost.counters())
 
@@ -134,7 +136,7 @@ def test_an_idle_month() -> None:
         ({"shard_units": 4}, {"DynamoDB, counters"}),
         ({"attempts": 1.5}, {"DynamoDB, decisions", "DynamoDB, counters"}),
         ({"access_log": 400}, {"CloudWatch, logs", "CloudWatch, logs kept"}),
-        ({"alarms": 9, "dashboards": 9, "metrics": 9}, set()),
+        ({"alarms": 9, "dashboards": 9}, set()),
     ],
 )
 def test_what_changes_which_line(change: dict[str, Any], lines: set[str]) -> None:
@@ -163,6 +165,8 @@ def test_a_month() -> None:
     saved = 1.314 * 4 * 0.625 - 2 * 0.00065 * 730
     assert month["with provisioned DynamoDB"] == pytest.approx(whole - saved)
     assert month["containers"] - month["containers and provisioned"] == pytest.approx(saved)
+    with_metrics = cost.month(0.5, dataclasses.replace(SIZES, metrics=10), USAGE)
+    assert with_metrics["this service"] == pytest.approx(whole + 3.00)
 
 
 def test_containers_that_do_little() -> None:
