@@ -8,6 +8,7 @@ import pytest
 from tests.local import account
 
 account.replace()
+pytest.register_assert_rewrite("tests.sending")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

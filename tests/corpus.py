@@ -174,7 +174,7 @@ def _routes() -> dict[str, str]:
     """The function of each route of the template, by its route key."""
     found = {}
     for logical_id, resource in template.load()["Resources"].items():
-        for source in resource["Properties"].get("Events", {}).values():
+        for source in resource.get("Properties", {}).get("Events", {}).values():
             route = source["Properties"]
             found[f"{route['Method']} {route['Path']}" if "Path" in route else "$default"] = logical_id
     return found
