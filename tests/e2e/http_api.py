@@ -15,6 +15,8 @@ _ANY_METHOD = "x-amazon-apigateway-any-method"
 _INTEGRATION = "x-amazon-apigateway-integration"
 _CORS = "x-amazon-apigateway-cors"
 _FUNCTION = re.compile(r"arn:aws:apigateway:[^:]+:lambda:path/2015-03-31/functions/(.+)/invocations")
+# The method is that of the call of Lambda.
+_OF_LAMBDA = {"type": "aws_proxy", "httpMethod": "POST", "payloadFormatVersion": "2.0"}
 
 _BODY = {"openapi", "info", "paths", "components", "tags", _CORS}
 _OPERATION = {_INTEGRATION, "security", "responses", "isDefaultRoute", "parameters"}
@@ -116,12 +118,7 @@ def _method(name: str) -> str:
 
 def _route(key: str, operation: dict[str, Any], schemes: dict[str, Any]) -> Route:
     integration = operation[_INTEGRATION]
-    # The method is that of the call of Lambda.
-    if (integration["type"].lower(), integration["payloadFormatVersion"], integration.get("httpMethod", "POST")) != (
-        "aws_proxy",
-        "2.0",
-        "POST",
-    ):
+    if {name: integration[name] for name in integration if name != "uri"} != _OF_LAMBDA:
         raise ValueError(f"{key}: the integration {integration} is not known here")
     function = _FUNCTION.fullmatch(integration["uri"])
     if function is None:

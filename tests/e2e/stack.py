@@ -111,7 +111,9 @@ class Stack:
             return self.value(then if self.holds(condition) else otherwise)
         if name == "Fn::Sub":
             text, own = argument if isinstance(argument, list) else (argument, {})
-            return re.sub(r"\$\{([^!}][^}]*)\}", lambda match: self._substitute(match[1], own), text)
+            return re.sub(r"\$\{([^!}][^}]*)\}", lambda match: self._substitute(match[1], own), text).replace(
+                "${!", "${"
+            )
         if name == "Fn::GetAtt":
             logical_id, attribute = argument.split(".", 1) if isinstance(argument, str) else argument
             return self._attribute(logical_id, attribute)
