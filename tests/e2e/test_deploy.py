@@ -29,11 +29,14 @@ from tests.e2e.deployment import Caller, Deployment
 from tests.e2e.stack import Stack
 from tests.e2e.tokens import Issuer
 from tests.integration.service import TIMEOUT_SECONDS, Service
-from tests.integration.test_exactly_once import (  # noqa: F401  they run here again, with the service below
+
+# These run here too, with the service below.
+from tests.integration.test_exactly_once import (  # noqa: F401
     test_the_key_with_another_body_is_422,
     test_the_same_key_twice_is_one_decision,
     test_without_a_key_every_request_is_a_decision_of_its_own,
 )
+from tests.integration.test_lab import *  # noqa: F403
 from tests.local import emulator
 from tests.local.processes import free_port
 from tests.local.template import ROOT
