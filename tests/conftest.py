@@ -10,6 +10,7 @@ from tests.local import account, template
 account.replace()
 # Read once, when the first test imports it.
 os.environ["POWERTOOLS_SERVICE_NAME"] = template.PSEUDO_PARAMETERS["AWS::StackName"]
+pytest.register_assert_rewrite("tests.sending")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

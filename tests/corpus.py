@@ -78,6 +78,11 @@ class Case:
         """Decisions that it adds to the statistics."""
         return int(self.status == 200 and self.method == "POST" and self.path == "/score")
 
+    @property
+    def levels(self) -> dict[str, int]:
+        """By how much it moves the counters of the risk levels, where it does."""
+        return {self.expected["risk_level"]: 1} if self.counted and isinstance(self.expected, Mapping) else {}
+
 
 def score(
     name: str, body: str | bytes, status: int, expected: str | Mapping[str, Any], headers: Headers = JSON

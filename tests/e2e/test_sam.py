@@ -6,7 +6,6 @@ containers of the other one would need an emulator.
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -17,14 +16,13 @@ import pytest
 import yaml
 
 from tests import events
+from tests.e2e.deployment import ARCHITECTURE, SAM
 from tests.expected import ANSWERS
 from tests.integration.service import Service
 from tests.local import emulator
 from tests.local.processes import StartError, end, free_port
 from tests.local.template import ROOT
 
-SAM = ROOT / ".tools" / "sam" / "bin" / "sam"
-ARCHITECTURE = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
 IMAGE = f"*/lambda/python:3.13-{ARCHITECTURE}"
 START_SECONDS = 300
 # What the function of the documentation serves, and the licence of what is not its own.

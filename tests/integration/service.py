@@ -20,17 +20,21 @@ TIMEOUT_SECONDS = 30
 
 @dataclass(frozen=True)
 class Service:
-    """Where the service answers, and its process and log where this test run started it."""
+    """Where the service answers, and its process and log where this test run started it.
+
+    ``auth`` signs what is sent to a service that asks for it.
+    """
 
     url: str
     process: "subprocess.Popen[bytes] | None" = None
     log: Path | None = None
+    auth: requests.auth.AuthBase | None = None
 
     def get(self, path: str, **parameters: Any) -> requests.Response:
-        return requests.get(self.url + path, timeout=TIMEOUT_SECONDS, **parameters)
+        return requests.get(self.url + path, auth=self.auth, timeout=TIMEOUT_SECONDS, **parameters)
 
     def post(self, path: str, **parameters: Any) -> requests.Response:
-        return requests.post(self.url + path, timeout=TIMEOUT_SECONDS, **parameters)
+        return requests.post(self.url + path, auth=self.auth, timeout=TIMEOUT_SECONDS, **parameters)
 
     def stats(self) -> dict[str, Any]:
         """The body of ``GET /stats``."""

@@ -13,7 +13,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 import boto3
 from botocore.config import Config
@@ -83,6 +83,35 @@ def running(host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
     StartError
         It does not answer, or the port is in use.
     """
+    with started(host, port, SERVICES="dynamodb,sqs") as endpoint:
+        create_tables(client("dynamodb", endpoint))
+        create_queues(client("sqs", endpoint))
+        yield endpoint
+
+
+@contextmanager
+def started(host: str = "127.0.0.1", port: int = 0, log: IO[bytes] | None = None, **settings: str) -> Iterator[str]:
+    """Run the emulator as it is, and end it on the way out.
+
+    Parameters
+    ----------
+    host, port
+        As in :func:`running`.
+    log
+        File for what it prints.
+    settings
+        Environment variables of MiniStack.
+
+    Yields
+    ------
+    str
+        Its endpoint.
+
+    Raises
+    ------
+    StartError
+        It does not answer, or the port is in use.
+    """
     if not MINISTACK_PYTHON.exists():
         raise StartError("the emulator is not installed; run 'make install'")
     port = port or free_port(host)
@@ -91,25 +120,22 @@ def running(host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
         **os.environ,
         "BIND_HOST": host,
         "GATEWAY_PORT": str(port),
-        "SERVICES": "dynamodb,sqs",
         "IOT_MTLS_ENABLED": "0",
         "LOG_LEVEL": "WARNING",
+        **settings,
     }
     process = subprocess.Popen(
         [MINISTACK_PYTHON, "-m", "ministack"],
         env=environment,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdout=log or subprocess.DEVNULL,
+        stderr=log or subprocess.DEVNULL,
         preexec_fn=end_with_parent,  # noqa: PLW1509  started before any thread
         start_new_session=True,
     )
     try:
         _wait(process, host, port)
-        endpoint = f"http://{host}:{port}"
-        create_tables(client("dynamodb", endpoint))
-        create_queues(client("sqs", endpoint))
-        yield endpoint
+        yield f"http://{host}:{port}"
     finally:
         end(process)
 

@@ -1,0 +1,177 @@
+"""The service as ``sam build`` and ``sam deploy`` make it of a checkout, in the AWS of MiniStack.
+
+``samconfig.toml`` and ``template.yaml`` are used as they stand; only what belongs to this machine differs. MiniStack does
+not import the routes of an HTTP API: :mod:`.http_api` does.
+"""
+
+import functools
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import requests
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from tests.e2e import http_api
+from tests.e2e.stack import Stack
+from tests.local import account, emulator
+from tests.local.template import ROOT
+
+SAM = ROOT / ".tools" / "sam" / "bin" / "sam"
+ARCHITECTURE = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
+
+
+class Caller(requests.auth.AuthBase):
+    """A principal of IAM that signs requests with its key, by AWS Signature Version 4."""
+
+    def __init__(self, access_key: str, secret: str) -> None:
+        self.variables = {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret}
+        self._signer = SigV4Auth(Credentials(access_key, secret), "execute-api", account.REGION)
+
+    def with_another_secret(self) -> "Caller":
+        """Somebody who knows the id of the key alone."""
+        return Caller(self.variables["AWS_ACCESS_KEY_ID"], "guessed")
+
+    def sign(self, method: str, url: str, body: bytes) -> Mapping[str, str]:
+        """The headers that sign a request."""
+        address, _, query = url.partition("?")
+        # Signed is the query as it is read, however the caller encoded it.
+        request = AWSRequest(method, address, {}, body, dict(parse_qsl(query, keep_blank_values=True)))
+        self._signer.add_auth(request)
+        return dict(request.headers)
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        body = request.body or b""
+        assert request.method
+        assert request.url
+        signature = self.sign(request.method, request.url, body.encode() if isinstance(body, str) else body)
+        request.headers.update(signature)
+        return request
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A stack made of a checkout.
+
+    Attributes
+    ----------
+    folder
+        The checkout, a copy that may be edited.
+    endpoint
+        Of the emulator.
+    other_name
+        Of the stack, empty for the one in ``samconfig.toml``.
+    """
+
+    folder: Path
+    endpoint: str
+    other_name: str = ""
+
+    @functools.cached_property
+    def name(self) -> str:
+        """Of the stack."""
+        configuration = tomllib.loads((self.folder / "samconfig.toml").read_text(encoding="utf-8"))
+        return self.other_name or str(configuration["default"]["global"]["parameters"]["stack_name"])
+
+    def client(self, service: str) -> Any:
+        """A boto3 client with all rights."""
+        return emulator.client(service, self.endpoint)
+
+    @property
+    def stack(self) -> Stack:
+        """The stack as it is deployed now."""
+        return Stack.read(self.client("cloudformation"), self.name)
+
+    @functools.cached_property
+    def url(self) -> str:
+        """Address of the API, which stays the same for the life of the stack."""
+        (api_id,) = self.stack.of_type("AWS::ApiGatewayV2::Api").values()
+        return f"{self.endpoint}/_aws/execute-api/{api_id}/$default"
+
+    def build(self) -> None:
+        """``sam build``."""
+        self.sam("build", "--parameter-overrides", f"Architecture={ARCHITECTURE}")
+
+    def deploy(self, **parameters: str) -> str:
+        """``sam deploy``, its question answered with yes, then the routes; returns what it printed."""
+        overrides = [f"{name}={value}" for name, value in {"Architecture": ARCHITECTURE, **parameters}.items()]
+        printed = self.sam("deploy", *self._of_stack, "--parameter-overrides", *overrides, answer="y\n")
+        stack = self.stack
+        (api,) = stack.of_type("AWS::ApiGatewayV2::Api")
+        http_api.import_body(self.client("apigatewayv2"), stack, api)
+        return printed
+
+    def delete(self) -> None:
+        """``sam delete``."""
+        self.sam("delete", *self._of_stack, "--no-prompts")
+
+    @property
+    def _of_stack(self) -> list[str]:
+        return ["--stack-name", self.other_name] if self.other_name else []
+
+    def sam(self, *arguments: str, answer: str = "") -> str:
+        """What SAM CLI prints; fails where it does."""
+        environment = {
+            **os.environ,
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "SAM_CLI_POLL_DELAY": "0.5",
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        }
+        result = subprocess.run(
+            [SAM, *arguments],
+            cwd=self.folder,
+            env=environment,
+            input=answer,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    def caller(self, name: str, *resources: str) -> Caller:
+        """A new user who may call these resources of the API, ``GET/stats`` say."""
+        stack = self.stack
+        (api_id,) = stack.of_type("AWS::ApiGatewayV2::Api").values()
+        api = stack.value({"Fn::Sub": f"arn:aws:execute-api:${{AWS::Region}}:${{AWS::AccountId}}:{api_id}/$default/"})
+        statement = {"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": [api + one for one in resources]}
+        iam = self.client("iam")
+        iam.create_user(UserName=name)
+        iam.put_user_policy(UserName=name, PolicyName="calls", PolicyDocument=policy(statement))
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        return Caller(key["AccessKeyId"], key["SecretAccessKey"])
+
+    def log(self, function: str) -> str:
+        """What a function logged, given its logical id, in the log group that the template gives it."""
+        configuration = self.client("lambda").get_function_configuration(FunctionName=self.stack.resources[function])
+        pages = (
+            self.client("logs")
+            .get_paginator("filter_log_events")
+            .paginate(logGroupName=configuration["LoggingConfig"]["LogGroup"])
+        )
+        return "\n".join(event["message"].rstrip("\n") for page in pages for event in page["events"])
+
+
+def policy(*statements: dict[str, Any]) -> str:
+    """The document of an IAM policy."""
+    return json.dumps({"Version": "2012-10-17", "Statement": statements})
+
+
+def checkout(folder: Path) -> Path:
+    """A copy of what is deployed, to edit, and so that the build of the checkout itself is left alone."""
+    folder.mkdir()
+    for name in ("template.yaml", "samconfig.toml"):
+        shutil.copy(ROOT / name, folder)
+    shutil.copytree(ROOT / "functions", folder / "functions", ignore=shutil.ignore_patterns("__pycache__"))
+    return folder

@@ -1,0 +1,162 @@
+"""What API Gateway does with the OpenAPI body of an HTTP API when a stack is deployed, and MiniStack does not.
+
+Makes the authorizers, integrations and routes that the body asks for. Knows what SAM writes into one; whatever else
+stands in it is an error here, since leaving it out could open a route.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from tests.e2e.stack import Stack
+
+_METHODS = {"get", "put", "post", "delete", "options", "head", "patch"}
+_ANY_METHOD = "x-amazon-apigateway-any-method"
+_INTEGRATION = "x-amazon-apigateway-integration"
+_CORS = "x-amazon-apigateway-cors"
+_FUNCTION = re.compile(r"arn:aws:apigateway:[^:]+:lambda:path/2015-03-31/functions/(.+)/invocations")
+# The method is that of the call of Lambda.
+_OF_LAMBDA = {"type": "aws_proxy", "httpMethod": "POST", "payloadFormatVersion": "2.0"}
+
+_BODY = {"openapi", "info", "paths", "components", "tags", _CORS}
+_OPERATION = {_INTEGRATION, "security", "responses", "isDefaultRoute", "parameters"}
+
+
+@dataclass(frozen=True)
+class Route:
+    """A route of an HTTP API.
+
+    Attributes
+    ----------
+    key
+        ``"METHOD /path"`` or ``"$default"``.
+    authorization
+        ``AWS_IAM``, ``JWT`` or ``NONE``.
+    scheme
+        Name of the security scheme, empty where it is open.
+    scopes
+        That a token must have one of.
+    function
+        ARN of the Lambda function.
+    """
+
+    key: str
+    authorization: str
+    scheme: str
+    scopes: tuple[str, ...]
+    function: str
+
+
+def routes(stack: Stack, api: str) -> dict[str, Route]:
+    """The routes that an API's body asks for, by their key.
+
+    Parameters
+    ----------
+    stack
+        Where it is declared.
+    api
+        Logical id.
+
+    Raises
+    ------
+    ValueError
+        The body holds something that is not known here.
+    """
+    body = stack.properties(api)["Body"]
+    _only(_BODY, body, "the body")
+    found = {}
+    for path, methods in body["paths"].items():
+        _only(_METHODS | {_ANY_METHOD}, methods, path)
+        for method, operation in methods.items():
+            key = path if path == "$default" else f"{_method(method)} {path}"
+            _only(_OPERATION, operation, key)
+            found[key] = _route(key, operation, _schemes(body))
+    return found
+
+
+def import_body(gateway: Any, stack: Stack, api: str) -> None:
+    """Make the authorizers, integrations and routes of an API anew, as an import in the mode ``overwrite`` does.
+
+    Parameters
+    ----------
+    gateway
+        A ``boto3.client("apigatewayv2")``.
+    stack, api
+        As in :func:`routes`.
+    """
+    api_id = stack.resources[api]
+    body = stack.properties(api)["Body"]
+    wanted = routes(stack, api)
+    gateway.delete_cors_configuration(ApiId=api_id)
+    if cors := body.get(_CORS):
+        gateway.update_api(ApiId=api_id, CorsConfiguration={name[0].upper() + name[1:]: cors[name] for name in cors})
+    for old_route in gateway.get_routes(ApiId=api_id)["Items"]:
+        gateway.delete_route(ApiId=api_id, RouteId=old_route["RouteId"])
+    for old_integration in gateway.get_integrations(ApiId=api_id)["Items"]:
+        gateway.delete_integration(ApiId=api_id, IntegrationId=old_integration["IntegrationId"])
+    for old_authorizer in gateway.get_authorizers(ApiId=api_id)["Items"]:
+        gateway.delete_authorizer(ApiId=api_id, AuthorizerId=old_authorizer["AuthorizerId"])
+
+    schemes = _schemes(body)
+    authorizers = {
+        scheme: gateway.create_authorizer(ApiId=api_id, Name=scheme, **_authorizer(schemes[scheme]))["AuthorizerId"]
+        for scheme in {route.scheme for route in wanted.values() if route.authorization == "JWT"}
+    }
+    for route in wanted.values():
+        integration = gateway.create_integration(
+            ApiId=api_id, IntegrationType="AWS_PROXY", IntegrationUri=route.function, PayloadFormatVersion="2.0"
+        )
+        parameters: dict[str, Any] = {"RouteKey": route.key, "AuthorizationType": route.authorization}
+        if route.authorization == "JWT":
+            parameters |= {"AuthorizerId": authorizers[route.scheme], "AuthorizationScopes": list(route.scopes)}
+        gateway.create_route(ApiId=api_id, Target=f"integrations/{integration['IntegrationId']}", **parameters)
+
+
+def _method(name: str) -> str:
+    return "ANY" if name == _ANY_METHOD else name.upper()
+
+
+def _route(key: str, operation: dict[str, Any], schemes: dict[str, Any]) -> Route:
+    integration = operation[_INTEGRATION]
+    if {name: integration[name] for name in integration if name != "uri"} != _OF_LAMBDA:
+        raise ValueError(f"{key}: the integration {integration} is not known here")
+    function = _FUNCTION.fullmatch(integration["uri"])
+    if function is None:
+        raise ValueError(f"{key}: the address {integration['uri']!r} is no function's")
+    security = operation.get("security", [])
+    if len(security) > 1 or any(len(one) != 1 for one in security):
+        raise ValueError(f"{key}: one security scheme is known here, not {security}")
+    for scheme, scopes in (one for requirement in security for one in requirement.items()):
+        if scheme != "NONE":
+            return Route(key, _authorization(schemes[scheme]), scheme, tuple(scopes), function[1])
+    return Route(key, "NONE", "", (), function[1])
+
+
+def _authorization(scheme: dict[str, Any]) -> str:
+    if scheme.get("x-amazon-apigateway-authtype") == "awsSigv4":
+        return "AWS_IAM"
+    if scheme.get("x-amazon-apigateway-authorizer", {}).get("type") == "jwt":
+        return "JWT"
+    raise ValueError(f"The security scheme {scheme} is not known here")
+
+
+def _authorizer(scheme: dict[str, Any]) -> dict[str, Any]:
+    declared = scheme["x-amazon-apigateway-authorizer"]
+    _only({"type", "identitySource", "jwtConfiguration"}, declared, "the authorizer")
+    _only({"issuer", "audience"}, declared["jwtConfiguration"], "the authorizer")
+    jwt = declared["jwtConfiguration"]
+    return {
+        "AuthorizerType": "JWT",
+        "IdentitySource": [declared["identitySource"]],
+        "JwtConfiguration": {"Issuer": jwt["issuer"], "Audience": jwt["audience"]},
+    }
+
+
+def _schemes(body: dict[str, Any]) -> dict[str, Any]:
+    schemes: dict[str, Any] = body.get("components", {}).get("securitySchemes", {})
+    return schemes
+
+
+def _only(known: set[str], found: dict[str, Any], where: str) -> None:
+    if unknown := found.keys() - known:
+        raise ValueError(f"In {where}, {', '.join(sorted(unknown))} is not known here")

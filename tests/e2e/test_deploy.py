@@ -1,0 +1,455 @@
+"""The real ``sam build``, ``sam deploy`` and ``sam delete``, and every route of what they deploy.
+
+MiniStack is the AWS, without Docker: CloudFormation, S3, IAM, Lambda, API Gateway, DynamoDB, SQS. It verifies
+signatures, and holds callers to their policies and functions to their roles. The tests run in order: what is deployed
+is used, then updated, then deleted.
+"""
+
+import fnmatch
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+import requests
+from botocore.exceptions import ClientError
+
+from scoring.decision import decide
+from scoring.outbox import encode
+from tests.corpus import CASES, INJECTED, Case
+from tests.e2e import deployment, http_api, tokens
+from tests.e2e.deployment import Caller, Deployment
+from tests.e2e.stack import Stack
+from tests.e2e.tokens import Issuer
+from tests.integration.service import TIMEOUT_SECONDS, Service
+
+# These run here too, with the service below.
+from tests.integration.test_exactly_once import (  # noqa: F401
+    test_the_key_with_another_body_is_422,
+    test_the_same_key_twice_is_one_decision,
+    test_without_a_key_every_request_is_a_decision_of_its_own,
+)
+from tests.integration.test_lab import *  # noqa: F403
+from tests.local import emulator
+from tests.local.processes import free_port
+from tests.local.template import ROOT
+from tests.sending import check, decisions, moved, send
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What must be as it was after an update."""
+
+    url: str
+    stats: dict[str, Any]
+    decisions: dict[str, Any]
+
+
+OPEN_ROUTES = {"GET /health", "$default"}
+AUDIENCE = "risk-scoring-callers"
+THREADS = 8
+# What the server and its stand-in for API Gateway add.
+GATEWAY_HEADERS = {"date", "Connection", "Content-Length", "apigw-requestid"}
+
+
+@pytest.fixture(scope="module")
+def issuer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Issuer]:
+    with tokens.running(tmp_path_factory.mktemp("issuer")) as issuer:
+        yield issuer
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("emulator")
+    with (
+        (folder / "log").open("wb") as log,
+        emulator.started(
+            log=log,
+            AUTH="true",
+            LAMBDA_EXECUTOR="local",
+            LOG_LEVEL="INFO",  # the functions read it too
+            SSL_CERT_FILE=str(issuer.certificate),
+            TMPDIR=str(folder),
+        ) as endpoint,
+    ):
+        yield endpoint
+    assert b"Traceback" not in (folder / "log").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory, endpoint: str) -> Deployment:
+    made = Deployment(deployment.checkout(tmp_path_factory.mktemp("deploy") / "checkout"), endpoint)
+    made.build()
+    printed = made.deploy()
+    assert "Deploy this changeset? [y/N]" in printed
+    assert f"Successfully created/updated stack - {made.name}" in printed
+    return made
+
+
+@pytest.fixture(scope="module")
+def caller(deployed: Deployment) -> Caller:
+    return deployed.caller("caller", "*")
+
+
+@pytest.fixture(scope="module")
+def service(deployed: Deployment, caller: Caller) -> Service:
+    return Service(deployed.url, auth=caller)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def example(route: str) -> tuple[str, str]:
+    """A method and a path that the route takes."""
+    method, path = ("GET", "/nowhere") if route == "$default" else route.split(" ")
+    return method, path.replace("{tx_id}", "TX003").replace("{file}", "index.css")
+
+
+def test_the_routes_are_those_of_the_template_and_closed_but_for_two(deployed: Deployment) -> None:
+    stack = deployed.stack
+    ((api, api_id),) = stack.of_type("AWS::ApiGatewayV2::Api").items()
+    routes = http_api.routes(stack, api)
+    assert {key for key, route in routes.items() if route.authorization == "NONE"} == OPEN_ROUTES
+    assert {route.authorization for route in routes.values()} == {"NONE", "AWS_IAM"}
+    made = deployed.client("apigatewayv2").get_routes(ApiId=api_id)["Items"]
+    assert {one["RouteKey"]: one["AuthorizationType"] for one in made} == {
+        key: route.authorization for key, route in routes.items()
+    }
+    assert stack.outputs["ApiUrl"].startswith(f"https://{api_id}.execute-api.us-east-1.")
+
+
+def test_api_gateway_may_invoke_the_function_of_each_route(deployed: Deployment) -> None:
+    """On AWS; MiniStack does not ask."""
+    stack = deployed.stack
+    ((api, api_id),) = stack.of_type("AWS::ApiGatewayV2::Api").items()
+    for key, route in http_api.routes(stack, api).items():
+        policy = deployed.client("lambda").get_policy(FunctionName=route.function)["Policy"]
+        source = f"arn:aws:execute-api:us-east-1:000000000000:{api_id}/$default/{key.replace(' ', '')}"
+        granted = [
+            statement["Condition"]["ArnLike"]["AWS:SourceArn"]
+            for statement in json.loads(policy)["Statement"]
+            if statement["Principal"] == {"Service": "apigateway.amazonaws.com"}
+        ]
+        assert [one for one in granted if fnmatch.fnmatchcase(source, one)], (key, granted)
+
+
+def test_a_call_without_a_signature_is_refused(deployed: Deployment, caller: Caller) -> None:
+    stack = deployed.stack
+    (api,) = stack.of_type("AWS::ApiGatewayV2::Api")
+    for route in http_api.routes(stack, api):
+        method, path = example(route)
+        unsigned = requests.request(method, deployed.url + path, timeout=TIMEOUT_SECONDS)
+        signed = requests.request(method, deployed.url + path, auth=caller, timeout=TIMEOUT_SECONDS)
+        assert signed.status_code not in {401, 403}, route
+        if route in OPEN_ROUTES:
+            assert unsigned.status_code == signed.status_code
+        else:
+            assert (unsigned.status_code, unsigned.json()) == (403, {"message": "Forbidden"}), route
+
+
+def test_a_signature_that_is_not_right_is_refused(deployed: Deployment, caller: Caller) -> None:
+    headers = {"Content-Type": "application/json"}
+    body, other = b'{"amount": 1}', b'{"amount": 10000}'
+    url = f"{deployed.url}/score"
+    signature = dict(caller.sign("POST", url, body))
+    answers = [
+        requests.post(url, other, headers=headers | signature, timeout=TIMEOUT_SECONDS),
+        requests.post(f"{deployed.url}/echo", body, headers=headers | signature, timeout=TIMEOUT_SECONDS),
+        requests.post(url, body, headers=headers, auth=caller.with_another_secret(), timeout=TIMEOUT_SECONDS),
+    ]
+    assert [answer.status_code for answer in answers] == [403] * 3
+    assert requests.post(url, body, headers=headers | signature, timeout=TIMEOUT_SECONDS).status_code == 200
+
+
+def test_a_caller_may_call_what_its_policy_says(deployed: Deployment) -> None:
+    reader = Service(deployed.url, auth=deployed.caller("reader", "GET/stats", "GET/transaction/*"))
+    assert reader.get("/stats").status_code == 200
+    assert reader.get("/transaction/nobody").status_code == 404
+    assert reader.get("/status").status_code == 403
+    assert reader.post("/score", json={"amount": 1}).status_code == 403
+
+
+NO_UTF_8 = "MiniStack decodes every JSON body, and replaces what is no UTF-8; API Gateway hands it on in base64"
+NO_HTTP = "MiniStack's HTTP server refuses the request itself, with an empty 400"
+OPTIONS = "MiniStack answers OPTIONS itself; API Gateway does so for an API that has CORS"
+# Each must fail here: what MiniStack learns is to be taken out.
+DIFFERENT = {
+    "cut off in a character": NO_UTF_8,
+    "UTF-16": NO_UTF_8,
+    "UTF-32": NO_UTF_8,
+    "Latin-1": NO_UTF_8,
+    "a character in more bytes than it takes": NO_UTF_8,
+    "half a surrogate pair in bytes": NO_UTF_8,
+    "a byte that UTF-8 never has": NO_UTF_8,
+    "gzip": NO_UTF_8,
+    "a NUL in the key": NO_HTTP,
+    "raw bytes": NO_HTTP,
+    "OPTIONS /score": OPTIONS,
+    "OPTIONS /stats": OPTIONS,
+    "a browser asks whether it may": OPTIONS,
+    "a line break, encoded": "MiniStack's wildcards in a policy do not stand for a line break",
+    "encoded twice": "MiniStack leaves a path parameter that was encoded twice as it is",
+}
+
+
+def of_corpus(case: Case) -> Any:
+    reason = DIFFERENT.get(case.name)
+    return pytest.param(case, id=case.name, marks=pytest.mark.xfail(reason=reason) if reason else ())
+
+
+@dataclass
+class Tally:
+    """What was counted before, and what was answered since."""
+
+    before: dict[str, Any]
+    levels: Counter[str] = field(default_factory=Counter)
+    sent: int = 0
+
+
+@pytest.fixture(scope="module")
+def tally(service: Service) -> Tally:
+    return Tally(service.stats())
+
+
+@pytest.mark.parametrize("case", [of_corpus(case) for case in CASES if not case.only_event])
+def test_a_request_of_the_corpus(deployed: Deployment, caller: Caller, tally: Tally, case: Case) -> None:
+    answer = send(deployed.url, case, caller.sign)
+    if case.path == "/score" and answer.status == 200:
+        tally.levels[json.loads(answer.body)["risk_level"]] += 1
+    tally.sent += 1
+    check(answer, case, GATEWAY_HEADERS)
+
+
+def test_what_the_corpus_was_answered_was_counted(service: Service, tally: Tally) -> None:
+    assert moved(tally.before, service.stats()) == tally.levels
+
+
+def test_every_difference_is_in_the_corpus() -> None:
+    assert DIFFERENT.keys() <= {case.name for case in CASES if not case.only_event}
+
+
+def test_100_requests_from_many_threads_are_100_more(service: Service) -> None:
+    before = service.stats()
+
+    def score(number: int) -> tuple[int, str]:
+        response = service.post(
+            "/score", json={"tx_id": f"TX-many-{number}", "amount": number * 60, "hour": number % 24}
+        )
+        return response.status_code, response.json().get("risk_level")
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        answers = Counter(pool.map(score, range(100)))
+    assert {status for status, _ in answers} == {200}
+    assert moved(before, service.stats()) == {level: count for (_, level), count in answers.items()}
+    (found,) = service.get("/transaction/TX-many-99").json()["decisions"]
+    assert (found["tx_id"], found["risk_level"], found["score"]) == ("TX-many-99", "CRITICAL", 5)
+
+
+def test_the_samples_are_replayed_by_a_caller_that_signs(deployed: Deployment, caller: Caller) -> None:
+    before = Service(deployed.url, auth=caller).stats()["total"]
+    result = subprocess.run(
+        [sys.executable, ROOT / "events" / "replay.py", "--url", deployed.url, "--sign"],
+        env={**os.environ, **caller.variables},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert Service(deployed.url, auth=caller).stats()["total"] == before + 10
+
+
+def test_a_function_may_do_what_its_role_says_and_no_more(deployed: Deployment, service: Service) -> None:
+    stack, iam = deployed.stack, deployed.client("iam")
+    configuration = deployed.client("lambda").get_function_configuration(FunctionName=stack.resources["StatsFunction"])
+    role = configuration["Role"].rpartition("/")[2]
+    (name,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
+    document = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+    iam.delete_role_policy(RoleName=role, PolicyName=name)
+    try:
+        assert service.get("/stats").status_code == 503
+    finally:
+        iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document))
+    assert service.get("/stats").status_code == 200
+
+
+def test_a_decision_of_the_outbox_is_recorded_once(deployed: Deployment, service: Service) -> None:
+    sqs, queue = deployed.client("sqs"), deployed.stack.resources["OutboxQueue"]
+    before = service.stats()["total"]
+    message = encode(decide({"tx_id": "TX-outbox", "amount": 5000}, "k1"))
+    last = encode(decide({"tx_id": "TX-outbox-last", "amount": 5000}, "k2"))
+    for body in ("no decision", message, message, last):
+        sqs.send_message(QueueUrl=queue, MessageBody=body)
+    until(lambda: service.get("/transaction/TX-outbox-last").status_code == 200)
+    until(lambda: waiting(sqs, queue) == (0, 1))
+    (decision,) = service.get("/transaction/TX-outbox").json()["decisions"]
+    assert (decision["decision_id"], decision["risk_level"]) == ("k1", "HIGH")
+    assert service.stats()["total"] == before + 2
+    # What could not be recorded comes back, alone, when its visibility timeout is over.
+    sqs.purge_queue(QueueUrl=queue)
+
+
+def waiting(sqs: Any, queue: str) -> tuple[int, int]:
+    """Messages that are waiting, and that are being worked on or failed."""
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    attributes = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
+    return int(attributes[names[0]]), int(attributes[names[1]])
+
+
+def test_without_the_store_scoring_goes_on_and_the_decisions_are_recorded_later(
+    deployed: Deployment, service: Service
+) -> None:
+    function = {"FunctionName": deployed.stack.resources["ScoreFunction"]}
+    lambda_client = deployed.client("lambda")
+    variables = lambda_client.get_function_configuration(**function)["Environment"]["Variables"]
+    nobody = {"AWS_ENDPOINT_URL_DYNAMODB": f"http://127.0.0.1:{free_port()}"}
+    before = service.stats()
+    headers = {"Idempotency-Key": "outage"}
+    transaction = {"tx_id": "TX-outage", "amount": 4500.0, "hour": 3}
+    lambda_client.update_function_configuration(**function, Environment={"Variables": variables | nobody})
+    try:
+        answers = [service.post("/score", json=transaction, headers=headers) for _ in range(3)]
+    finally:
+        lambda_client.update_function_configuration(**function, Environment={"Variables": variables})
+    assert [(answer.status_code, answer.json().get("recorded")) for answer in answers] == [(200, False)] * 3
+
+    until(lambda: service.stats() != before)
+    until(lambda: waiting(deployed.client("sqs"), deployed.stack.resources["OutboxQueue"]) == (0, 0))
+    assert moved(before, service.stats()) == {"CRITICAL": 1}
+    again = service.post("/score", json=transaction, headers=headers)
+    assert (again.status_code, again.headers.get("Idempotent-Replayed")) == (200, "true")
+    assert again.json() in [
+        {name: value for name, value in one.json().items() if name != "recorded"} for one in answers
+    ]
+
+
+def test_what_the_functions_log(deployed: Deployment) -> None:
+    logs = {function: deployed.log(function) for function in deployed.stack.of_type("AWS::Lambda::Function")}
+    assert [function for function, log in logs.items() if "Traceback" in log] == []
+    assert len(decisions(logs["ScoreFunction"])) > 100
+    assert INJECTED not in str(decisions(logs["ScoreFunction"]))
+    assert "outbox message not recorded" in logs["ReconcileFunction"]
+
+
+@pytest.fixture(scope="module")
+def updated(deployed: Deployment, service: Service) -> Kept:
+    """The stack, deployed again with another rule."""
+    kept = Kept(deployed.url, service.stats(), service.get("/transaction/TX-outbox").json())
+    assert service.post("/score", json={"amount": 2500}).json()["score"] == 0
+    file = deployed.folder / "functions" / "layer" / "scoring" / "rules.json"
+    rules = json.loads(file.read_text(encoding="utf-8"))
+    (rule,) = (rule for rule in rules["rules"] if rule["label"] == "R1: amount > 3000")
+    rule["points"], rule["when"][0]["value"] = 5, 2000
+    file.write_text(json.dumps(rules | {"version": "1.1-rules"}), encoding="utf-8")
+    deployed.build()
+    deployed.deploy()
+    return kept
+
+
+def test_a_changed_rule_is_served_after_an_update_and_nothing_is_lost(
+    deployed: Deployment, updated: Kept, service: Service
+) -> None:
+    assert deployed.stack.outputs["ApiUrl"].split(".")[0].endswith(updated.url.split("/")[-2])
+    assert service.get("/health").json() == {"status": "ok", "version": "1.1-rules"}
+    assert moved(updated.stats, service.stats()) == {"LOW": 1}
+    assert service.get("/transaction/TX-outbox").json() == updated.decisions
+    answer = service.post("/score", json={"amount": 2500}).json()
+    assert (answer["score"], answer["risk_level"], answer["version"]) == (5, "CRITICAL", "1.1-rules")
+    assert answer["triggered_rules"] == ["R1: amount > 3000"]
+    assert moved(updated.stats, service.stats()) == {"LOW": 1, "CRITICAL": 1}
+    assert requests.get(f"{deployed.url}/stats", timeout=TIMEOUT_SECONDS).status_code == 403
+
+
+@pytest.fixture(scope="module")
+def other(deployed: Deployment, issuer: Issuer) -> Deployment:
+    """A stack to throw away, of the same build, which takes tokens in the place of signatures."""
+    made = replace(deployed, other_name="throw-away")
+    made.deploy(KeepData="false", JwtIssuer=issuer.url, JwtAudience=f"{AUDIENCE},others")
+    return made
+
+
+def test_with_an_issuer_a_call_needs_its_token(other: Deployment, issuer: Issuer) -> None:
+    stack = other.stack
+    (api,) = stack.of_type("AWS::ApiGatewayV2::Api")
+    for key, route in http_api.routes(stack, api).items():
+        assert (route.authorization == "NONE") == (key in OPEN_ROUTES)
+        method, path = example(key)
+        response = requests.request(method, other.url + path, timeout=TIMEOUT_SECONDS)
+        assert (response.status_code == 401) == (key not in OPEN_ROUTES), key
+    now = int(time.time())
+    tokens_and_answers: dict[str, tuple[dict[str, Any], int]] = {
+        "right": ({"aud": AUDIENCE}, 200),
+        "one of several": ({"aud": ["somebody", "others"]}, 200),
+        "as client_id": ({"client_id": AUDIENCE}, 200),
+        "no audience": ({}, 401),
+        "of another audience": ({"aud": "somebody"}, 401),
+        "expired": ({"aud": AUDIENCE, "exp": now - 1}, 401),
+        "not yet": ({"aud": AUDIENCE, "nbf": now + 100}, 401),
+        "of another issuer": ({"aud": AUDIENCE, "iss": "https://issuer.example.com"}, 401),
+    }
+    for name, (claims, status) in tokens_and_answers.items():
+        assert stats(other, issuer.token(**claims)) == status, name
+
+
+def test_a_token_is_taken_only_as_it_was_signed(other: Deployment, issuer: Issuer, caller: Caller) -> None:
+    head, _, signature = issuer.token(aud="somebody").split(".")
+    _, claims, right_signature = issuer.token(aud=AUDIENCE).split(".")
+    assert stats(other, f"{head}.{claims}.{right_signature}") == 200
+    assert stats(other, f"{head}.{claims}.{signature}") == 401
+    assert stats(other, f"{head}.{claims}.") == 401
+    assert requests.get(f"{other.url}/stats", auth=caller, timeout=TIMEOUT_SECONDS).status_code == 401
+
+
+def stats(service: Deployment, token: str) -> int:
+    headers = {"Authorization": f"Bearer {token}"}
+    return requests.get(f"{service.url}/stats", headers=headers, timeout=TIMEOUT_SECONDS).status_code
+
+
+def test_a_stack_that_keeps_no_data_leaves_nothing(other: Deployment) -> None:
+    stack = other.stack
+    other.delete()
+    assert remaining(other, stack) == set()
+
+
+def test_a_deleted_stack_leaves_its_data(deployed: Deployment, service: Service) -> None:
+    stack, total = deployed.stack, service.stats()["total"]
+    kept = {
+        logical_id
+        for logical_id, resource in stack.template["Resources"].items()
+        if stack.value(resource.get("DeletionPolicy")) == "Retain" and resource["Type"] != "AWS::Lambda::LayerVersion"
+    }
+    assert kept == {"DecisionsTable", "StatsTable", "OutboxQueue", "OutboxDeadLetterQueue"}
+    deployed.delete()
+    assert remaining(deployed, stack) == kept
+    items = deployed.client("dynamodb").scan(TableName=stack.resources["StatsTable"])["Items"]
+    assert sum(int(item["total"]["N"]) for item in items) == total
+
+
+def remaining(deleted: Deployment, stack: Stack) -> set[str]:
+    """Logical ids of what is still there of a stack that was deleted, log groups and layers apart."""
+    with pytest.raises(ClientError, match="does not exist"):
+        Stack.read(deleted.client("cloudformation"), deleted.name)
+    there = {
+        *deleted.client("dynamodb").list_tables()["TableNames"],
+        *map(_last, deleted.client("sqs").list_queues().get("QueueUrls", [])),
+        *(one["FunctionName"] for one in deleted.client("lambda").list_functions()["Functions"]),
+        *(one["ApiId"] for one in deleted.client("apigatewayv2").get_apis()["Items"]),
+        *(one["RoleName"] for one in deleted.client("iam").list_roles()["Roles"]),
+        *(one["UUID"] for one in deleted.client("lambda").list_event_source_mappings()["EventSourceMappings"]),
+    }
+    return {logical_id for logical_id, physical_id in stack.resources.items() if _last(physical_id) in there}
+
+
+def _last(name: str) -> str:
+    """Of the address of a queue its name, which is the same under every host."""
+    return name.rpartition("/")[2]

@@ -1,0 +1,108 @@
+"""How the body of an API is read, by which the tests of the deployed routes stand or fall."""
+
+from typing import Any
+
+import pytest
+
+from tests.e2e.http_api import Route, routes
+from tests.e2e.stack import Stack
+
+IAM = {"type": "apiKey", "x-amazon-apigateway-authtype": "awsSigv4"}
+JWT = {
+    "type": "oauth2",
+    "x-amazon-apigateway-authorizer": {
+        "type": "jwt",
+        "identitySource": "$request.header.Authorization",
+        "jwtConfiguration": {"issuer": {"Ref": "Issuer"}, "audience": {"Ref": "Audience"}},
+    },
+}
+CALLER = {"Fn::If": ["TakesTokens", [{"JWT": ["read"]}], [{"IAM": []}]]}
+FUNCTION = "arn:aws:lambda:eu-central-1:123456789012:function:physical"
+
+
+def stack(operation: dict[str, Any], issuer: str = "", **body: Any) -> Stack:
+    """A stack whose API has one operation."""
+    uri = "arn:${AWS::Partition}:apigateway:${AWS::Region}:lambda:path/2015-03-31/functions/${F.Arn}/invocations"
+    integration = {"type": "aws_proxy", "httpMethod": "POST", "payloadFormatVersion": "2.0", "uri": {"Fn::Sub": uri}}
+    document = {
+        "openapi": "3.0.1",
+        "paths": {"/stats": {"get": {"x-amazon-apigateway-integration": integration, **operation}}},
+        "components": {
+            "securitySchemes": {"IAM": IAM, "JWT": {"Fn::If": ["TakesTokens", JWT, {"Ref": "AWS::NoValue"}]}}
+        },
+        **body,
+    }
+    template = {
+        "Conditions": {"TakesTokens": {"Fn::Not": [{"Fn::Equals": [{"Ref": "Issuer"}, ""]}]}},
+        "Resources": {
+            "F": {"Type": "AWS::Lambda::Function"},
+            "Api": {"Type": "AWS::ApiGatewayV2::Api", "Properties": {"Body": document}},
+        },
+    }
+    return Stack(
+        template=template,
+        parameters={"Issuer": issuer, "Audience": ["a", "b"], "Shards": "64"},
+        resources={"F": "physical", "Api": "api"},
+        outputs={},
+        arn="arn:aws:cloudformation:eu-central-1:123456789012:stack/risk-scoring/1",
+    )
+
+
+@pytest.mark.parametrize(
+    ("operation", "issuer", "expected"),
+    [
+        ({}, "", ("NONE", "", ())),
+        ({"security": []}, "", ("NONE", "", ())),
+        ({"security": [{"NONE": []}]}, "", ("NONE", "", ())),
+        ({"security": {"Fn::If": ["TakesTokens", [{"JWT": []}], {"Ref": "AWS::NoValue"}]}}, "", ("NONE", "", ())),
+        ({"security": [{"IAM": []}]}, "https://x", ("AWS_IAM", "IAM", ())),
+        ({"security": CALLER}, "", ("AWS_IAM", "IAM", ())),
+        ({"security": CALLER}, "https://x", ("JWT", "JWT", ("read",))),
+    ],
+)
+def test_who_may_call_a_route(operation: dict[str, Any], issuer: str, expected: tuple[str, str, tuple[str]]) -> None:
+    assert routes(stack(operation, issuer), "Api") == {"GET /stats": Route("GET /stats", *expected, FUNCTION)}
+
+
+@pytest.mark.parametrize(
+    ("operation", "body", "error"),
+    [
+        ({"x-amazon-apigateway-auth": {"type": "NONE"}}, {}, "In GET /stats, x-amazon-apigateway-auth is not known"),
+        ({}, {"security": [{"IAM": []}]}, "In the body, security is not known"),
+        ({}, {"x-amazon-apigateway-policy": {}}, "In the body, x-amazon-apigateway-policy is not known"),
+        ({}, {"paths": {"/stats": {"trace": {}}}}, "In /stats, trace is not known"),
+        ({}, {"paths": {"/stats": {"get": {"security": {"Fn::Select": [0, []]}}}}}, "Fn::Select is not known"),
+        ({"security": [{"IAM": []}, {"NONE": []}]}, {}, "one security scheme is known here"),
+        ({"security": [{"IAM": [], "NONE": []}]}, {}, "one security scheme is known here"),
+        ({"security": [{"Other": []}]}, {"components": {"securitySchemes": {"Other": {}}}}, "scheme {} is not known"),
+        ({"x-amazon-apigateway-integration": {"type": "http_proxy"}}, {}, "the integration"),
+        ({"security": [{"IAM": {"Ref": "Nobody"}}]}, {}, "Nobody is neither a parameter nor a resource"),
+    ],
+)
+def test_what_is_not_known_is_an_error(operation: dict[str, Any], body: dict[str, Any], error: str) -> None:
+    with pytest.raises(ValueError, match=error):
+        routes(stack(operation, **body), "Api")
+
+
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        ("TakesTokens", False),
+        ({"Condition": "TakesTokens"}, False),
+        ({"Fn::Equals": [{"Ref": "Shards"}, 64]}, True),
+        ({"Fn::Equals": [True, "true"]}, True),
+        ({"Fn::And": [{"Fn::Equals": ["a", "a"]}, {"Condition": "TakesTokens"}]}, False),
+        ({"Fn::Or": [{"Fn::Equals": ["a", "a"]}, {"Condition": "TakesTokens"}]}, True),
+    ],
+)
+def test_a_condition(condition: Any, *, holds: bool) -> None:
+    assert stack({}).holds(condition) is holds
+
+
+def test_values() -> None:
+    one = stack({})
+    assert one.value({"Fn::Sub": ["${A}-${AWS::StackName}-${!literal}", {"A": {"Ref": "Shards"}}]}) == (
+        "64-risk-scoring-${literal}"
+    )
+    assert one.value([{"Ref": "AWS::NoValue"}, {"Ref": "Audience"}, {"a": {"Ref": "AWS::NoValue"}}]) == [["a", "b"], {}]
+    assert one.value({"Fn::Join": ["/", {"Fn::Split": [",", "a,b"]}]}) == "a/b"
