@@ -1,7 +1,7 @@
 """The service as ``sam build`` and ``sam deploy`` make it of a checkout, in the AWS of MiniStack.
 
-``samconfig.toml`` and ``template.yaml`` are used as they stand; only what belongs to this machine differs. MiniStack does
-not import the routes of an HTTP API: :mod:`.http_api` does.
+``samconfig.toml`` and ``template.yaml`` are used as they stand; only what belongs to this machine differs. MiniStack
+does not import the routes of an HTTP API: :mod:`.http_api` does.
 """
 
 import functools
