@@ -6,10 +6,12 @@ is used, then updated, then deleted.
 """
 
 import fnmatch
+import itertools
 import json
 import os
 import subprocess
 import sys
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -37,7 +39,7 @@ from tests.integration.test_exactly_once import (  # noqa: F401
     test_without_a_key_every_request_is_a_decision_of_its_own,
 )
 from tests.integration.test_lab import *  # noqa: F403
-from tests.local import emulator
+from tests.local import account, emulator
 from tests.local.processes import free_port
 from tests.local.template import ROOT
 from tests.sending import check, decisions, moved, send
@@ -53,6 +55,8 @@ class Kept:
 
 
 OPEN_ROUTES = {"GET /health", "$default"}
+DOCS_ROUTES = {"GET /docs", "GET /docs/{file}", "GET /openapi.json"}
+ORIGIN = "https://dashboard.example.com"
 AUDIENCE = "risk-scoring-callers"
 THREADS = 8
 # What the server and its stand-in for API Gateway add.
@@ -272,6 +276,32 @@ def test_the_samples_are_replayed_by_a_caller_that_signs(deployed: Deployment, c
     assert Service(deployed.url, auth=caller).stats()["total"] == before + 10
 
 
+def of_readme(introduction: str) -> str:
+    """The code that the README shows after these words."""
+    _, found, rest = (ROOT / "README.md").read_text(encoding="utf-8").partition(f"{introduction}\n\n")
+    assert found
+    lines = itertools.takewhile(lambda line: not line or line.startswith("    "), rest.splitlines())
+    return textwrap.dedent("\n".join(lines))
+
+
+def run(*command: str, **variables: str) -> str:
+    """What a command prints in the environment of somebody who reads the README."""
+    environment = {**os.environ, "AWS_REGION": account.REGION, "AWS_SESSION_TOKEN": "", **variables}
+    result = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_the_calls_of_the_readme(deployed: Deployment, caller: Caller) -> None:
+    curl = of_readme("With curl, by the credentials in the environment:")
+    # curl signs `$default` in a path otherwise than AWS does; there is none in the address on AWS.
+    (api_id,) = deployed.stack.of_type("AWS::ApiGatewayV2::Api").values()
+    address = deployed.endpoint.replace("127.0.0.1", f"{api_id}.execute-api.localhost")
+    assert json.loads(run("bash", "-c", curl, API=address, **caller.variables))["risk_level"] == "LOW"
+    python = f"api = {deployed.url!r}\n" + of_readme("From Python:")
+    assert "'risk_level': 'LOW'" in run(sys.executable, "-c", python, **caller.variables)
+
+
 def test_a_function_may_do_what_its_role_says_and_no_more(deployed: Deployment, service: Service) -> None:
     stack, iam = deployed.stack, deployed.client("iam")
     configuration = deployed.client("lambda").get_function_configuration(FunctionName=stack.resources["StatsFunction"])
@@ -375,9 +405,16 @@ def test_a_changed_rule_is_served_after_an_update_and_nothing_is_lost(
 
 @pytest.fixture(scope="module")
 def other(deployed: Deployment, issuer: Issuer) -> Deployment:
-    """A stack to throw away, of the same build, which takes tokens in the place of signatures."""
+    """A stack to throw away, of the same build, for a dashboard: tokens in the place of signatures, and open docs."""
     made = replace(deployed, other_name="throw-away")
-    made.deploy(KeepData="false", JwtIssuer=issuer.url, JwtAudience=f"{AUDIENCE},others")
+    made.deploy(
+        KeepData="false",
+        JwtIssuer=issuer.url,
+        JwtAudience=f"{AUDIENCE},others",
+        OpenDocs="true",
+        AllowedOrigin=ORIGIN,
+        AlarmEmail="fraud@example.com",
+    )
     return made
 
 
@@ -385,10 +422,11 @@ def test_with_an_issuer_a_call_needs_its_token(other: Deployment, issuer: Issuer
     stack = other.stack
     (api,) = stack.of_type("AWS::ApiGatewayV2::Api")
     for key, route in http_api.routes(stack, api).items():
-        assert (route.authorization == "NONE") == (key in OPEN_ROUTES)
+        is_open = key in OPEN_ROUTES | DOCS_ROUTES
+        assert (route.authorization == "NONE") == is_open
         method, path = example(key)
         response = requests.request(method, other.url + path, timeout=TIMEOUT_SECONDS)
-        assert (response.status_code == 401) == (key not in OPEN_ROUTES), key
+        assert (response.status_code == 401) == (not is_open), key
     now = int(time.time())
     tokens_and_answers: dict[str, tuple[dict[str, Any], int]] = {
         "right": ({"aud": AUDIENCE}, 200),
@@ -416,6 +454,40 @@ def test_a_token_is_taken_only_as_it_was_signed(other: Deployment, issuer: Issue
 def stats(service: Deployment, token: str) -> int:
     headers = {"Authorization": f"Bearer {token}"}
     return requests.get(f"{service.url}/stats", headers=headers, timeout=TIMEOUT_SECONDS).status_code
+
+
+def test_the_call_with_a_token_of_the_readme(other: Deployment, issuer: Issuer) -> None:
+    curl = of_readme("With `JwtIssuer`, as a mobile app or a dashboard does:")
+    assert json.loads(run("bash", "-c", curl, API=other.url, TOKEN=issuer.token(aud=AUDIENCE)))["risk_level"] == "LOW"
+
+
+def test_pages_of_one_origin_may_call_from_a_browser(deployed: Deployment, other: Deployment) -> None:
+    headers = {
+        "Origin": ORIGIN,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,content-type,idempotency-key",
+    }
+    allowed = requests.options(f"{other.url}/score", headers=headers, timeout=TIMEOUT_SECONDS)
+    assert allowed.headers["Access-Control-Allow-Origin"] == ORIGIN
+    assert {"authorization", "content-type", "idempotency-key"} <= set(
+        allowed.headers["Access-Control-Allow-Headers"].lower().replace(" ", "").split(",")
+    )
+    headers["Origin"] = "https://elsewhere.example.com"
+    for service in (deployed, other):
+        refused = requests.options(f"{service.url}/score", headers=headers, timeout=TIMEOUT_SECONDS)
+        assert "Access-Control-Allow-Origin" not in refused.headers
+
+
+def test_the_alarms_go_to_the_address_of_the_parameter(deployed: Deployment, other: Deployment) -> None:
+    subscriptions = other.client("sns").list_subscriptions()["Subscriptions"]
+    assert [(one["Protocol"], one["Endpoint"], one["TopicArn"]) for one in subscriptions] == [
+        ("email", "fraud@example.com", other.stack.outputs["AlarmTopicArn"])
+    ]
+    for made in (deployed, other):
+        alarms = set(made.stack.of_type("AWS::CloudWatch::Alarm").values())
+        described = made.client("cloudwatch").describe_alarms(AlarmNames=sorted(alarms))["MetricAlarms"]
+        assert {one["AlarmName"] for one in described} == alarms
+        assert {action for one in described for action in one["AlarmActions"]} == {made.stack.outputs["AlarmTopicArn"]}
 
 
 def test_a_stack_that_keeps_no_data_leaves_nothing(other: Deployment) -> None:
