@@ -117,7 +117,7 @@ class Harness:
     def unavailable(self, what: str) -> set[str]:
         """Ids of the decisions for which the functions logged that the store, or the outbox, was unavailable."""
         lines = (json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{"))
-        return {line["decision_id"] for line in lines if line["message"] == f"{what} unavailable"}
+        return {line["decision_id"] for line in lines if line.get("message") == f"{what} unavailable"}
 
 
 @dataclass(frozen=True)
