@@ -1,8 +1,9 @@
 """The other end of the outbox: record what ``POST /score`` could not, once, however often it is delivered."""
 
+import time
 from typing import Any
 
-from scoring import aws, ledger, outbox
+from scoring import aws, ledger, outbox, telemetry
 from scoring.errors import ScoringError
 from scoring.telemetry import logger
 
@@ -11,8 +12,10 @@ LEDGER = ledger.connect()
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     deadline = aws.deadline(context)
-    failed = [message["messageId"] for message in event["Records"] if not _record(message, deadline)]
-    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
+    failed = [message for message in event["Records"] if not _record(message, deadline)]
+    if failed:
+        telemetry.outbox_waits(time.time() - min(int(one["attributes"]["SentTimestamp"]) for one in failed) / 1000)
+    return {"batchItemFailures": [{"itemIdentifier": message["messageId"]} for message in failed]}
 
 
 def _record(message: dict[str, Any], deadline: float) -> bool:

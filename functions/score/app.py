@@ -15,5 +15,10 @@ def lambda_handler(event: web.Event, context: Any) -> web.Response:
     start = time.perf_counter()
     deadline = aws.deadline(context)
     recorded = RECORDER.record(decide(web.json_body(event), web.decision_id(event, context)), deadline)
-    telemetry.decided(recorded.answer, replayed=recorded.replayed, seconds=time.perf_counter() - start)
+    telemetry.decided(
+        recorded.answer,
+        replayed=recorded.replayed,
+        request_id=event["requestContext"]["requestId"],
+        seconds=time.perf_counter() - start,
+    )
     return web.json_response(recorded.answer, headers={"Idempotent-Replayed": "true"} if recorded.replayed else None)

@@ -19,6 +19,7 @@ def read(log: str) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
         assert line.pop("_aws")
         assert line.pop("service")
         if line.pop("message", None) == "decision":
+            assert line.pop("request_id")
             decisions.append({name: value for name, value in line.items() if name not in METRICS_OF_A_DECISION})
         else:
             (metric,) = COUNTS.keys() & line.keys()

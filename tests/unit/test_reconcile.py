@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from typing import Any
 
 import pytest
@@ -19,7 +20,13 @@ def batch(*bodies: str) -> dict[str, Any]:
     """An SQS event whose messages have the ids "0", "1", ..."""
     return {
         "Records": [
-            {"messageId": str(number), "body": body, "eventSource": "aws:sqs", "receiptHandle": "r", "attributes": {}}
+            {
+                "messageId": str(number),
+                "body": body,
+                "eventSource": "aws:sqs",
+                "receiptHandle": "r",
+                "attributes": {"SentTimestamp": str(int(1000 * (time.time() - 600 + number)))},
+            }
             for number, body in enumerate(bodies)
         ]
     }
@@ -56,7 +63,7 @@ def test_what_can_never_be_recorded_fails_alone_and_says_why(
     good = encode(decide(TRANSACTION, "k2"))
     assert failures(invoke("ReconcileFunction", batch("poison", conflict, good))) == ["0", "1"]
     assert ledger.totals(LATER).total == 2
-    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    *lines, age = (json.loads(line) for line in log.getvalue().splitlines())
     assert [line.get("message_id") for line in lines] == ["0", "1", None]
     assert [line.get("reason", "")[:28] for line in lines] == [
         "The message is no decision: ",
@@ -64,6 +71,8 @@ def test_what_can_never_be_recorded_fails_alone_and_says_why(
         "",
     ]
     assert lines[2]["decision_id"] == "k2"
+    # Of the older one of the two
+    assert age["OutboxAge"] == [pytest.approx(600, abs=0.5)]
     assert "Traceback" not in log.getvalue()
     assert "4500" not in log.getvalue()
 

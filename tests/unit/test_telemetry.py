@@ -1,20 +1,22 @@
 """What is logged and counted of a request, and that alarms and dashboard ask for nothing else."""
 
 import dataclasses
+import io
 import json
 import re
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from scoring import telemetry
-from scoring.errors import AnswerableError
 from scoring.rules import RISK_LEVELS, RULE_SET
 from tests import events
 from tests.local import template
 from tests.unit.conftest import Functions
 
+# The lines since the last look: those that become metrics, all in CloudWatch's format
 Records = Callable[[], list[dict[str, Any]]]
 # Namespace, name, and the dimensions with their values
 Metric = tuple[str, str, frozenset[tuple[str, str]]]
@@ -34,15 +36,20 @@ METRICS_OF_AWS = {
     "AWS/DynamoDB": (
         "TableName",
         "AWS::DynamoDB::Table",
-        {"ConsumedReadCapacityUnits", "ConsumedWriteCapacityUnits"},
+        {"ConsumedReadCapacityUnits", "ConsumedWriteCapacityUnits", "WriteThrottleEvents", "TransactionConflict"},
     ),
 }
 
 
 @pytest.fixture
-def records(capsys: pytest.CaptureFixture[str]) -> Records:
-    """The lines that were printed since the last look."""
-    return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+def records(log: io.StringIO) -> Records:
+    def since_the_last_look() -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in log.getvalue().splitlines()]
+        log.seek(0)
+        log.truncate()
+        return [line for line in lines if "_aws" in line]
+
+    return since_the_last_look
 
 
 def metrics(record: dict[str, Any]) -> Iterator[tuple[Metric, str, float]]:
@@ -65,20 +72,30 @@ def counted(lines: list[dict[str, Any]]) -> dict[Metric, float]:
     return {key: value for line in lines for key, _, value in metrics(line) if key[1] != "Latency"}
 
 
-def test_the_line_of_a_decision_has_the_decision_and_never_the_payload(
-    invoke: Functions, capsys: pytest.CaptureFixture[str]
-) -> None:
-    invoke(
-        "ScoreFunction",
-        events.post('{"tx_id": "secret-tx", "amount": 3141.59, "store": "secret-store", "card": "4111"}'),
-    )
-    output = capsys.readouterr().out
-    line = json.loads(output.splitlines()[0])
+def test_the_line_of_a_decision(invoke: Functions, records: Records) -> None:
+    invoke("ScoreFunction", events.post('{"amount": 3141.59}', idempotency_key="k1"))
+    line = records()[0]
     assert line["message"] == "decision"
     assert (line["risk_level"], line["score"], line["version"]) == ("HIGH", 3, "1.0-rules")
-    assert (line["decision_id"], line["replayed"], line["recorded"]) == ("request-1", False, True)
+    assert (line["decision_id"], line["replayed"], line["recorded"]) == ("k1", False, True)
+    assert line["request_id"] == "request-1"
     assert line["triggered_rules"] == ["R1: amount > 3000"]
-    assert not [word for word in ("secret", "3141", "4111") if word in output]
+
+
+def test_nothing_of_a_payload_is_logged(invoke: Functions, dynamodb: Any, log: io.StringIO) -> None:
+    """Neither of what was decided, nor of what was refused, nor of what could not be recorded."""
+    private = '{"tx_id": "TX-private", "amount": 3141.59, "store": "private store", "card": "4111"}'
+    statuses = [
+        invoke("ScoreFunction", events.post(body, idempotency_key="k1"))["statusCode"]
+        for body in (private, private, private.replace("4111", "4112"), private.replace("3141", "-3141"), private + "x")
+    ]
+    assert statuses == [200, 200, 422, 400, 400]
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert all("_aws" in line for line in lines)
+    dynamodb.delete_table(TableName="DecisionsTable")
+    assert invoke("ScoreFunction", events.post(private))["statusCode"] == 200
+    assert "store unavailable" in log.getvalue()
+    assert not [word for word in ("private", "3141", "411") if word in log.getvalue()]
 
 
 def test_the_metrics_of_a_decision(invoke: Functions, records: Records) -> None:
@@ -91,16 +108,44 @@ def test_the_metrics_of_a_decision(invoke: Functions, records: Records) -> None:
         metric("RuleHits", rule="R2: electronics > 1500"): 1,
         metric("RuleHits", rule="R3: night hour"): 1,
     }
-    latencies = {key: (unit, value) for line in lines for key, unit, value in metrics(line) if key[1] == "Latency"}
-    assert latencies.keys() == {metric("Latency"), metric("Latency", risk_level="CRITICAL")}
-    for unit, value in latencies.values():
-        assert unit == "Milliseconds"
-        assert 0.1 < value < 10_000
+
+
+def test_the_latency_is_that_of_the_whole_request(
+    invoke: Functions, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = invoke.modules["ScoreFunction"]
+    clock, record = [100.0], app.RECORDER.record
+
+    def slowly(*arguments: Any) -> Any:
+        clock[0] += 1.5
+        return record(*arguments)
+
+    monkeypatch.setattr(app, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(app.RECORDER, "record", slowly)
+    invoke("ScoreFunction", events.load("score-critical"))
+    latencies = {key: (unit, value) for line in records() for key, unit, value in metrics(line) if key[1] == "Latency"}
+    assert latencies == {
+        metric("Latency"): ("Milliseconds", 1500),
+        metric("Latency", risk_level="CRITICAL"): ("Milliseconds", 1500),
+    }
 
 
 def test_a_decision_of_no_risk_is_one_line(invoke: Functions, records: Records) -> None:
     invoke("ScoreFunction", events.load("score-low"))
     assert len(records()) == 1
+
+
+def test_what_failed_to_be_told_is_not_told_with_the_next(records: Records) -> None:
+    answer = {"decision_id": "k", "score": 0, "risk_level": "LOW", "triggered_rules": [], "version": "v"}
+    for missing in answer:
+        with pytest.raises(KeyError):
+            telemetry.decided(
+                {name: answer[name] for name in answer if name != missing}, replayed=False, request_id="r", seconds=9
+            )
+    telemetry.decided(answer, replayed=True, request_id="r", seconds=1)
+    (line,) = records()
+    assert line["Latency"] == [1000]
+    assert "Decisions" not in line
 
 
 def test_a_replay_is_logged_as_it_was_decided_and_counts_nothing(
@@ -137,10 +182,27 @@ def test_a_rejected_request_is_counted_by_reason(invoke: Functions, records: Rec
     assert counted(records()) == {metric("RejectedRequests", reason=reason): 1}
 
 
+def test_a_conflict_is_counted_too(invoke: Functions, records: Records) -> None:
+    for amount in (1, 2):
+        invoke("ScoreFunction", events.post(f'{{"tx_id": "TX1", "amount": {amount}}}', idempotency_key="k1"))
+    assert counted(records())[metric("RejectedRequests", reason="IdempotencyConflict")] == 1
+
+
+def test_a_fault_of_the_code_is_no_rejection(
+    invoke: Functions, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(invoke.modules["ScoreFunction"], "decide", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        invoke("ScoreFunction", events.load("score-low"))
+    assert records() == []
+
+
 def test_a_label_that_is_not_ascii_is_counted_all_the_same(records: Records) -> None:
-    answer = {"decision_id": "k", "score": 3, "risk_level": "HIGH", "triggered_rules": ["R1: año"], "version": "v"}
-    telemetry.decided(answer, replayed=False, seconds=0.01)
-    assert counted(records())[metric("RuleHits", rule="R1: a?o")] == 1
+    labels = ["R1: año", "R2: " + "\U0001f0a1" * 196]
+    answer = {"decision_id": "k", "score": 3, "risk_level": "HIGH", "triggered_rules": labels, "version": "v"}
+    telemetry.decided(answer, replayed=False, request_id="r", seconds=0.01)
+    hits = [dict(dimensions)["rule"] for _, name, dimensions in counted(records()) if name == "RuleHits"]
+    assert sorted(hits) == ["R1: a\\xf1o", ("R2: " + r"\U0001f0a1" * 196)[:1024]]
 
 
 def emitted(invoke: Functions, dynamodb: Any, records: Records) -> set[Metric]:
@@ -149,6 +211,7 @@ def emitted(invoke: Functions, dynamodb: Any, records: Records) -> set[Metric]:
         invoke("ScoreFunction", events.load(name))
     dynamodb.delete_table(TableName="DecisionsTable")
     invoke("ScoreFunction", events.post('{"amount": 5}'))
+    invoke("ReconcileFunction", events.load("reconcile"))
     return {key for line in records() for key, _, _ in metrics(line)}
 
 
@@ -219,13 +282,9 @@ def test_alarms_and_dashboard_ask_only_for_metrics_that_there_are(
 def test_every_function_table_and_queue_is_watched() -> None:
     resources = template.load()["Resources"]
     asked = {(where, value) for where, (_, _, dimensions) in [*alarms(), *shown()] for _, value in dimensions}
-    assert ("ServerErrorsAlarm", "Api") in asked
     for name, resource in resources.items():
         if resource["Type"] == "AWS::Serverless::Function":
             assert {("Errors of functions", name), ("Throttles of functions", name)} <= asked
-            # Where API Gateway calls it, a failure is a 5xx, which has an alarm. What nobody waits for needs its own.
-            if "Events" not in resource["Properties"]:
-                assert (name.replace("Function", "ErrorsAlarm"), name) in asked
         if resource["Type"] in {"AWS::DynamoDB::Table", "AWS::SQS::Queue"}:
             assert name in {value for _, value in asked}
 
@@ -242,15 +301,54 @@ def test_the_dashboard_shows_every_level_and_the_widgets_do_not_overlap() -> Non
     assert len(cells) == len(set(cells)) == len(widgets())
 
 
-def test_every_alarm_is_sent_and_says_what_is_wrong() -> None:
-    for resource in template.load()["Resources"].values():
-        if resource["Type"] == "AWS::CloudWatch::Alarm":
-            properties = resource["Properties"]
-            assert properties["AlarmActions"] == properties["OKActions"] == [{"Ref": "AlarmTopic"}]
-            assert properties["TreatMissingData"] == "notBreaching"
-            assert ";" in properties["AlarmDescription"]
+# Metric, statistic, seconds of a period, periods, comparison and threshold of each alarm
+ALARMS = {
+    "ScoreErrorsAlarm": ("Errors", "Sum", 300, 1, ">", 0),
+    "ScoreThrottlesAlarm": ("Throttles", "Sum", 300, 1, ">", 0),
+    "ReconcileErrorsAlarm": ("Errors", "Sum", 300, 1, ">", 0),
+    "ServerErrorsAlarm": ("5xx", "Sum", 300, 1, ">=", 5),
+    "LatencyAlarm": ("Latency", "p99", 300, 3, ">", 1000),
+    "UnrecordedAlarm": ("UnrecordedDecisions", "Sum", 60, 3, ">", 0),
+    "OutboxAgeAlarm": ("OutboxAge", "Maximum", 60, 1, ">", 300),
+    "OutboxBacklogAlarm": ("ApproximateAgeOfOldestMessage", "Maximum", 60, 1, ">", 300),
+    "OutboxDeadLetterAlarm": ("ApproximateNumberOfMessagesVisible", "Maximum", 60, 1, ">", 0),
+}
+# What each is about: the function, API, queue or stack of its dimension
+SUBJECTS = {
+    "ScoreErrorsAlarm": "ScoreFunction",
+    "ScoreThrottlesAlarm": "ScoreFunction",
+    "ReconcileErrorsAlarm": "ReconcileFunction",
+    "ServerErrorsAlarm": "Api",
+    "LatencyAlarm": STACK,
+    "UnrecordedAlarm": STACK,
+    "OutboxAgeAlarm": STACK,
+    "OutboxBacklogAlarm": "OutboxQueue",
+    "OutboxDeadLetterAlarm": "OutboxDeadLetterQueue",
+}
 
 
-def test_every_error_with_an_answer_has_a_name_of_its_own() -> None:
-    names = [error.__name__ for error in AnswerableError.__subclasses__()]
-    assert len(names) == len(set(names))
+def test_every_alarm_watches_what_it_should_and_is_sent() -> None:
+    found = {
+        name: resource["Properties"]
+        for name, resource in template.load()["Resources"].items()
+        if resource["Type"] == "AWS::CloudWatch::Alarm"
+    }
+    comparisons = {"GreaterThanThreshold": ">", "GreaterThanOrEqualToThreshold": ">="}
+    assert {
+        name: (
+            properties["MetricName"],
+            properties.get("ExtendedStatistic") or properties["Statistic"],
+            properties["Period"],
+            properties["EvaluationPeriods"],
+            comparisons[properties["ComparisonOperator"]],
+            properties["Threshold"],
+        )
+        for name, properties in found.items()
+    } == ALARMS
+    assert {name: value for name, (_, _, dimensions) in alarms() for _, value in dimensions} == SUBJECTS
+    for properties in found.values():
+        assert properties["AlarmActions"] == properties["OKActions"] == [{"Ref": "AlarmTopic"}]
+        assert properties["TreatMissingData"] == "notBreaching"
+        assert "ActionsEnabled" not in properties
+        # What has happened; what it means, or where to look
+        assert ";" in properties["AlarmDescription"]

@@ -175,9 +175,14 @@ def score_transaction(tx: dict[str, Any]) -> dict[str, Any]:
 
 def _rule(position: int, rule: Any) -> Rule:
     label = rule.get("label") if isinstance(rule, dict) else None
-    if not isinstance(label, str) or not 1 <= len(label) <= MAX_LABEL_LENGTH or not label.isprintable():
+    if (
+        not isinstance(label, str)
+        or not 1 <= len(label) <= MAX_LABEL_LENGTH
+        or not label.isprintable()
+        or not label.strip()
+    ):
         raise RuleSetError(
-            f"Rule number {position} must have a 'label' of 1 to {MAX_LABEL_LENGTH} printable characters"
+            f"Rule number {position} must have a 'label' of 1 to {MAX_LABEL_LENGTH} printable characters, not all blank"
         )
     name = f"Rule {label!r}"
     _check_names(name, rule, required={"label", "points", "when"})
