@@ -12,6 +12,8 @@ from tests.e2e.stack import Stack
 
 _METHODS = {"get", "put", "post", "delete", "options", "head", "patch"}
 _ANY_METHOD = "x-amazon-apigateway-any-method"
+# SAM writes the second one where the API has FailOnWarnings.
+_DEFAULT = {"$default", "/$default"}
 _INTEGRATION = "x-amazon-apigateway-integration"
 _CORS = "x-amazon-apigateway-cors"
 _FUNCTION = re.compile(r"arn:aws:apigateway:[^:]+:lambda:path/2015-03-31/functions/(.+)/invocations")
@@ -68,7 +70,7 @@ def routes(stack: Stack, api: str) -> dict[str, Route]:
     for path, methods in body["paths"].items():
         _only(_METHODS | {_ANY_METHOD}, methods, path)
         for method, operation in methods.items():
-            key = path if path == "$default" else f"{_method(method)} {path}"
+            key = "$default" if path in _DEFAULT else f"{_method(method)} {path}"
             _only(_OPERATION, operation, key)
             found[key] = _route(key, operation, _schemes(body))
     return found

@@ -101,8 +101,6 @@ class Stack:
             return bool(left == right)
         if name == "Fn::Not":
             return not self.holds(argument[0])
-        if name in {"Fn::And", "Fn::Or"}:
-            return (all if name == "Fn::And" else any)(map(self.holds, argument))
         raise ValueError(f"The condition {name} is not known here")
 
     def _function(self, name: str, argument: Any) -> Any:
@@ -117,12 +115,6 @@ class Stack:
         if name == "Fn::GetAtt":
             logical_id, attribute = argument.split(".", 1) if isinstance(argument, str) else argument
             return self._attribute(logical_id, attribute)
-        if name == "Fn::Join":
-            separator, parts = argument
-            return str(separator).join(self.value(parts))
-        if name == "Fn::Split":
-            separator, text = argument
-            return self.value(text).split(separator)
         raise ValueError(f"{name} is not known here")
 
     def _substitute(self, name: str, own: dict[str, Any]) -> str:

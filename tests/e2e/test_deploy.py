@@ -501,7 +501,7 @@ def test_a_deleted_stack_leaves_its_data(deployed: Deployment, service: Service)
     kept = {
         logical_id
         for logical_id, resource in stack.template["Resources"].items()
-        if stack.value(resource.get("DeletionPolicy")) == "Retain" and resource["Type"] != "AWS::Lambda::LayerVersion"
+        if stack.value(resource.get("DeletionPolicy")) == "Retain"
     }
     assert kept == {"DecisionsTable", "StatsTable", "OutboxQueue", "OutboxDeadLetterQueue"}
     deployed.delete()
@@ -511,7 +511,7 @@ def test_a_deleted_stack_leaves_its_data(deployed: Deployment, service: Service)
 
 
 def remaining(deleted: Deployment, stack: Stack) -> set[str]:
-    """Logical ids of what is still there of a stack that was deleted, log groups and layers apart."""
+    """Logical ids of what is still there of a stack that was deleted."""
     with pytest.raises(ClientError, match="does not exist"):
         Stack.read(deleted.client("cloudformation"), deleted.name)
     there = {
@@ -520,6 +520,12 @@ def remaining(deleted: Deployment, stack: Stack) -> set[str]:
         *(one["FunctionName"] for one in deleted.client("lambda").list_functions()["Functions"]),
         *(one["ApiId"] for one in deleted.client("apigatewayv2").get_apis()["Items"]),
         *(one["RoleName"] for one in deleted.client("iam").list_roles()["Roles"]),
+        *(one["logGroupName"] for one in deleted.client("logs").describe_log_groups()["logGroups"]),
+        *(
+            version["LayerVersionArn"]
+            for layer in deleted.client("lambda").list_layers()["Layers"]
+            for version in deleted.client("lambda").list_layer_versions(LayerName=layer["LayerName"])["LayerVersions"]
+        ),
         *(one["UUID"] for one in deleted.client("lambda").list_event_source_mappings()["EventSourceMappings"]),
     }
     return {logical_id for logical_id, physical_id in stack.resources.items() if _last(physical_id) in there}
