@@ -72,6 +72,6 @@ $(MINISTACK)/ready: tests/local/requirements-ministack.txt
 $(CHECKOV)/ready: tests/local/requirements-checkov.txt
 	@tests/local/virtualenv.sh $(CHECKOV) $<
 
-$(SWAGGER_UI)/LICENSE: functions/docs/Makefile | $(APP)/ready
+$(SWAGGER_UI)/LICENSE: functions/docs/Makefile functions/docs/requirements.txt | $(APP)/ready
 	@echo "Setting up $(SWAGGER_UI) (once) ..."
 	@$(MAKE) --silent -C functions/docs swagger-ui/LICENSE PYTHON="$(CURDIR)/$(APP)/bin/python"

@@ -90,7 +90,7 @@ STORED_BESIDES = 100
 LOGGED_BESIDES = 26
 # Lambda Developer Guide, "Memory and computing power": the memory at which a function has one virtual processor.
 MEMORY_A_PROCESSOR = 1_769
-# The pollers with which Lambda asks an empty queue, each waiting for 20 seconds, as in the README.
+# The pollers with which Lambda asks an empty queue, each waiting for 20 seconds.
 POLLERS = 5
 POLL_SECONDS = 20
 

@@ -7,8 +7,8 @@ new one, and is recorded by it in one transaction on a shard, as :meth:`scoring.
 and the patience are the ledger's own code, on the clock of the simulation, and the tests run the ledger itself in here
 to show that it makes the same attempts at the same times.
 
-What DynamoDB and Lambda do, and where it is from; the pages are those of the AWS documentation as read in November
-2026, from stored copies of different ages:
+What DynamoDB and Lambda do, and where it is from; the pages are those of the AWS documentation, read in November 2026,
+some of them in older copies:
 
 - A transaction on an item that another one is writing fails at once with ``TransactionConflict``; nothing waits, and no
   SDK tries it again (*Amazon DynamoDB Transactions: How it works*). Here the item is taken for as long as the caller

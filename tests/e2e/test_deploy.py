@@ -298,7 +298,7 @@ def test_the_calls_of_the_readme(deployed: Deployment, caller: Caller) -> None:
     (api_id,) = deployed.stack.of_type("AWS::ApiGatewayV2::Api").values()
     address = deployed.endpoint.replace("127.0.0.1", f"{api_id}.execute-api.localhost")
     assert json.loads(run("bash", "-c", curl, API=address, **caller.variables))["risk_level"] == "LOW"
-    python = f"api = {deployed.url!r}\n" + of_readme("From Python:")
+    python = f"api = {deployed.url!r}\n" + of_readme("and `api` for that address:")
     assert "'risk_level': 'LOW'" in run(sys.executable, "-c", python, **caller.variables)
 
 
