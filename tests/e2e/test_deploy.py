@@ -25,6 +25,7 @@ from botocore.exceptions import ClientError
 
 from scoring.decision import decide
 from scoring.outbox import encode
+from tests import corpus
 from tests.corpus import CASES, INJECTED, Case
 from tests.e2e import deployment, http_api, tokens
 from tests.e2e.deployment import Caller, Deployment
@@ -42,7 +43,7 @@ from tests.integration.test_lab import *  # noqa: F403
 from tests.local import account, emulator
 from tests.local.processes import free_port
 from tests.local.template import ROOT
-from tests.sending import check, decisions, moved, send
+from tests.sending import Answer, check, decisions, moved, send
 
 
 @dataclass(frozen=True)
@@ -244,6 +245,18 @@ def test_what_the_corpus_was_answered_was_counted(service: Service, tally: Tally
 
 def test_every_difference_is_in_the_corpus() -> None:
     assert DIFFERENT.keys() <= {case.name for case in CASES if not case.only_event}
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.name in DIFFERENT and not case.only_http], ids=lambda case: case.name
+)
+def test_what_the_stand_in_for_api_gateway_alters_as_api_gateway_sends_it(deployed: Deployment, case: Case) -> None:
+    function, event = corpus.event_of(case, f"request of {case.name}")
+    invoked = deployed.client("lambda").invoke(
+        FunctionName=deployed.stack.resources[function], Payload=json.dumps(event).encode()
+    )
+    response = json.loads(invoked["Payload"].read())
+    check(Answer(response["statusCode"], list(response["headers"].items()), response["body"].encode()), case, set())
 
 
 def test_100_requests_from_many_threads_are_100_more(service: Service) -> None:
