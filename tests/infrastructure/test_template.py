@@ -396,6 +396,16 @@ def test_there_is_nothing_of_another_kind(resources: dict[str, Any]) -> None:
     assert len(of_type(resources, "AWS::ApiGatewayV2::Api")) == 1
 
 
+def test_old_versions_of_the_layer_go(resources: dict[str, Any]) -> None:
+    (layer,) = of_type(resources, "AWS::Lambda::LayerVersion").values()
+    assert layer["DeletionPolicy"] == "Delete"
+
+
+def test_the_access_log_begins_as_api_gateway_asks_for(resources: dict[str, Any]) -> None:
+    name = resources["AccessLogGroup"]["Properties"]["LogGroupName"]
+    assert name == {"Fn::Sub": "/aws/vendedlogs/${AWS::StackName}/access"}
+
+
 def test_the_transforms_come_in_the_order_that_aws_asks_for() -> None:
     assert template.load()["Transform"] == ["AWS::LanguageExtensions", "AWS::Serverless-2016-10-31"]
 

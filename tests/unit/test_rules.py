@@ -217,6 +217,7 @@ def with_condition(**changes: Any) -> dict[str, Any]:
         (changed(rules=DOCUMENT["rules"] * 2), f"Rule '{R1}' appears more than once"),
         (changed(rules=["R1"]), "Rule number 1 must have a 'label'"),
         (with_rule(label=""), "Rule number 1 must have a 'label'"),
+        (with_rule(label="  "), "Rule number 1 must have a 'label'"),
         (with_rule(label="two\nlines"), "Rule number 1 must have a 'label'"),
         (with_rule(label="x" * 201), "Rule number 1 must have a 'label'"),
         (with_rule(points=0), f"Rule '{R1}': 'points' must be an integer of at least 1"),
