@@ -3,6 +3,7 @@
 
     python events/replay.py                              the ten samples, to `make run`
     python events/replay.py FILE --url ADDRESS --sign    a JSON Lines or CSV file (or .gz), to a deployed stack
+    python events/replay.py FILE --url ADDRESS --token   the same where the stack takes tokens, with that in $TOKEN
 
 Every transaction goes out under an idempotency key of its own, so that what is sent again after a lost connection or
 a 503 is decided and counted once. Exits with 1 where a request failed, with 2 where the file or the service cannot be
@@ -57,6 +58,19 @@ class SigV4(requests.auth.AuthBase):
         return request
 
 
+class Bearer(requests.auth.AuthBase):
+    """Send the token of the environment variable ``TOKEN``, which stays out of the command line."""
+
+    def __init__(self) -> None:
+        self._token = os.environ.get("TOKEN", "")
+        if not self._token:
+            raise ValueError("--token needs a token in the environment variable TOKEN")
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
 def read(path: Path) -> Iterator[tuple[int, str]]:
     """Line number and JSON text of each transaction; what is malformed is passed on, for the service to name it."""
     name = path.name.removesuffix(".gz")
@@ -87,7 +101,7 @@ def _value(kind: type, text: str) -> Any:
         return text
 
 
-def replay(path: Path, url: str, auth: SigV4 | None, outcome: Counter[str]) -> None:
+def replay(path: Path, url: str, auth: requests.auth.AuthBase | None, outcome: Counter[str]) -> None:
     """Send the file and count in ``outcome`` which risk level each transaction had, or that it ``failed``."""
     run = uuid.uuid4()
     reported = time.monotonic()
@@ -132,12 +146,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", nargs="?", type=Path, default=SAMPLES, help="JSON Lines or CSV, may end in .gz")
     parser.add_argument("--url", default="http://127.0.0.1:3000", help="address of the service")
-    parser.add_argument("--sign", action="store_true", help="sign requests with your AWS credentials")
+    access = parser.add_mutually_exclusive_group()
+    access.add_argument("--sign", action="store_const", dest="auth", const=SigV4, help="with your AWS credentials")
+    access.add_argument("--token", action="store_const", dest="auth", const=Bearer, help="with the token in $TOKEN")
     arguments = parser.parse_args()
     outcome: Counter[str] = Counter()
     error = None
     try:
-        replay(arguments.file, arguments.url.rstrip("/"), SigV4() if arguments.sign else None, outcome)
+        replay(arguments.file, arguments.url.rstrip("/"), arguments.auth() if arguments.auth else None, outcome)
     except (requests.ConnectionError, requests.Timeout) as exception:
         error = f"{arguments.url} cannot be reached ({type(exception).__name__})"
     except BrokenPipeError:
