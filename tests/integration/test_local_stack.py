@@ -72,7 +72,7 @@ def wait_for_end(pids: set[int]) -> None:
 def test_it_says_where_it_is_and_what_to_try(service: Service) -> None:
     assert service.log
     printed = service.log.read_text()
-    assert f"Risk scoring at {service.url}" in printed
+    assert printed.startswith(f"\nRisk scoring at {service.url}")
     assert printed.count(f"curl {service.url}") == 3
     assert f"In the browser: {service.url}/docs\n" in printed
 

@@ -3,6 +3,7 @@
 Routing, events and responses are SAM CLI's. Runs in SAM CLI's own virtual environment.
 """
 
+import logging
 import sys
 import time
 import uuid
@@ -103,6 +104,8 @@ class _Handler(WSGIRequestHandler):
 
 def serve(host: str, port: int, environments: Environments, announce: Callable[[int], None]) -> None:
     """Serve the API of the template until interrupted; ``announce`` gets the port once it is bound."""
+    # SAM CLI warns of the authorizer for tokens, which it takes for one that is there.
+    logging.getLogger("samcli.commands.local.lib.swagger.parser").setLevel(logging.ERROR)
     with _Context(environments) as context:
         service = _Service(
             api=ApiProvider(context.stacks, cwd=str(ROOT)).api,
