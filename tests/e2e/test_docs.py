@@ -80,11 +80,15 @@ class Visit:
     def execute(self, title: str) -> tuple[str, str]:
         """Press the button of an operation; status and body of what is answered, as they are shown."""
         operation = self.operation(title)
+        # What is still being drawn may lose a click that no person is fast enough to make.
+        self.page.wait_for_load_state("networkidle")
         with self.page.expect_response(lambda response: "/docs" not in response.url) as caught:
             operation.get_by_role("button", name="Execute").click()
         shown = operation.locator(".live-responses-table .response")
         # The last answer may still be shown.
-        expect(shown.locator(".response-col_status")).to_have_text(re.compile(rf"^{caught.value.status}"))
+        expect(shown.locator(".response-col_status")).to_have_text(
+            re.compile(rf"^{caught.value.status}"), timeout=TIMEOUT_MS
+        )
         body = shown.locator(".highlight-code code").first
         expect(body).not_to_be_empty()
         return shown.locator(".response-col_status").inner_text().split()[0], body.inner_text()
