@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from scoring import aws, ledger, web
+from scoring import aws, reports, web
 from scoring.rules import RULE_SET
 
-LEDGER = ledger.connect()
+REPORTS = reports.connect()
 
 
 @web.endpoint
 def lambda_handler(event: web.Event, context: Any) -> web.Response:
-    totals = LEDGER.totals(aws.deadline(context))
+    totals = REPORTS.totals(aws.deadline(context))
     return web.json_response(
         {
             "total": totals.total,

@@ -192,14 +192,14 @@ class Line:
 
 
 class _Store:
-    """Takes transactions as DynamoDB's client does, and keeps what they would write."""
+    """Takes transactions as DynamoDB does, and keeps what they would write."""
 
     def __init__(self) -> None:
         self.items: list[dict[str, Any]] = []
         self.counters: set[str] = set()
 
-    def transact_write_items(self, TransactItems: list[dict[str, Any]]) -> None:  # noqa: N803  boto3's name
-        put, update = TransactItems
+    def call(self, _operation: str, parameters: dict[str, Any]) -> None:
+        put, update = parameters["TransactItems"]
         self.items.append(put["Put"]["Item"])
         self.counters.update(update["Update"]["ExpressionAttributeNames"].values())
 
@@ -265,14 +265,12 @@ def _event(sample: dict[str, Any]) -> dict[str, Any]:
 def measure_sizes() -> Sizes:
     """Score the sample transactions and count the bytes."""
     store, log = _Store(), io.StringIO()
-    with score_function({}) as app:
-        handler = app.telemetry.logger.registered_handler
-        with (
-            patch.object(app.RECORDER._ledger, "_client", store),
-            patch.object(handler, "stream", log),
-            contextlib.redirect_stdout(log),
-        ):
-            answers = [app.lambda_handler(_event(sample), Context) for sample in _samples()]
+    with (
+        score_function(emulator.variables("http://127.0.0.1:9")) as app,
+        patch.object(app.RECORDER._ledger, "_dynamodb", store),
+        contextlib.redirect_stdout(log),
+    ):
+        answers = [app.lambda_handler(_event(sample), Context) for sample in _samples()]
     number = len(answers)
     if len(store.items) != number or any(answer["statusCode"] != 200 for answer in answers):
         raise RuntimeError("A sample transaction was not recorded")
@@ -302,14 +300,14 @@ def custom_metrics(log: str) -> set[tuple[str, ...]]:
 
 def counters() -> list[str]:
     """Names of all that a shard can count: total, high, every level, every rule of ``rules.json``."""
-    levels = [ledger._LEVEL_PREFIX + level for level in RISK_LEVELS]
-    return ["total", "high", *levels, *(ledger._RULE_PREFIX + rule.label for rule in RULE_SET.rules)]
+    levels = [ledger.LEVEL_PREFIX + level for level in RISK_LEVELS]
+    return ["total", "high", *levels, *(ledger.RULE_PREFIX + rule.label for rule in RULE_SET.rules)]
 
 
 def rules_in_a_kb(label_length: int) -> int:
     """How many rules with labels of so many bytes a shard may count and still be of 1 KB."""
-    size = item_size(shard_item(name for name in counters() if not name.startswith(ledger._RULE_PREFIX)))
-    each = item_size(shard_item([ledger._RULE_PREFIX + "x" * label_length])) - item_size(shard_item([]))
+    size = item_size(shard_item(name for name in counters() if not name.startswith(ledger.RULE_PREFIX)))
+    each = item_size(shard_item([ledger.RULE_PREFIX + "x" * label_length])) - item_size(shard_item([]))
     return (KB - size) // each
 
 
@@ -451,7 +449,6 @@ def measure_processor(number: int = 1_000) -> float:
     with (
         emulator.running() as endpoint,
         score_function(emulator.variables(endpoint)) as app,
-        patch.object(app.telemetry.logger.registered_handler, "stream", io.StringIO()),
         contextlib.redirect_stdout(io.StringIO()),
     ):
         prepared = [_event(samples[n % len(samples)]) for n in range(number + 100)]

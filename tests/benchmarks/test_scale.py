@@ -13,13 +13,12 @@ import pytest
 
 from scoring import ledger
 from scoring.decision import decide
-from scoring.errors import StoreUnavailable
+from scoring.errors import CallFailed, StoreUnavailable
 from scoring.settings import Settings
 from tests.benchmarks import scale
 from tests.benchmarks.scale import Model, Partitions, Recording, simulate
 from tests.local import template
 from tests.local.template import ROOT
-from tests.unit.failing import canceled
 
 
 @pytest.fixture
@@ -42,10 +41,12 @@ class RealEnvironment:
         configuration = Settings("DecisionsTable", "StatsTable", model.shards, 90, "OutboxQueue")
         self._ledger = ledger.Ledger(self, configuration)  # type: ignore[arg-type]
 
-    def transact_write_items(self, TransactItems: Any) -> None:  # noqa: N803  boto3's name
-        code = self._ask("attempt", int(TransactItems[1]["Update"]["Key"]["shard"]["N"]))
+    def call(self, _operation: str, parameters: dict[str, Any]) -> None:
+        shard = parameters["TransactItems"][1]["Update"]["Key"]["shard"]["N"]
+        code = self._ask("attempt", int(shard))
         if code is not None:
-            raise canceled("None", code)
+            reasons = [{"Code": "None"}, {"Code": code}]
+            raise CallFailed("TransactionCanceledException", 400, {"CancellationReasons": reasons})
 
     def record(self) -> Recording:
         decision = decide({"amount": 1}, "k1")

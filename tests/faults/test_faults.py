@@ -3,6 +3,7 @@
 ``make faults`` runs it in full, ``make test`` in a short form: fewer requests, and a shorter outage.
 """
 
+import contextlib
 import itertools
 import json
 import random
@@ -14,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from scoring import aws
+from scoring import aws, reports
 from scoring.decision import decide
+from scoring.errors import CallFailed
 from scoring.outbox import encode
 from tests.faults.harness import THREADS, Answer, Harness
 from tests.faults.proxy import Down, Fault
@@ -44,9 +46,12 @@ def test_a_share_of_all_calls_fails_and_nothing_is_lost_or_counted_twice(
 ) -> None:
     # In short, more of fewer calls: else hardly any decision would reach the outbox, and meet its faults.
     count, share, share_of_queue = (4000, 0.1, 0.1) if full else (160, 0.2, 0.5)
+    least = count * share / 2
     if fault is Fault.REFUSED:
-        # Begins a spell in which all calls are refused.
-        share, share_of_queue = share / 10, share_of_queue / 10
+        # Begins a spell in which all calls are refused, and many of them in no time.
+        share, share_of_queue, least = share / 10, share_of_queue / 10, 1
+    # Every environment has started, else the first fault could pass before they have.
+    from_threads(lambda _: harness.score({}, "warm-up"), range(THREADS))
     harness.store.inject(fault, share, seed=1)
     harness.queue.inject(fault, share_of_queue, seed=3)
     requests = {f"{fault.name}-{uuid.uuid4()}": transaction for transaction in transactions(count)}
@@ -58,7 +63,7 @@ def test_a_share_of_all_calls_fails_and_nothing_is_lost_or_counted_twice(
     harness.drain()
     harness.store.clear()
 
-    assert harness.store.injected >= count * share / 2
+    assert harness.store.injected >= least
     deferred = {request for request, answer in answers.items() if "recorded" in answer.body}
     if fault is Fault.CONFLICT:
         # Tried again on another shard, and that is that, unless this machine is very slow.
@@ -148,14 +153,27 @@ def test_the_store_is_down_and_all_is_scored_in_time_and_recorded_later(
     harness.check_counts()
 
 
-def test_a_service_that_asks_for_a_long_pause_is_not_waited_for(wire: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a client of its own, since botocore gives up on retries where many were in vain."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", wire.store.endpoint)
-    client = aws.client("dynamodb")
-    wire.store.inject(Fault.ERROR_BEFORE, 1.0, seed=1)
-    start = time.monotonic()
+def by_boto3() -> None:
+    client = reports.client("dynamodb")
     with pytest.raises(client.exceptions.InternalServerError):
         client.list_tables()
+
+
+def by_ourselves() -> None:
+    dynamodb = aws.Service("dynamodb", "DynamoDB_20120810")
+    with contextlib.closing(dynamodb._connection), pytest.raises(CallFailed, match="InternalServerError"):
+        dynamodb.call("ListTables", {})
+
+
+@pytest.mark.parametrize("call", [by_boto3, by_ourselves])
+def test_a_service_that_asks_for_a_long_pause_is_not_waited_for(
+    wire: Harness, monkeypatch: pytest.MonkeyPatch, call: Callable[[], None]
+) -> None:
+    """With a client of its own, since no attempts are repeated where many were in vain."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", wire.store.endpoint)
+    wire.store.inject(Fault.ERROR_BEFORE, 1.0, seed=1)
+    start = time.monotonic()
+    call()
     assert wire.store.injected == 2
     assert time.monotonic() - start < 2
     wire.store.clear()

@@ -14,11 +14,11 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 
-from scoring import aws
+from scoring import reports
 from tests.faults.harness import Harness
 from tests.faults.proxy import Down, Fault, Proxy
 
-ONCE: Config = aws.CLIENT_CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
+ONCE: Config = reports.CLIENT_CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
 
 
 def through(proxy: Proxy) -> Any:

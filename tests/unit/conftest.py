@@ -14,10 +14,15 @@ from typing import Any
 import boto3
 import pytest
 import pytest_socket
+from aws_lambda_powertools.logging import Logger
+from botocore import xform_name
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from scoring import telemetry
+from scoring import aws
+from scoring.errors import CallFailed
 from scoring.ledger import Ledger
+from scoring.reports import Reports
 from scoring.settings import Settings
 from tests.local import template
 from tests.local.emulator import create_queues, create_tables
@@ -31,6 +36,23 @@ SETTINGS = Settings(
     decision_days=90,
     outbox_url="OutboxQueue",
 )
+
+
+class MotoService:
+    """Stands in for :class:`scoring.aws.Service`, which moto does not reach: its calls, by a boto3 client."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def connect(self) -> None:
+        """Nothing to connect to."""
+
+    def call(self, operation: str, parameters: dict[str, Any]) -> Any:
+        try:
+            return getattr(self._client, xform_name(operation))(**parameters)
+        except ClientError as error:
+            answer: dict[str, Any] = {**error.response}
+            raise CallFailed(answer["Error"]["Code"], 400, answer) from error
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +70,8 @@ def function_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def dynamodb(function_environment: None) -> Iterator[Any]:
+def dynamodb(function_environment: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.setattr(aws, "Service", lambda name, _target: MotoService(boto3.client(name)))
     with mock_aws():
         client = boto3.client("dynamodb")
         create_tables(client)
@@ -65,7 +88,17 @@ def sqs(dynamodb: Any) -> Any:
 
 @pytest.fixture
 def ledger(dynamodb: Any) -> Ledger:
-    return Ledger(dynamodb, SETTINGS)
+    return ledger_of(dynamodb)
+
+
+@pytest.fixture
+def reports(dynamodb: Any) -> Reports:
+    return Reports(dynamodb, SETTINGS)
+
+
+def ledger_of(dynamodb: Any, configuration: Settings = SETTINGS) -> Ledger:
+    service: Any = MotoService(dynamodb)
+    return Ledger(service, configuration)
 
 
 @pytest.fixture
@@ -78,10 +111,10 @@ def context() -> SimpleNamespace:
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """What is logged from here on, by the logger and by printing."""
+    """What is logged from here on, by the logger of powertools and by printing."""
     stream = io.StringIO()
-    monkeypatch.setattr(telemetry.logger.registered_handler, "stream", stream)
-    # Metrics are printed. Standard output itself is pytest's.
+    monkeypatch.setattr(Logger().registered_handler, "stream", stream)
+    # Standard output itself is pytest's.
     monkeypatch.setattr(builtins, "print", functools.partial(print, file=stream))
     return stream
 

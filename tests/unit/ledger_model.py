@@ -5,12 +5,13 @@ from typing import Any
 
 from scoring.decision import Decision
 from scoring.errors import IdempotencyConflict
-from scoring.ledger import MAX_FOUND, Recorded, Totals
+from scoring.ledger import Recorded
+from scoring.reports import MAX_FOUND, Totals
 from scoring.rules import HIGH_RISK_LEVELS, RISK_LEVELS
 
 
 class LedgerModel:
-    """Stands in for :class:`scoring.ledger.Ledger` where many requests are made and the store is not what is tested."""
+    """Stands in for ledger and reports where many requests are made and the store is not what is tested."""
 
     def __init__(self) -> None:
         self.decisions: dict[tuple[str, str], Decision] = {}

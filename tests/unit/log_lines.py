@@ -23,7 +23,7 @@ def read(log: str) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
             decisions.append({name: value for name, value in line.items() if name not in METRICS_OF_A_DECISION})
         else:
             (metric,) = COUNTS.keys() & line.keys()
-            assert line.pop(metric) == [1]
+            assert line.pop(metric) == 1
             counts.append((metric, line.pop(COUNTS[metric])))
             assert not line
     return decisions, counts

@@ -1,23 +1,202 @@
-"""How AWS is called: no longer than a caller waits, and no longer than the function lives."""
+"""How AWS is called: no longer than a caller waits, as often as botocore would, and each failure by one name."""
 
+import io
+import json
 import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedError
+from botocore.retries import standard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from urllib3 import HTTPResponse
 
-from scoring import aws, ledger, outbox
+from scoring import aws, reports
+from scoring.errors import CallFailed
+
+CONFLICT = {
+    "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+    "CancellationReasons": [{"Code": "None"}, {"Code": "TransactionConflict"}],
+}
+
+# What an attempt comes to: status and body of the answer, or what is raised instead
+Outcome = tuple[int, bytes] | Exception
+
+OK: Outcome = (200, b"{}")
 
 
-def test_the_clients_wait_no_longer_than_a_caller_does(dynamodb: Any) -> None:
-    for client in (ledger.connect()._client, outbox.connect()._client):
-        config: Any = client.meta.config
-        assert (config.connect_timeout, config.read_timeout) == (0.2, 1)
-        assert config.retries == {"mode": "standard", "total_max_attempts": 2}
+def refused(code: str, status: int = 400) -> Outcome:
+    return status, json.dumps({"__type": f"com.amazon.coral.service#{code}"}).encode()
+
+
+class Line:
+    """Stands in for the connection: answers one attempt after the other as told."""
+
+    host = "dynamodb.example"
+
+    def __init__(self, *outcomes: Outcome) -> None:
+        self.outcomes = list(outcomes)
+        self.requests: list[bytes] = []
+
+    def exchange(self, request: bytes) -> tuple[int, bytes]:
+        self.requests.append(request)
+        outcome = self.outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses between attempts, which are not made; each the longest that it could be."""
+    made: list[float] = []
+    monkeypatch.setattr("scoring.aws.random.uniform", lambda _, longest: longest)
+    monkeypatch.setattr("scoring.aws.time.sleep", made.append)
+    return made
+
+
+def service(*outcomes: Outcome) -> tuple[aws.Service, Line]:
+    made, line = aws.Service("dynamodb", "DynamoDB_20120810"), Line(*outcomes)
+    made._connection = line  # type: ignore[assignment]
+    return made, line
+
+
+def test_a_call_is_one_signed_request(pauses: list[float]) -> None:
+    dynamodb, line = service((200, b'{"Item": {}}'))
+    assert dynamodb.call("GetItem", {"TableName": "T", "Key": {"id": {"S": "é"}}}) == {"Item": {}}
+    head, _, body = line.requests[0].partition(b"\r\n\r\n")
+    assert json.loads(body) == {"TableName": "T", "Key": {"id": {"S": "é"}}}
+    first, *lines = head.decode().split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines)
+    assert first == "POST / HTTP/1.1"
+    assert headers["host"] == "dynamodb.example"
+    assert headers["x-amz-target"] == "DynamoDB_20120810.GetItem"
+    assert int(headers["content-length"]) == len(body)
+    assert headers["authorization"].startswith("AWS4-HMAC-SHA256 Credential=local/")
+    age = time.time() - time.mktime(time.strptime(headers["x-amz-date"], "%Y%m%dT%H%M%SZ")) + time.timezone
+    assert abs(age) < 60
+
+
+# What an attempt may come to, what it is called, and the longest pause in seconds before the next; None for no next
+OUTCOMES = [
+    (ConnectionResetError(), "ConnectionResetError", 0.025),
+    (TimeoutError(), "TimeoutError", 0.025),
+    (ConnectionRefusedError(), "ConnectionRefusedError", 0.025),
+    (OSError(), "OSError", 0.025),
+    (refused("InternalServerError", 500), "InternalServerError", 0.025),
+    (refused("ServiceUnavailable", 503), "ServiceUnavailable", 0.025),
+    (refused("RequestTimeout", 408), "RequestTimeout", 0.025),
+    ((502, b"<html>"), "HTTP 502", 0.025),
+    ((500, b""), "HTTP 500", 0.025),
+    ((503, b"[]"), "HTTP 503", 0.025),
+    (refused("ThrottlingException"), "ThrottlingException", 1.0),
+    (refused("ProvisionedThroughputExceededException"), "ProvisionedThroughputExceededException", 1.0),
+    (refused("TransactionInProgressException"), "TransactionInProgressException", 1.0),
+    ((429, b""), "HTTP 429", 1.0),
+    (refused("ValidationException"), "ValidationException", None),
+    (refused("AccessDeniedException"), "AccessDeniedException", None),
+    ((400, json.dumps(CONFLICT).encode()), "TransactionCanceledException", None),
+    ((400, b"{}"), "None", None),
+    ((404, b"not found"), "HTTP 404", None),
+    ((200, b"<html>"), "HTTP 200", None),
+    ((301, b""), "HTTP 301", None),
+]
+
+
+@pytest.mark.parametrize(("outcome", "reason", "pause"), OUTCOMES, ids=str)
+def test_what_may_pass_is_tried_once_more(
+    outcome: Outcome, reason: str, pause: float | None, pauses: list[float]
+) -> None:
+    dynamodb, line = service(outcome, outcome, OK)
+    with pytest.raises(CallFailed, match=f"^{reason}$") as caught:
+        dynamodb.call("GetItem", {})
+    assert caught.value.reason == reason
+    assert caught.value.status == (outcome[0] if isinstance(outcome, tuple) else 0)
+    assert pauses == ([] if pause is None else [pause])
+    assert len(line.requests) == 1 + len(pauses)
+
+    dynamodb, line = service(outcome, OK)
+    if pause is not None:
+        assert dynamodb.call("GetItem", {}) == {}
+
+
+def test_what_the_service_says_besides_is_kept() -> None:
+    dynamodb, _ = service((400, json.dumps(CONFLICT).encode()))
+    with pytest.raises(CallFailed) as caught:
+        dynamodb.call("TransactWriteItems", {})
+    assert caught.value.answer == CONFLICT
+
+
+class Botocore:
+    """A boto3 client of the same policy, whose attempts come to what is told, and whose pauses are the longest."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, outcomes: list[Outcome]) -> None:
+        patch.setattr(standard.ExponentialBackoff.__init__, "__defaults__", (20, lambda: 1, None, None))
+        self.outcomes = list(outcomes)
+        self._client = reports.client("dynamodb")
+        self._client.meta.events.register("before-send.dynamodb", self._answer)
+
+    def call(self, *_: Any) -> None:
+        try:
+            self._client.list_tables()
+        except ClientError as error:
+            raise CallFailed(error.response["Error"]["Code"]) from error
+        except BotoCoreError as error:
+            raise CallFailed(type(error).__name__) from error
+
+    def _answer(self, request: Any, **_: Any) -> AWSResponse:
+        outcome = self.outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise ConnectionClosedError(endpoint_url=request.url)
+        return AWSResponse(
+            request.url, outcome[0], HTTPHeaders(), HTTPResponse(io.BytesIO(outcome[1]), preload_content=False)
+        )
+
+
+@given(
+    outcomes=st.lists(
+        st.just(OK)
+        | st.sampled_from([TimeoutError(), ConnectionResetError()])
+        | st.builds(
+            refused,
+            st.sampled_from([*aws._THROTTLING_CODES, *aws._TRANSIENT_CODES, "ValidationException", "SomethingNew"]),
+            st.sampled_from([400, 403, 404, 408, 429, 500, 501, 502, 503, 504, 505]),
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+    times=st.integers(1, 20),
+)
+@settings(max_examples=50, deadline=None)
+def test_as_often_and_with_the_pauses_of_botocore(outcomes: list[Outcome], times: int) -> None:
+    """Also where so many calls have failed that the quota of attempts is used up."""
+    outcomes = [*outcomes * times, OK]
+    ours, line = service(*outcomes)
+    with pytest.MonkeyPatch.context() as patch:
+        pauses: list[float] = []
+        patch.setattr("time.sleep", pauses.append)
+        patch.setattr("scoring.aws.random.uniform", lambda _, longest: longest)
+        theirs = Botocore(patch, outcomes)
+        while len(line.outcomes) > 1:
+            results = []
+            for one in (ours, theirs):
+                pauses.clear()
+                try:
+                    one.call("ListTables", {})
+                except CallFailed:
+                    results.append(("failed", *pauses))
+                else:
+                    results.append(("done", *pauses))
+            assert results[0] == results[1], outcomes
+            assert len(line.outcomes) == len(theirs.outcomes)
 
 
 def test_a_call_ends_within_its_seconds() -> None:
-    # botocore pauses up to a second before it repeats a throttled call, up to 0.05 s before any other.
+    # Two attempts, and the longest pause between them
     assert pytest.approx(0.2 + 1 + 1 + 0.2 + 1) == aws.CALL_SECONDS
 
 

@@ -6,29 +6,45 @@ import sys
 
 import pytest
 
+from tests.local import account, emulator, template
 from tests.local.template import ROOT
 
-HEAVY = {"aws_lambda_powertools", "boto3", "botocore", "pydantic", "requests"}
+AWS_LIBRARIES = {"aws_lambda_powertools", "boto3", "botocore", "pydantic", "requests", "urllib3"}
+# What a function needs to reach AWS by itself
+NETWORK = {"http", "socket", "ssl"}
 
 
 def imported(statement: str) -> set[str]:
     """Top-level modules that are loaded after the statement, in an interpreter of its own."""
     code = f"{statement}; import sys; print(*{{name.partition('.')[0] for name in sys.modules}})"
-    path = os.pathsep.join([str(ROOT), str(ROOT / "functions" / "layer")])
-    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env={"PYTHONPATH": path})
+    variables = {
+        **template.functions()["ScoreFunction"].variables,
+        **account.CREDENTIALS,
+        **emulator.variables("http://127.0.0.1:9"),
+        "AWS_DEFAULT_REGION": account.REGION,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "functions" / "layer")]),
+    }
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env=variables)
     return set(output.stdout.decode().split())
 
 
 @pytest.mark.parametrize("module", ["transaction", "rules", "decision", "errors", "settings", "web"])
-def test_the_core_imports_no_aws_library(module: str) -> None:
-    assert not imported(f"import scoring.{module}") & HEAVY
+def test_the_core_knows_of_no_network(module: str) -> None:
+    assert not imported(f"import scoring.{module}") & (AWS_LIBRARIES | NETWORK)
 
 
 @pytest.mark.parametrize("function", ["docs", "health", "lab", "fallback"])
-def test_functions_that_need_no_store_import_no_aws_library(function: str) -> None:
-    assert not imported(f"import functions.{function}.app") & HEAVY
+def test_functions_that_need_no_store_do_without_a_client(function: str) -> None:
+    assert not imported(f"import functions.{function}.app") & (AWS_LIBRARIES | NETWORK)
 
 
-def test_the_store_is_imported_where_it_is_used() -> None:
-    """The guard above can fail: the same look at the ledger finds what it looks for."""
-    assert imported("import scoring.ledger") >= {"boto3", "botocore", "aws_lambda_powertools"}
+def test_scoring_imports_no_aws_library() -> None:
+    modules = imported("import functions.score.app")
+    assert not modules & (AWS_LIBRARIES | {"dataclasses", "inspect", "logging", "pathlib"})
+    assert modules >= NETWORK
+
+
+def test_the_libraries_are_imported_where_they_are_used() -> None:
+    """The guards above can fail: the same look finds what it looks for."""
+    assert imported("import functions.stats.app") >= {"boto3", "botocore", "urllib3"} | NETWORK
+    assert "aws_lambda_powertools" in imported("import functions.reconcile.app")

@@ -1,25 +1,24 @@
 """The ledger over moto: what is written, counted, replayed and refused; no concurrency, which moto gets wrong."""
 
-import dataclasses
 import io
 import itertools
 import json
-import random
 import time
 from typing import Any
 
 import botocore.session
 import pytest
-from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
+from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scoring import aws
 from scoring.decision import Decision, decide
-from scoring.errors import IdempotencyConflict, StoreUnavailable
-from scoring.ledger import MAX_FOUND, Ledger, Recorded, Totals
+from scoring.errors import CallFailed, IdempotencyConflict, StoreUnavailable
+from scoring.ledger import Ledger, Recorded
+from scoring.reports import Reports, Totals
 from tests.expected import R1, R2, R3
-from tests.unit.conftest import LATER, SETTINGS
+from tests.unit.conftest import LATER, SETTINGS, ledger_of
 from tests.unit.failing import canceled, failing
 from tests.unit.ledger_model import LedgerModel
 
@@ -54,11 +53,11 @@ def test_a_decision_expires(ledger: Ledger, dynamodb: Any, monkeypatch: pytest.M
     assert item[time_to_live["AttributeName"]] == {"N": str(1_000_000 + 90 * 86_400)}
 
 
-def test_counts(ledger: Ledger) -> None:
-    assert ledger.totals(LATER) == NOTHING
+def test_counts(ledger: Ledger, reports: Reports) -> None:
+    assert reports.totals(LATER) == NOTHING
     for number, transaction in enumerate([CRITICAL, LOW, LOW, {"amount": 3200}, {"amount": 1, "hour": 1}]):
         ledger.record(decide(transaction, f"k{number}"), LATER)
-    assert ledger.totals(LATER) == Totals(
+    assert reports.totals(LATER) == Totals(
         total=5,
         high=2,
         by_risk_level={"LOW": 2, "MEDIUM": 1, "HIGH": 1, "CRITICAL": 1},
@@ -66,84 +65,56 @@ def test_counts(ledger: Ledger) -> None:
     )
 
 
-def test_the_same_request_again_is_answered_from_the_store(ledger: Ledger) -> None:
+def test_the_same_request_again_is_answered_from_the_store(ledger: Ledger, reports: Reports) -> None:
     first = ledger.record(decide(CRITICAL, "k1"), LATER)
     again = ledger.record(decide(CRITICAL, "k1"), LATER)
     assert again.replayed
     assert again.answer == first.answer
-    assert ledger.totals(LATER).total == 1
+    assert reports.totals(LATER).total == 1
 
 
-def test_a_write_whose_reply_was_lost_is_no_replay(ledger: Ledger) -> None:
+def test_a_write_whose_reply_was_lost_is_no_replay(ledger: Ledger, reports: Reports) -> None:
     decision = decide(CRITICAL, "k1")
     first = ledger.record(decision, LATER)
     assert ledger.record(decision, LATER) == first
-    assert ledger.totals(LATER).total == 1
+    assert reports.totals(LATER).total == 1
 
 
-def test_the_key_with_another_body_is_refused(ledger: Ledger) -> None:
+def test_the_key_with_another_body_is_refused(ledger: Ledger, reports: Reports) -> None:
     ledger.record(decide(CRITICAL, "k1"), LATER)
     with pytest.raises(IdempotencyConflict, match="'k1' was already used with another body"):
         ledger.record(decide({**CRITICAL, "amount": 1}, "k1"), LATER)
-    assert ledger.totals(LATER).total == 1
+    assert reports.totals(LATER).total == 1
 
 
-def test_a_key_belongs_to_its_transaction(ledger: Ledger) -> None:
+def test_a_key_belongs_to_its_transaction(ledger: Ledger, reports: Reports) -> None:
     ledger.record(decide(CRITICAL, "k1"), LATER)
     ledger.record(decide(LOW, "k1"), LATER)
-    assert ledger.totals(LATER).total == 2
+    assert reports.totals(LATER).total == 2
 
 
-def test_without_tx_id_the_decision_id_is_the_key(ledger: Ledger) -> None:
+def test_without_tx_id_the_decision_id_is_the_key(ledger: Ledger, reports: Reports) -> None:
     ledger.record(decide({"amount": 1}, "k1"), LATER)
     ledger.record(decide({"amount": 1}, "k2"), LATER)
-    (found,) = ledger.find("k1", LATER)
+    (found,) = reports.find("k1", LATER)
     assert (found["tx_id"], found["decision_id"]) == ("unknown", "k1")
-    assert ledger.find("unknown", LATER) == []
-
-
-def test_find_answers_newest_first(ledger: Ledger) -> None:
-    for number in random.sample(range(MAX_FOUND + 5), MAX_FOUND + 5):
-        decision = decide(LOW, f"{number % 7}-{number}")
-        # Two at a time, told apart by their ids
-        ledger.record(dataclasses.replace(decision, evaluated_at=f"2026-11-22T10:00:00.{number // 2:06d}Z"), LATER)
-    found = [(answer["evaluated_at"], answer["decision_id"]) for answer in ledger.find("TX001", LATER)]
-    assert found == sorted(found, reverse=True)
-    assert len(found) == MAX_FOUND
-    assert found[0][0] == f"2026-11-22T10:00:00.{(MAX_FOUND + 4) // 2:06d}Z"
-
-
-def test_find_reads_what_was_just_written(ledger: Ledger, dynamodb: Any) -> None:
-    asked: list[Any] = []
-    dynamodb.meta.events.register("provide-client-params.dynamodb.Query", lambda params, **_: asked.append(params))
-    ledger.find("TX001", LATER)
-    assert [params["ConsistentRead"] for params in asked] == [True]
-
-
-def test_find_gives_up_in_time(ledger: Ledger) -> None:
-    ledger.record(decide(LOW, "k1"), LATER)
-    assert len(ledger.find("TX001", time.monotonic() + aws.CALL_SECONDS + 5)) == 1
-    with pytest.raises(StoreUnavailable):
-        ledger.find("TX001", time.monotonic() + aws.CALL_SECONDS - 0.01)
+    assert reports.find("unknown", LATER) == []
 
 
 def test_every_environment_starts_at_a_shard_of_its_own(dynamodb: Any) -> None:
-    shards = {Ledger(dynamodb, dataclasses.replace(SETTINGS, stats_shards=64))._shard for _ in range(200)}
+    shards = {ledger_of(dynamodb, SETTINGS._replace(stats_shards=64))._shard for _ in range(200)}
     assert shards <= set(range(64))
     assert len(shards) > 32
 
 
 @pytest.mark.parametrize("left", [-1, 0, aws.CALL_SECONDS - 0.01])
 def test_nothing_is_begun_that_could_end_too_late(
-    ledger: Ledger, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, left: float
+    ledger: Ledger, reports: Reports, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, left: float
 ) -> None:
     writes = failing(monkeypatch, dynamodb, "transact_write_items")
-    reads = failing(monkeypatch, dynamodb, "batch_get_item")
     with pytest.raises(StoreUnavailable):
         ledger.record(decide(LOW, "k1"), time.monotonic() + left)
-    with pytest.raises(StoreUnavailable):
-        ledger.totals(time.monotonic() + left)
-    assert (writes, reads) == ([], [])
+    assert writes == []
 
 
 @pytest.mark.parametrize(
@@ -178,7 +149,7 @@ def test_the_other_shard_is_another_where_there_is_one(
 ) -> None:
     monkeypatch.setattr("scoring.ledger.time.sleep", lambda _: None)
     monkeypatch.setattr("scoring.ledger._PATIENCE", 60)
-    ledger = Ledger(dynamodb, dataclasses.replace(SETTINGS, stats_shards=shards))
+    ledger = ledger_of(dynamodb, SETTINGS._replace(stats_shards=shards))
     calls = failing(monkeypatch, dynamodb, "transact_write_items", *[canceled("TransactionConflict")] * 50)
     ledger.record(decide(LOW, "k1"), LATER)
     used = [int(call["TransactItems"][1]["Update"]["Key"]["shard"]["N"]) for call in calls]
@@ -187,7 +158,7 @@ def test_the_other_shard_is_another_where_there_is_one(
 
 
 def test_conflicts_without_end_are_given_up_in_time(
-    ledger: Ledger, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, log: io.StringIO
+    ledger: Ledger, reports: Reports, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, log: io.StringIO
 ) -> None:
     clock = [0.0]
     monkeypatch.setattr("scoring.ledger.time.monotonic", lambda: clock[0])
@@ -198,17 +169,16 @@ def test_conflicts_without_end_are_given_up_in_time(
     assert 8 < len(calls) < 100
     assert 0.5 <= clock[0] < 0.6
     assert json.loads(log.getvalue())["reason"] == "TransactionConflict"
-    assert ledger.totals(LATER) == NOTHING
+    assert reports.totals(LATER) == NOTHING
 
 
 # Every code that DynamoDB's own model lists, and those that every AWS service may send.
 CODES = sorted(
     {
         shape.name
-        for operation in ("TransactWriteItems", "BatchGetItem", "Query")
         for shape in botocore.session.get_session()
         .get_service_model("dynamodb")
-        .operation_model(operation)
+        .operation_model("TransactWriteItems")
         .error_shapes
     }
     | {"AccessDeniedException", "InternalFailure", "ServiceUnavailable", "ThrottlingException", "ValidationException"}
@@ -218,78 +188,24 @@ ERRORS = [
     *(ClientError({"Error": {"Code": code}}, "any") for code in CODES if code not in PASSING),
     canceled("ValidationError"),
     ClientError({"Error": {"Code": "TransactionCanceledException"}}, "TransactWriteItems"),
-    ConnectTimeoutError(endpoint_url="http://localhost"),
-    EndpointConnectionError(endpoint_url="http://localhost"),
-    ReadTimeoutError(endpoint_url="http://localhost"),
+    CallFailed("ConnectionRefusedError"),
+    CallFailed("TimeoutError"),
+    CallFailed("HTTP 503", 503),
 ]
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=str)
 def test_every_error_of_the_store_is_store_unavailable(
-    ledger: Ledger, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, log: io.StringIO
+    ledger: Ledger, reports: Reports, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, log: io.StringIO
 ) -> None:
     failing(monkeypatch, dynamodb, "transact_write_items", error)
-    failing(monkeypatch, dynamodb, "batch_get_item", error)
-    failing(monkeypatch, dynamodb, "query", error)
     with pytest.raises(StoreUnavailable):
         ledger.record(decide(LOW, "k1"), LATER)
-    with pytest.raises(StoreUnavailable):
-        ledger.totals(LATER)
-    with pytest.raises(StoreUnavailable):
-        ledger.find("TX001", LATER)
-    assert ledger.totals(LATER) == NOTHING
-    lines = [json.loads(line) for line in log.getvalue().splitlines()]
-    reason = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
-    assert [(line["level"], line["reason"]) for line in lines] == [("ERROR", reason)] * 3
-    assert lines[0]["decision_id"] == "k1"
-
-
-def test_totals_read_every_shard_in_as_many_calls_as_it_takes(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    ledger = Ledger(dynamodb, dataclasses.replace(SETTINGS, stats_shards=250))
-    for shard in range(250):
-        ledger._shard = shard
-        ledger.record(decide(LOW, f"k{shard}"), LATER)
-    calls = failing(monkeypatch, dynamodb, "batch_get_item")
-    assert ledger.totals(LATER).total == 250
-    assert len(calls) == 3
-    assert all(call["RequestItems"]["StatsTable"]["ConsistentRead"] for call in calls)
-
-
-def test_totals_that_take_too_long_are_given_up(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    ledger = Ledger(dynamodb, dataclasses.replace(SETTINGS, stats_shards=1000))
-    clock = itertools.count(step=1.5)
-    monkeypatch.setattr("scoring.ledger.time.monotonic", lambda: next(clock))
-    calls = failing(monkeypatch, dynamodb, "batch_get_item")
-    with pytest.raises(StoreUnavailable):
-        ledger.totals(aws.CALL_SECONDS + 2)
-    assert len(calls) == 2
-
-
-def test_totals_ask_again_for_what_was_left_unprocessed(
-    ledger: Ledger, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ledger.record(decide(LOW, "k1"), LATER)
-    real = dynamodb.batch_get_item
-    left = [True, True]
-
-    def half(RequestItems: Any) -> Any:  # noqa: N803  boto3's name
-        keys = RequestItems["StatsTable"]["Keys"]
-        if not left:
-            return real(RequestItems=RequestItems)
-        left.pop()
-        page = real(RequestItems={"StatsTable": {"Keys": keys[:1], "ConsistentRead": True}})
-        return {**page, "UnprocessedKeys": {"StatsTable": {"Keys": keys[1:], "ConsistentRead": True}}}
-
-    monkeypatch.setattr(dynamodb, "batch_get_item", half)
-    assert ledger.totals(LATER).total == 1
-
-    monkeypatch.setattr(
-        dynamodb,
-        "batch_get_item",
-        lambda RequestItems: {"Responses": {}, "UnprocessedKeys": RequestItems},  # noqa: N803
-    )
-    with pytest.raises(StoreUnavailable):
-        ledger.totals(time.monotonic() + aws.CALL_SECONDS + 0.1)
+    assert reports.totals(LATER) == NOTHING
+    line = json.loads(log.getvalue())
+    reason = error.response["Error"]["Code"] if isinstance(error, ClientError) else str(error)
+    assert (line["level"], line["message"], line["reason"]) == ("ERROR", "store unavailable", reason)
+    assert line["decision_id"] == "k1"
 
 
 @given(
@@ -310,7 +226,7 @@ def test_whatever_comes_the_ledger_does_as_its_model(dynamodb: Any, requests: li
     for table, names in {"DecisionsTable": ["tx_id", "decision_id"], "StatsTable": ["shard"]}.items():
         for item in dynamodb.scan(TableName=table)["Items"]:
             dynamodb.delete_item(TableName=table, Key={name: item[name] for name in names})
-    ledger, model = Ledger(dynamodb, SETTINGS), LedgerModel()
+    ledger, reports, model = ledger_of(dynamodb), Reports(dynamodb, SETTINGS), LedgerModel()
 
     def outcome(of: Ledger | LedgerModel, decision: Decision) -> Recorded | str:
         try:
@@ -322,9 +238,9 @@ def test_whatever_comes_the_ledger_does_as_its_model(dynamodb: Any, requests: li
         ledger._shard = shard
         decision = decide(document, key)
         assert outcome(ledger, decision) == outcome(model, decision)
-        assert ledger.totals(LATER) == model.totals(LATER)
+        assert reports.totals(LATER) == model.totals(LATER)
         for tx_id in (decision.key, "TX001", "k1", "unknown"):
-            assert ledger.find(tx_id, LATER) == model.find(tx_id, LATER)
+            assert reports.find(tx_id, LATER) == model.find(tx_id, LATER)
         for item in shards(dynamodb):
             levels = sum(int(value["N"]) for name, value in item.items() if name.startswith("level#"))
             assert int(item["total"]["N"]) == levels

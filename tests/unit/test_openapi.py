@@ -1,6 +1,5 @@
 """The OpenAPI document against the code: what it says is what the functions do, and nothing is left out."""
 
-import dataclasses
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +9,7 @@ import pytest
 import schemathesis
 
 from functions.fallback.app import ROUTES
-from scoring import ledger, rules, transaction, web
+from scoring import reports, rules, transaction, web
 from scoring.errors import AnswerableError, InvalidRequest
 from scoring.transaction import Transaction, check_tx_id, validate
 from tests import corpus, events
@@ -128,17 +127,16 @@ def test_limits() -> None:
     (tx_id,) = DOCUMENT["paths"]["/transaction/{tx_id}"]["get"]["parameters"]
     for schema in (tx_id["schema"], SCHEMAS["Transaction"]["properties"]["tx_id"]):
         assert (schema["minLength"], schema["maxLength"]) == (1, transaction.MAX_TX_ID_LENGTH)
-    assert SCHEMAS["Lookup"]["properties"]["decisions"]["maxItems"] == ledger.MAX_FOUND
-    assert f"newest {ledger.MAX_FOUND} " in DOCUMENT["paths"]["/transaction/{tx_id}"]["get"]["description"]
+    assert SCHEMAS["Lookup"]["properties"]["decisions"]["maxItems"] == reports.MAX_FOUND
+    assert f"newest {reports.MAX_FOUND} " in DOCUMENT["paths"]["/transaction/{tx_id}"]["get"]["description"]
     labels = SCHEMAS["Decision"]["properties"]["triggered_rules"]["items"]
     assert labels["maxLength"] == rules.MAX_LABEL_LENGTH
 
 
 def test_fields_levels_and_examples_are_those_of_the_code() -> None:
-    fields = dataclasses.fields(Transaction)
-    assert SCHEMAS["Transaction"]["properties"].keys() == {field.name for field in fields}
+    assert SCHEMAS["Transaction"]["properties"].keys() == set(Transaction._fields)
     assert SCHEMAS["Transaction"]["required"] == [
-        field.name for field in fields if field.default is dataclasses.MISSING
+        name for name in Transaction._fields if name not in Transaction._field_defaults
     ]
     levels = list(rules.RISK_LEVELS)
     assert SCHEMAS["RiskLevel"]["enum"] == levels

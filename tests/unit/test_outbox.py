@@ -7,13 +7,12 @@ import time
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scoring import aws
 from scoring.decision import decide
-from scoring.errors import InvalidRequest, MessageInvalid, StoreUnavailable
+from scoring.errors import CallFailed, InvalidRequest, MessageInvalid, StoreUnavailable
 from scoring.outbox import Outbox, connect, decode, encode
 from scoring.transaction import parse_json
 
@@ -56,22 +55,19 @@ def test_the_largest_request_fits_into_a_message(character: str) -> None:
     assert len(encode(decision)) < 256 * 1024
 
 
-@pytest.mark.parametrize(
-    "error",
-    [EndpointConnectionError(endpoint_url="http://q"), ClientError({"Error": {"Code": "RequestThrottled"}}, "any")],
-)
+@pytest.mark.parametrize("error", [CallFailed("ConnectionRefusedError"), CallFailed("RequestThrottled", 403)], ids=str)
 def test_every_error_is_store_unavailable_and_logged_with_its_reason(
-    outbox: Outbox, monkeypatch: pytest.MonkeyPatch, error: ClientError | EndpointConnectionError, log: io.StringIO
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch, error: CallFailed, log: io.StringIO
 ) -> None:
-    def fail(**_: Any) -> None:
+    def fail(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(outbox._client, "send_message", fail)
+    monkeypatch.setattr(outbox._sqs, "call", fail)
     with pytest.raises(StoreUnavailable):
         outbox.send(decide(CRITICAL, "k1"), math.inf)
     line = json.loads(log.getvalue())
     assert (line["level"], line["message"], line["decision_id"]) == ("ERROR", "outbox unavailable", "k1")
-    assert line["reason"] == aws.reason(error)
+    assert line["reason"] == error.reason
 
 
 def test_nothing_is_sent_that_could_end_too_late(outbox: Outbox, sqs: Any) -> None:

@@ -10,6 +10,7 @@ import pytest
 from scoring.decision import decide
 from scoring.ledger import Ledger
 from scoring.outbox import encode
+from scoring.reports import Reports
 from tests.unit.conftest import LATER, Functions
 from tests.unit.failing import canceled, failing
 
@@ -41,28 +42,28 @@ def its_ledger(invoke: Functions, ledger: Ledger, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(invoke.modules["ReconcileFunction"], "LEDGER", ledger)
 
 
-def test_a_decision_is_recorded_as_it_was_answered(invoke: Functions, ledger: Ledger) -> None:
+def test_a_decision_is_recorded_as_it_was_answered(invoke: Functions, reports: Reports) -> None:
     decision = decide(TRANSACTION, "k1")
     assert failures(invoke("ReconcileFunction", batch(encode(decision)))) == []
-    assert ledger.find("TX003", LATER) == [decision.answer()]
-    assert ledger.totals(LATER).total == 1
+    assert reports.find("TX003", LATER) == [decision.answer()]
+    assert reports.totals(LATER).total == 1
 
 
-def test_whatever_is_delivered_again_is_counted_once(invoke: Functions, ledger: Ledger) -> None:
+def test_whatever_is_delivered_again_is_counted_once(invoke: Functions, reports: Reports) -> None:
     first, second = (encode(decide(TRANSACTION, key)) for key in ("k1", "k2"))
     for _ in range(3):
         assert failures(invoke("ReconcileFunction", batch(first, second, first))) == []
-    assert ledger.totals(LATER).total == 2
+    assert reports.totals(LATER).total == 2
 
 
 def test_what_can_never_be_recorded_fails_alone_and_says_why(
-    invoke: Functions, ledger: Ledger, log: io.StringIO
+    invoke: Functions, ledger: Ledger, reports: Reports, log: io.StringIO
 ) -> None:
     ledger.record(decide(TRANSACTION, "k1"), LATER)
     conflict = encode(decide({**TRANSACTION, "amount": 1}, "k1"))
     good = encode(decide(TRANSACTION, "k2"))
     assert failures(invoke("ReconcileFunction", batch("poison", conflict, good))) == ["0", "1"]
-    assert ledger.totals(LATER).total == 2
+    assert reports.totals(LATER).total == 2
     *lines, age = (json.loads(line) for line in log.getvalue().splitlines())
     assert [line.get("message_id") for line in lines] == ["0", "1", None]
     assert [line.get("reason", "")[:28] for line in lines] == [
@@ -72,20 +73,20 @@ def test_what_can_never_be_recorded_fails_alone_and_says_why(
     ]
     assert lines[2]["decision_id"] == "k2"
     # Of the older one of the two
-    assert age["OutboxAge"] == [pytest.approx(600, abs=0.5)]
+    assert age["OutboxAge"] == pytest.approx(600, abs=0.5)
     assert "Traceback" not in log.getvalue()
     assert "4500" not in log.getvalue()
 
 
 def test_the_store_gone_fails_what_it_did_not_take(
-    invoke: Functions, ledger: Ledger, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
+    invoke: Functions, reports: Reports, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = failing(monkeypatch, dynamodb, "transact_write_items")
     failing(monkeypatch, dynamodb, "transact_write_items", canceled("ValidationError"))
     messages = batch(encode(decide(TRANSACTION, "k1")), encode(decide(TRANSACTION, "k2")))
     assert failures(invoke("ReconcileFunction", messages)) == ["0"]
     assert len(calls) == 1
-    assert ledger.totals(LATER).total == 1
+    assert reports.totals(LATER).total == 1
 
 
 def test_what_there_is_no_time_for_fails_without_a_call(

@@ -6,15 +6,15 @@ import time
 from typing import Any
 
 import pytest
-from botocore.exceptions import ReadTimeoutError
 
 from scoring import aws, outbox
 from scoring.decision import decide
-from scoring.errors import IdempotencyConflict, StoreUnavailable
+from scoring.errors import CallFailed, IdempotencyConflict, StoreUnavailable
 from scoring.ledger import Ledger
 from scoring.outbox import Outbox
 from scoring.recorder import Recorder
-from tests.unit.conftest import LATER
+from scoring.reports import Reports
+from tests.unit.conftest import LATER, MotoService
 from tests.unit.failing import canceled, failing
 
 TRANSACTION = {"tx_id": "TX1", "amount": 5000}
@@ -22,7 +22,8 @@ TRANSACTION = {"tx_id": "TX1", "amount": 5000}
 
 @pytest.fixture
 def recorder(ledger: Ledger, sqs: Any) -> Recorder:
-    return Recorder(ledger, Outbox(sqs, "OutboxQueue"))
+    queue: Any = MotoService(sqs)
+    return Recorder(ledger, Outbox(queue, "OutboxQueue"))
 
 
 def sent(sqs: Any) -> list[str]:
@@ -31,22 +32,22 @@ def sent(sqs: Any) -> list[str]:
     return [outbox.decode(message["Body"]).decision_id for message in messages]
 
 
-def test_what_the_ledger_takes_is_not_sent(recorder: Recorder, ledger: Ledger, sqs: Any) -> None:
+def test_what_the_ledger_takes_is_not_sent(recorder: Recorder, reports: Reports, sqs: Any) -> None:
     decision = decide(TRANSACTION, "k1")
     assert recorder.record(decision, LATER).answer == decision.answer()
     assert recorder.record(decide(TRANSACTION, "k1"), LATER).replayed
-    assert ledger.totals(LATER).total == 1
+    assert reports.totals(LATER).total == 1
     assert sent(sqs) == []
 
 
 def test_what_the_ledger_cannot_take_waits_in_the_outbox(
-    recorder: Recorder, ledger: Ledger, dynamodb: Any, sqs: Any, monkeypatch: pytest.MonkeyPatch
+    recorder: Recorder, reports: Reports, dynamodb: Any, sqs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing(monkeypatch, dynamodb, "transact_write_items", canceled("ValidationError"))
     decision = decide(TRANSACTION, "k1")
     recorded = recorder.record(decision, LATER)
     assert (recorded.answer, recorded.replayed) == ({**decision.answer(), "recorded": False}, False)
-    assert ledger.totals(LATER).total == 0
+    assert reports.totals(LATER).total == 0
     assert sent(sqs) == ["k1"]
 
 
@@ -99,7 +100,7 @@ def test_after_an_attempt_that_kept_somebody_waiting_the_ledger_rests(
 ) -> None:
     clock = [1000.0]
     monkeypatch.setattr("scoring.recorder.time.monotonic", lambda: clock[0])
-    made = failing(monkeypatch, dynamodb, "transact_write_items", ReadTimeoutError(endpoint_url="http://localhost"))
+    made = failing(monkeypatch, dynamodb, "transact_write_items", CallFailed("TimeoutError"))
     failing_or_not = dynamodb.transact_write_items
 
     def slow(**parameters: Any) -> Any:
@@ -113,4 +114,4 @@ def test_after_an_attempt_that_kept_somebody_waiting_the_ledger_rests(
         assert len(made) == calls[number]
         assert ("recorded" in answer) == (number == 0 or calls[number] == 1)
     reasons = [json.loads(line)["reason"] for line in log.getvalue().splitlines()]
-    assert reasons == ["ReadTimeoutError", *["NoReplyJustNow"] * calls[1:].count(1)]
+    assert reasons == ["TimeoutError", *["NoReplyJustNow"] * calls[1:].count(1)]

@@ -297,4 +297,4 @@ def test_a_file_that_is_not_json_is_named(tmp_path: Path, content: bytes, error:
     file = tmp_path / "rules.json"
     file.write_bytes(content)
     with pytest.raises(RuleSetError, match=error):
-        rules._read(file)
+        rules._read(str(file))

@@ -1,10 +1,11 @@
 """Environment variables: all read in one place, and each one that is wrong is named."""
 
+import boto3
 import pytest
 
 from scoring import settings
 from scoring.errors import SettingsError
-from scoring.settings import Settings
+from scoring.settings import Account, Settings
 from tests.local import template
 
 VARIABLES = {
@@ -47,7 +48,45 @@ def test_the_template_sets_every_variable_that_is_read(function_environment: Non
         decision_days=90,
         outbox_url="OutboxQueue",
     )
-    # What boto3 and powertools read by themselves
+    # What settings.endpoint reads, and what names the service in the logs
     others = {"AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_SQS", "POWERTOOLS_SERVICE_NAME"}
     for function in template.functions().values():
         assert function.variables.keys() == VARIABLES.keys() | others
+
+
+CREDENTIALS = {"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+
+
+def test_the_account_is_what_lambda_says() -> None:
+    assert settings.account(CREDENTIALS) == Account("eu-central-1", "key", "secret", session_token="", ca_bundle="")
+    more = {"AWS_SESSION_TOKEN": "token", "AWS_CA_BUNDLE": "/etc/roots.pem", "AWS_DEFAULT_REGION": "us-east-1"}
+    assert settings.account(CREDENTIALS | more) == Account("eu-central-1", "key", "secret", "token", "/etc/roots.pem")
+    assert settings.account(CREDENTIALS | more | {"AWS_REGION": ""}).region == "us-east-1"
+
+
+@pytest.mark.parametrize("name", CREDENTIALS)
+def test_an_account_that_is_none(name: str) -> None:
+    named = name.replace("AWS_REGION", "AWS_DEFAULT_REGION")
+    with pytest.raises(SettingsError, match=f"Environment variable {named} is not set"):
+        settings.account({**CREDENTIALS, name: ""})
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-central-1", "ap-southeast-7", "us-gov-west-1", "cn-north-1"])
+@pytest.mark.parametrize("service", ["dynamodb", "sqs"])
+def test_the_endpoint_is_the_one_of_boto3(service: str, region: str) -> None:
+    client = boto3.client(service, region_name=region)  # type: ignore[call-overload]  # an overload per service
+    assert settings.endpoint(service, region, {}) == client.meta.endpoint_url
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"AWS_ENDPOINT_URL_SQS": "http://a:1"}, "http://a:1"),
+        ({"AWS_ENDPOINT_URL": "http://b:1"}, "http://b:1"),
+        ({"AWS_ENDPOINT_URL": "http://b:1", "AWS_ENDPOINT_URL_SQS": "http://a:1"}, "http://a:1"),
+        ({"AWS_ENDPOINT_URL": "http://b:1", "AWS_ENDPOINT_URL_SQS": ""}, "http://b:1"),
+        ({"AWS_ENDPOINT_URL": "", "AWS_ENDPOINT_URL_DYNAMODB": "http://c:1"}, "https://sqs.eu-central-1.amazonaws.com"),
+    ],
+)
+def test_an_endpoint_that_is_given(variables: dict[str, str], expected: str) -> None:
+    assert settings.endpoint("sqs", "eu-central-1", variables) == expected

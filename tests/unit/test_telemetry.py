@@ -1,20 +1,23 @@
 """What is logged and counted of a request, and that alarms and dashboard ask for nothing else."""
 
-import dataclasses
 import io
 import json
 import re
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aws_lambda_powertools.logging import Logger
+from aws_lambda_powertools.metrics import Metrics, MetricUnit
 
 from scoring import telemetry
 from scoring.rules import RISK_LEVELS, RULE_SET
 from tests import events
 from tests.local import template
 from tests.unit.conftest import Functions
+from tests.unit.log_lines import METRICS_OF_A_DECISION
 
 # The lines since the last look: those that become metrics, all in CloudWatch's format
 Records = Callable[[], list[dict[str, Any]]]
@@ -59,8 +62,7 @@ def metrics(record: dict[str, Any]) -> Iterator[tuple[Metric, str, float]]:
             dimensions = frozenset((name, record[name]) for name in names)
             assert all(value.isascii() and value.strip() for _, value in dimensions)
             for metric in directive["Metrics"]:
-                (value,) = record[metric["Name"]]
-                yield (directive["Namespace"], metric["Name"], dimensions), metric["Unit"], value
+                yield (directive["Namespace"], metric["Name"], dimensions), metric["Unit"], record[metric["Name"]]
 
 
 def metric(name: str, **dimensions: str) -> Metric:
@@ -130,6 +132,37 @@ def test_the_latency_is_that_of_the_whole_request(
     }
 
 
+def test_a_record_says_what_one_of_powertools_would(records: Records) -> None:
+    answer = {"decision_id": "k", "score": 3, "risk_level": "HIGH", "triggered_rules": [], "version": "v"}
+    telemetry.decided({**answer, "recorded": False}, replayed=False, request_id="r", seconds=1.5)
+    theirs = Metrics(namespace=telemetry.NAMESPACE, service=STACK)
+    theirs.add_metric("Latency", MetricUnit.Milliseconds, 1500)
+    theirs.add_metric("Decisions", MetricUnit.Count, 1)
+    theirs.add_metric("UnrecordedDecisions", MetricUnit.Count, 1)
+    theirs.add_dimensions(service=STACK, risk_level="HIGH")
+    for name, value in {**answer, "message": "decision", "request_id": "r"}.items():
+        theirs.add_metadata(name, value)
+    theirs.add_metadata("replayed", value=False)
+    theirs.add_metadata("recorded", value=False)
+    theirs.flush_metrics()
+
+    ours, record = records()
+    stamps = [one["_aws"].pop("Timestamp") for one in (ours, record)]
+    assert abs(stamps[0] - stamps[1]) < 60_000
+    # A list of one value is that value, which queries of the log can reckon with.
+    assert ours == {name: value[0] if name in METRICS_OF_A_DECISION else value for name, value in record.items()}
+
+
+def test_an_error_has_the_fields_of_a_line_of_powertools(log: io.StringIO) -> None:
+    telemetry.error("store unavailable", reason="TimeoutError", decision_id="k1")
+    Logger(service=STACK).error("store unavailable", extra={"reason": "TimeoutError", "decision_id": "k1"})
+    ours, theirs = (json.loads(line) for line in log.getvalue().splitlines())
+    moments = [datetime.strptime(line.pop("timestamp")[:19], "%Y-%m-%d %H:%M:%S") for line in (ours, theirs)]  # noqa: DTZ007
+    assert abs((moments[0] - moments[1]).total_seconds()) < 60
+    assert theirs.pop("location")
+    assert ours == theirs
+
+
 def test_a_decision_of_no_risk_is_one_line(invoke: Functions, records: Records) -> None:
     invoke("ScoreFunction", events.load("score-low"))
     assert len(records()) == 1
@@ -144,7 +177,7 @@ def test_what_failed_to_be_told_is_not_told_with_the_next(records: Records) -> N
             )
     telemetry.decided(answer, replayed=True, request_id="r", seconds=1)
     (line,) = records()
-    assert line["Latency"] == [1000]
+    assert line["Latency"] == 1000
     assert "Decisions" not in line
 
 
@@ -153,7 +186,7 @@ def test_a_replay_is_logged_as_it_was_decided_and_counts_nothing(
 ) -> None:
     event = events.post('{"tx_id": "TX1", "amount": 5000}', idempotency_key="k1")
     invoke("ScoreFunction", event)
-    monkeypatch.setattr("scoring.decision.RULE_SET", dataclasses.replace(RULE_SET, version="2.0-rules"))
+    monkeypatch.setattr("scoring.decision.RULE_SET", RULE_SET._replace(version="2.0-rules"))
     records()
     assert json.loads(invoke("ScoreFunction", event)["body"])["version"] == "1.0-rules"
     (line,) = records()

@@ -5,9 +5,15 @@
 :mod:`scoring.rules`        the rule set (``rules.json``) and ``score_transaction``
 :mod:`scoring.decision`     a transaction, judged: what is answered and stored
 :mod:`scoring.ledger`       decisions and counters in DynamoDB, written together or not at all
+:mod:`scoring.outbox`       where decisions wait while the ledger cannot be reached
+:mod:`scoring.recorder`     in the ledger, or else in the outbox
+:mod:`scoring.reports`      what the ledger holds, read back
+:mod:`scoring.aws`          the calls that record a decision: timeouts, attempts, deadlines
+:mod:`scoring.connection`   one connection to a service, kept open
+:mod:`scoring.signature`    Signature Version 4 of a call
 :mod:`scoring.web`          API Gateway event in, response out
 :mod:`scoring.settings`     the environment variables, read and checked
-:mod:`scoring.telemetry`    structured logs
+:mod:`scoring.telemetry`    logs and metrics
 :mod:`scoring.errors`       the error hierarchy, each error with its HTTP status
 ========================  ====================================================================
 """

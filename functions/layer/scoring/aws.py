@@ -1,40 +1,137 @@
-"""How the functions call AWS: how long they wait, how often they try, and when they must have ended."""
+"""How the functions call AWS: how long they wait, how often they try, and when they must have ended.
 
+:class:`Service` makes the calls that record a decision. It treats them as a boto3 client would, in timeouts, attempts
+and signatures, but needs neither its start, which would be most of the function's own, nor its memory. All else is left
+to boto3, see :mod:`scoring.reports`.
+"""
+
+import http.client
+import json
+import random
 import time
+from contextlib import suppress
 from typing import Any
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from scoring import settings, telemetry
+from scoring.connection import Connection
+from scoring.errors import CallFailed, StoreUnavailable
+from scoring.signature import Signer
 
-from scoring.errors import StoreUnavailable
-from scoring.telemetry import logger
-
-# botocore's defaults are made for batch jobs (60 s a read) and changed in 1.44; an answer that is waited for has less.
-_CONNECT_SECONDS = 0.2
-_READ_SECONDS = 1
-_ATTEMPTS = 2
-# The longest that botocore of itself makes before a second attempt, where the first one was throttled.
-_PAUSE_SECONDS = 1
-
-CLIENT_CONFIG = Config(
-    connect_timeout=_CONNECT_SECONDS,
-    read_timeout=_READ_SECONDS,
-    retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-)
+# An SDK's defaults are made for batch jobs (60 s a read); an answer that is waited for has less.
+CONNECT_SECONDS = 0.2
+READ_SECONDS = 1
+ATTEMPTS = 2
+# The longest that is waited before a second attempt, by itself where the first one was throttled, and else.
+_THROTTLED_PAUSE = 1.0
+_PAUSE = 0.025
 
 # Seconds that one call takes at most, name resolution apart.
-CALL_SECONDS = _ATTEMPTS * (_CONNECT_SECONDS + _READ_SECONDS) + (_ATTEMPTS - 1) * _PAUSE_SECONDS
+CALL_SECONDS = ATTEMPTS * (CONNECT_SECONDS + READ_SECONDS) + (ATTEMPTS - 1) * _THROTTLED_PAUSE
 
 # Seconds that a handler needs besides its calls.
 _MARGIN = 0.2
 
+# The policy by which AWS's SDKs try again ("Retry behavior" of the AWS SDKs and Tools Reference Guide, mode standard),
+# and the figures of botocore 1.44: what is worth it, and the quota, which many failures use up and successes restore.
+_OK = 200
+_NO_REPLY = 0
+_TRANSIENT_STATUSES = frozenset({_NO_REPLY, 500, 502, 503, 504})
+_TRANSIENT_CODES = frozenset({"RequestTimeout", "RequestTimeoutException"})
+_THROTTLING_STATUS = 429
+_THROTTLING_CODES = frozenset(
+    {
+        "BandwidthLimitExceeded",
+        "LimitExceededException",
+        "PriorRequestNotComplete",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "SlowDown",
+        "ThrottledException",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+        "TransactionInProgressException",
+    }
+)
+_QUOTA = 500
+_RETRY_COST = 14
+_THROTTLED_RETRY_COST = 5
 
-def client(service: str) -> Any:
-    """A boto3 client whose calls take :data:`CALL_SECONDS` at most."""
-    made = boto3.client(service, config=CLIENT_CONFIG)  # type: ignore[call-overload]  # an overload per service
-    made.meta.events.register_first(f"needs-retry.{service}", _ignore_wish_for_a_pause)
-    return made
+
+class Service:
+    """A service of AWS that speaks JSON, over one connection; for one call at a time.
+
+    Parameters
+    ----------
+    name
+        As in its endpoint, such as ``dynamodb``.
+    target
+        What comes before the operation in ``X-Amz-Target``, such as ``DynamoDB_20120810``.
+
+    Raises
+    ------
+    SettingsError
+        Region or credentials are missing.
+    """
+
+    def __init__(self, name: str, target: str) -> None:
+        account = settings.account()
+        self._target = target
+        self._signer = Signer(name, account)
+        url = settings.endpoint(name, account.region)
+        self._connection = Connection(url, account.ca_bundle, CONNECT_SECONDS, READ_SECONDS)
+        self._quota = _QUOTA
+
+    def connect(self) -> None:
+        """Connect ahead of the first call, which tells of it where that is not possible."""
+        with suppress(OSError):
+            self._connection.open()
+
+    def call(self, operation: str, parameters: dict[str, Any]) -> Any:
+        """Call an operation, with and for the JSON of its reference; takes :data:`CALL_SECONDS` at most.
+
+        Raises
+        ------
+        CallFailed
+            The service refused, or did not answer. It may have obeyed all the same.
+        """
+        body = json.dumps(parameters, separators=(",", ":")).encode()
+        attempts, spent = 1, 0
+        while True:
+            try:
+                answer = self._attempt(operation, body)
+            except CallFailed as failure:
+                cost, longest_pause = _price_of_another(failure)
+                if attempts == ATTEMPTS or not 0 < cost <= self._quota:
+                    raise
+            else:
+                self._quota = min(self._quota + (spent or 1), _QUOTA)
+                return answer
+            attempts, spent = attempts + 1, cost
+            self._quota -= cost
+            time.sleep(random.uniform(0, longest_pause))
+
+    def _attempt(self, operation: str, body: bytes) -> Any:
+        now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        headers = self._signer.headers(self._connection.host, f"{self._target}.{operation}", body, now)
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        head = f"POST / HTTP/1.1\r\n{lines}content-length: {len(body)}\r\n\r\n"
+        try:
+            # In one piece: what is written in two may travel in two.
+            status, answer = self._connection.exchange(head.encode() + body)
+            document = json.loads(answer)
+        except (OSError, http.client.HTTPException) as error:
+            raise CallFailed(type(error).__name__) from error
+        except ValueError:
+            document = None
+        if not isinstance(document, dict):
+            # Whatever answered, it was not the service itself.
+            raise CallFailed(f"HTTP {status}", status)
+        if status != _OK:
+            raise CallFailed(str(document.get("__type")).rpartition("#")[2], status, document)
+        return document
 
 
 def deadline(context: Any) -> float:
@@ -48,18 +145,16 @@ def is_time_for_a_call(until: float) -> bool:
     return time.monotonic() <= until - CALL_SECONDS
 
 
-def reason(error: ClientError | BotoCoreError) -> str:
-    """What went wrong, by one name: the service's own error code, or the class of botocore's error."""
-    return error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
-
-
 def unavailable(what: str, why: str, decision_id: str | None = None) -> StoreUnavailable:
     """Log that the store or the outbox could not be used, and return the error to raise."""
-    logger.error(f"{what} unavailable", extra={"reason": why, "decision_id": decision_id})
+    telemetry.error(f"{what} unavailable", reason=why, decision_id=decision_id)
     return StoreUnavailable()
 
 
-def _ignore_wish_for_a_pause(response: Any, **_: Any) -> None:
-    """Drop the header by which a service makes botocore wait for up to 5 s more before it tries again."""
-    if response is not None:
-        response[0].headers.pop("x-amz-retry-after", None)
+def _price_of_another(failure: CallFailed) -> tuple[int, float]:
+    """What another attempt takes of the quota, and the longest pause before it in seconds; 0 where it is in vain."""
+    if failure.status == _THROTTLING_STATUS or failure.reason in _THROTTLING_CODES:
+        return _THROTTLED_RETRY_COST, _THROTTLED_PAUSE
+    if failure.status in _TRANSIENT_STATUSES or failure.reason in _TRANSIENT_CODES:
+        return _RETRY_COST, _PAUSE
+    return 0, 0

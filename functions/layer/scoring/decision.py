@@ -1,15 +1,13 @@
 """A decision: one transaction, judged by one version of the rules, ready to be answered and stored."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from scoring.rules import RULE_SET, Assessment
 from scoring.transaction import UNKNOWN_TX_ID, Transaction, fingerprint, validate
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What was decided about one transaction.
 
     Attributes

@@ -9,6 +9,7 @@
     │   ├── UnsupportedMediaType  415
     │   ├── IdempotencyConflict   422  a key came back with another body
     │   └── StoreUnavailable      503  answers with ``Retry-After``
+    ├── CallFailed                     by a service of AWS; answered as StoreUnavailable, or got past
     ├── MessageInvalid                 in the outbox; tried again and then set aside, as any message that fails
     └── ConfigurationError             found while a function starts, never by a request
         ├── RuleSetError
@@ -17,7 +18,7 @@
 An error that can reach a caller owns its HTTP ``status`` and ``headers``; its text is the sentence the caller reads.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class ScoringError(Exception):
@@ -90,6 +91,26 @@ class StoreUnavailable(AnswerableError):
     @property
     def headers(self) -> dict[str, str]:
         return {"Retry-After": "1"}
+
+
+class CallFailed(ScoringError):
+    """A service of AWS refused a call, or did not answer.
+
+    Attributes
+    ----------
+    reason
+        One name: the service's own error code, or what went wrong on the way.
+    status
+        HTTP status of the answer; 0 where there was none.
+    answer
+        What else the service said.
+    """
+
+    def __init__(self, reason: str, status: int = 0, answer: dict[str, Any] | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.status = status
+        self.answer = answer or {}
 
 
 class MessageInvalid(ScoringError):

@@ -5,18 +5,13 @@ however often a message is sent or delivered.
 """
 
 import json
-from typing import TYPE_CHECKING, Any
-
-from botocore.exceptions import BotoCoreError, ClientError
+from typing import Any
 
 from scoring import aws, settings
 from scoring.decision import Decision
-from scoring.errors import InvalidRequest, MessageInvalid
+from scoring.errors import CallFailed, InvalidRequest, MessageInvalid
 from scoring.rules import RISK_LEVELS, Assessment
 from scoring.transaction import parse_json, validate
-
-if TYPE_CHECKING:
-    from mypy_boto3_sqs import SQSClient
 
 
 class Outbox:
@@ -24,14 +19,14 @@ class Outbox:
 
     Parameters
     ----------
-    client
-        A ``boto3.client("sqs")``.
+    sqs
+        The service.
     url
         Of the queue.
     """
 
-    def __init__(self, client: "SQSClient", url: str) -> None:
-        self._client = client
+    def __init__(self, sqs: aws.Service, url: str) -> None:
+        self._sqs = sqs
         self._url = url
 
     def send(self, decision: Decision, deadline: float) -> None:
@@ -52,9 +47,9 @@ class Outbox:
         if not aws.is_time_for_a_call(deadline):
             raise aws.unavailable("outbox", "NoTimeLeft", decision.decision_id)
         try:
-            self._client.send_message(QueueUrl=self._url, MessageBody=encode(decision))
-        except (ClientError, BotoCoreError) as error:
-            raise aws.unavailable("outbox", aws.reason(error), decision.decision_id) from error
+            self._sqs.call("SendMessage", {"QueueUrl": self._url, "MessageBody": encode(decision)})
+        except CallFailed as failure:
+            raise aws.unavailable("outbox", failure.reason, decision.decision_id) from failure
 
 
 def connect() -> Outbox:
@@ -65,7 +60,7 @@ def connect() -> Outbox:
     SettingsError
         A variable is missing or wrong.
     """
-    return Outbox(aws.client("sqs"), settings.read().outbox_url)
+    return Outbox(aws.Service("sqs", "AmazonSQS"), settings.read().outbox_url)
 
 
 def encode(decision: Decision) -> str:

@@ -6,10 +6,9 @@ highest one whose threshold the score reaches, else LOW.
 """
 
 import operator
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from scoring.errors import InvalidRequest, RuleSetError
 from scoring.transaction import Transaction, is_finite, parse_json, validate
@@ -37,8 +36,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(NamedTuple):
     """``field operator value``, such as ``amount > 3000``."""
 
     field: str
@@ -46,8 +44,7 @@ class Condition:
     value: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """A label for people, the points it adds, and the conditions that must all hold."""
 
     label: str
@@ -55,8 +52,7 @@ class Rule:
     conditions: tuple[Condition, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Assessment:
+class Assessment(NamedTuple):
     """What a rule set says of one transaction.
 
     Attributes
@@ -74,8 +70,7 @@ class Assessment:
     triggered_rules: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RuleSet:
+class RuleSet(NamedTuple):
     """A checked rule set; build one with :func:`load`.
 
     Attributes
@@ -253,12 +248,13 @@ def _check_names(what: str, value: Any, required: set[str], optional: frozenset[
         raise RuleSetError(f"{what} has an unknown name {unknown!r}")
 
 
-def _read(path: Path) -> RuleSet:
+def _read(path: str) -> RuleSet:
     try:
-        document = parse_json(path.read_text(encoding="utf-8"))
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123  pathlib would add a tenth to the start of the function
+            document = parse_json(file.read())
     except (InvalidRequest, UnicodeDecodeError) as error:
-        raise RuleSetError(f"{path.name}: {error}") from None
+        raise RuleSetError(f"{os.path.basename(path)}: {error}") from None  # noqa: PTH119
     return load(document)
 
 
-RULE_SET = _read(Path(__file__).with_name("rules.json"))
+RULE_SET = _read(os.path.join(os.path.dirname(__file__), "rules.json"))  # noqa: PTH118, PTH120

@@ -2,16 +2,18 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from scoring.errors import SettingsError
 
 # Set in the containers of `sam local`, by SAM CLI.
 SAM_LOCAL = bool(os.environ.get("AWS_SAM_LOCAL"))
 
+# Of the logs and metrics: the name of the stack. Powertools reads the same variable.
+SERVICE = os.environ.get("POWERTOOLS_SERVICE_NAME") or "service_undefined"
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+
+class Settings(NamedTuple):
     """What the template tells the functions that use the store.
 
     Attributes
@@ -33,6 +35,26 @@ class Settings:
     outbox_url: str
 
 
+class Account(NamedTuple):
+    """What Lambda tells a function of the account that it runs in.
+
+    Attributes
+    ----------
+    region
+        Such as ``eu-central-1``.
+    access_key, secret_key, session_token
+        Of the function's role; they outlast the execution environment. Without a role there is no token: empty.
+    ca_bundle
+        File of the authorities that are trusted in place of Amazon's; empty for those.
+    """
+
+    region: str
+    access_key: str
+    secret_key: str
+    session_token: str
+    ca_bundle: str
+
+
 def read(environment: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings.
 
@@ -48,6 +70,31 @@ def read(environment: Mapping[str, str] = os.environ) -> Settings:
         decision_days=_positive(environment, "DECISION_DAYS"),
         outbox_url=_text(environment, "OUTBOX_URL"),
     )
+
+
+def account(environment: Mapping[str, str] = os.environ) -> Account:
+    """Read region and credentials, from the variables that boto3 reads, too.
+
+    Raises
+    ------
+    SettingsError
+        A variable is missing or empty; the text names it.
+    """
+    return Account(
+        region=environment.get("AWS_REGION") or _text(environment, "AWS_DEFAULT_REGION"),
+        access_key=_text(environment, "AWS_ACCESS_KEY_ID"),
+        secret_key=_text(environment, "AWS_SECRET_ACCESS_KEY"),
+        session_token=environment.get("AWS_SESSION_TOKEN", ""),
+        ca_bundle=environment.get("AWS_CA_BUNDLE", ""),
+    )
+
+
+def endpoint(service: str, region: str, environment: Mapping[str, str] = os.environ) -> str:
+    """URL of a service: its public endpoint, or, as for boto3, what ``AWS_ENDPOINT_URL...`` says."""
+    given = environment.get(f"AWS_ENDPOINT_URL_{service.upper()}") or environment.get("AWS_ENDPOINT_URL")
+    if given:
+        return given
+    return f"https://{service}.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
 
 
 def _text(environment: Mapping[str, str], name: str) -> str:

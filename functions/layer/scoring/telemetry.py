@@ -3,6 +3,9 @@
 A decision is one line, which is its log and its metrics at once: a record of CloudWatch's embedded metric format, from
 which CloudWatch Logs makes metrics by itself. A rule that hit and a rejected request are such a line too.
 
+The lines are written here and not by powertools, whose Logger and Metrics would be a good part of the start and of the
+work of a decision. A test compares them with what it would write.
+
 Metrics of the namespace ``RiskScoring``; the dimension ``service`` is the name of the stack:
 
 ======================= ============ ===================================== ========================================
@@ -18,24 +21,19 @@ metric                  unit         dimensions                            of wh
 """
 
 import functools
+import json
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from aws_lambda_powertools.logging import Logger
-from aws_lambda_powertools.metrics import Metrics, MetricUnit, single_metric
-
 from scoring.errors import AnswerableError
+from scoring.settings import SERVICE
 
 NAMESPACE = "RiskScoring"
 
 R = TypeVar("R")
 
-_DECISION_FIELDS = ("decision_id", "score", "triggered_rules", "version")
-
-# Its service is what the environment variable POWERTOOLS_SERVICE_NAME says.
-logger = Logger()
-_SERVICE = logger.service
-_metrics = Metrics(namespace=NAMESPACE, service=_SERVICE)
+_BY_LEVEL = [["service"], ["service", "risk_level"]]
 
 
 def decided(answer: dict[str, Any], *, replayed: bool, request_id: str, seconds: float) -> None:
@@ -52,21 +50,28 @@ def decided(answer: dict[str, Any], *, replayed: bool, request_id: str, seconds:
     seconds
         From the event to the answer.
     """
-    fields = {name: answer[name] for name in _DECISION_FIELDS}
-    level, hits, recorded = answer["risk_level"], answer["triggered_rules"], answer.get("recorded", True)
-    _metrics.add_metric("Latency", MetricUnit.Milliseconds, round(seconds * 1000, 3))
+    hits, recorded = answer["triggered_rules"], answer.get("recorded", True)
+    metrics: dict[str, tuple[float, str]] = {"Latency": (round(seconds * 1000, 3), "Milliseconds")}
     if not replayed:
-        _metrics.add_metric("Decisions", MetricUnit.Count, 1)
+        metrics["Decisions"] = 1, "Count"
     if not recorded:
-        _metrics.add_metric("UnrecordedDecisions", MetricUnit.Count, 1)
-    _metrics.add_dimensions(service=_SERVICE, risk_level=level)
-    fields |= {"message": "decision", "request_id": request_id, "replayed": replayed, "recorded": recorded}
-    for name, value in fields.items():
-        _metrics.add_metadata(name, value)
-    _metrics.flush_metrics()
+        metrics["UnrecordedDecisions"] = 1, "Count"
+    _count(
+        metrics,
+        _BY_LEVEL,
+        message="decision",
+        risk_level=answer["risk_level"],
+        score=answer["score"],
+        triggered_rules=hits,
+        decision_id=answer["decision_id"],
+        version=answer["version"],
+        request_id=request_id,
+        replayed=replayed,
+        recorded=recorded,
+    )
     if not replayed:
         for label in hits:
-            _emit("RuleHits", 1, rule=_ascii(label))
+            _count({"RuleHits": (1, "Count")}, [["service", "rule"]], rule=_ascii(label))
 
 
 def counting_rejections(handler: Callable[[dict[str, Any], Any], R]) -> Callable[[dict[str, Any], Any], R]:
@@ -77,7 +82,7 @@ def counting_rejections(handler: Callable[[dict[str, Any], Any], R]) -> Callable
         try:
             return handler(event, context)
         except AnswerableError as error:
-            _emit("RejectedRequests", 1, reason=type(error).__name__)
+            _count({"RejectedRequests": (1, "Count")}, [["service", "reason"]], reason=type(error).__name__)
             raise
 
     return counting
@@ -85,13 +90,34 @@ def counting_rejections(handler: Callable[[dict[str, Any], Any], R]) -> Callable
 
 def outbox_waits(seconds: float) -> None:
     """Tell how long ago the oldest message of the outbox was sent that could not be recorded just now."""
-    _emit("OutboxAge", round(seconds, 3), MetricUnit.Seconds)
+    _count({"OutboxAge": (round(seconds, 3), "Seconds")}, [["service"]])
 
 
-def _emit(metric: str, value: float, unit: MetricUnit = MetricUnit.Count, **dimensions: str) -> None:
-    of_all = {"service": _SERVICE, **dimensions}
-    with single_metric(metric, unit, value, namespace=NAMESPACE, default_dimensions=of_all):
-        pass
+def error(message: str, **fields: Any) -> None:
+    """Log that something went wrong."""
+    now = time.strftime("%Y-%m-%d %H:%M:%S+0000", time.gmtime())
+    _write({"level": "ERROR", "message": message, "timestamp": now, "service": SERVICE, **fields})
+
+
+def _count(metrics: dict[str, tuple[float, str]], dimensions: list[list[str]], **fields: Any) -> None:
+    """Write a line from which CloudWatch makes these metrics, each by its name with value and unit.
+
+    As *Specification: Embedded metric format* of the CloudWatch User Guide has it.
+    """
+    units = [{"Name": name, "Unit": unit} for name, (_, unit) in metrics.items()]
+    directive = {"Namespace": NAMESPACE, "Dimensions": dimensions, "Metrics": units}
+    _write(
+        {
+            **fields,
+            "service": SERVICE,
+            **{name: value for name, (value, _) in metrics.items()},
+            "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [directive]},
+        }
+    )
+
+
+def _write(line: dict[str, Any]) -> None:
+    print(json.dumps(line, separators=(",", ":")))  # noqa: T201  standard output is the log
 
 
 def _ascii(label: str) -> str:

@@ -8,8 +8,7 @@ import hashlib
 import json
 import math
 import re
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from scoring.errors import InvalidRequest
 
@@ -31,8 +30,7 @@ _JSON_TYPE_NAMES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Transaction:
+class Transaction(NamedTuple):
     """A transaction that fits the contract.
 
     Attributes

@@ -1,0 +1,236 @@
+"""The connection to AWS on real sockets: whom it trusts, how long it waits, and when it connects anew."""
+
+import http.client
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import botocore
+import pytest
+
+from scoring.connection import _AMAZON_ROOTS, Connection
+from tests.local import certificates
+from tests.local.certificates import Certificate
+
+REQUEST = b"POST / HTTP/1.1\r\nhost: here\r\ncontent-length: 2\r\n\r\n{}"
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+# Does with a client's connection what it wants to; then it is closed.
+Behaviour = Callable[[socket.socket], None]
+
+
+def answer_always(client: socket.socket) -> None:
+    while client.recv(4096):
+        client.sendall(ANSWER)
+
+
+def answer(*parts: bytes, pause: float = 0) -> Behaviour:
+    """Answer one request, in these parts."""
+
+    def behave(client: socket.socket) -> None:
+        client.recv(4096)
+        for part in parts:
+            client.sendall(part)
+            time.sleep(pause)
+
+    return behave
+
+
+class Server:
+    """A server on this machine; each connection is treated by the next behaviour, later ones by the last."""
+
+    def __init__(self, certificate: Certificate | None, behaviours: list[Behaviour]) -> None:
+        self.connections = 0
+        self._behaviours = behaviours
+        self._tls = None
+        if certificate:
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._tls.load_cert_chain(certificate.certificate, certificate.key)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"{'https' if certificate else 'http'}://127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self.listener.accept()
+                behave = self._behaviours[min(self.connections, len(self._behaviours) - 1)]
+                self.connections += 1
+                threading.Thread(target=self._serve, args=(client, behave), daemon=True).start()
+
+    def _serve(self, client: socket.socket, behave: Behaviour) -> None:
+        with suppress(OSError), client:
+            if self._tls:
+                with self._tls.wrap_socket(client, server_side=True) as wrapped:
+                    behave(wrapped)
+            else:
+                behave(client)
+
+
+@contextmanager
+def serving(*behaviours: Behaviour, certificate: Certificate | None = None) -> Iterator[Server]:
+    server = Server(certificate, list(behaviours))
+    try:
+        yield server
+    finally:
+        server.listener.close()
+
+
+@contextmanager
+def connection(url: str, ca_bundle: Path | str = "") -> Iterator[Connection]:
+    made = Connection(url, str(ca_bundle), connect_seconds=0.2, read_seconds=0.3)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return certificates.make(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture(params=["http", "https"])
+def scheme(request: pytest.FixtureRequest, certificate: Certificate) -> Certificate | None:
+    return certificate if request.param == "https" else None
+
+
+def bundle(scheme: Certificate | None) -> Path | str:
+    return scheme.authority if scheme else ""
+
+
+def test_one_connection_does_for_all_requests(scheme: Certificate | None) -> None:
+    with serving(answer_always, certificate=scheme) as server, connection(server.url, bundle(scheme)) as one:
+        one.open()
+        time.sleep(0.05)  # what TLS 1.3 sends after its handshake is no reason to connect again
+        for _ in range(3):
+            assert one.exchange(REQUEST) == (200, b"{}")
+        assert server.connections == 1
+        assert f"http{'s' if scheme else ''}://{one.host}" == server.url
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        answer(ANSWER),
+        answer(ANSWER, b"HTTP/1.1 408 Request Timeout\r\n\r\n"),
+        answer(ANSWER.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")),
+    ],
+    ids=["closed", "closed with a word", "announced"],
+)
+def test_a_connection_that_was_closed_in_between_costs_no_attempt(scheme: Certificate | None, first: Behaviour) -> None:
+    with serving(first, answer_always, certificate=scheme) as server, connection(server.url, bundle(scheme)) as one:
+        assert one.exchange(REQUEST) == (200, b"{}")
+        time.sleep(0.1)
+        assert one.exchange(REQUEST) == (200, b"{}")
+        assert server.connections == 2
+
+
+def test_a_connection_closed_before_its_first_use_costs_no_attempt(scheme: Certificate | None) -> None:
+    """As that of an environment which Lambda starts long before it has a request for it."""
+    with (
+        serving(lambda _: None, answer_always, certificate=scheme) as server,
+        connection(server.url, bundle(scheme)) as one,
+    ):
+        one.open()
+        time.sleep(0.1)
+        assert one.exchange(REQUEST) == (200, b"{}")
+
+
+@pytest.mark.parametrize(
+    ("first", "error"),
+    [
+        (answer(), "RemoteDisconnected"),
+        (answer(ANSWER[:30]), "IncompleteRead"),
+        (answer(ANSWER[:-1]), "IncompleteRead"),
+        (answer(b"SSH-2.0\r\n"), "BadStatusLine"),
+        (answer(b"HTTP/1.1 200 OK\r\n", pause=0.6), "TimeoutError"),
+        (answer(b"", pause=0.6), "TimeoutError"),
+    ],
+)
+def test_an_answer_that_is_none_is_an_error_and_the_next_one_is_not_taken_for_it(
+    scheme: Certificate | None, first: Behaviour, error: str
+) -> None:
+    with serving(first, answer_always, certificate=scheme) as server, connection(server.url, bundle(scheme)) as one:
+        start = time.monotonic()
+        with pytest.raises((OSError, http.client.HTTPException)) as caught:
+            one.exchange(REQUEST)
+        assert re.fullmatch(error, type(caught.value).__name__), caught.value
+        assert time.monotonic() - start < 0.5
+        assert one.exchange(REQUEST) == (200, b"{}")
+
+
+def test_nobody_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with connection(url) as one, pytest.raises(ConnectionRefusedError):
+        one.exchange(REQUEST)
+
+
+def test_a_handshake_that_is_not_answered_is_not_waited_for(certificate: Certificate) -> None:
+    with serving(lambda _: time.sleep(1)) as server:
+        url = server.url.replace("http://", "https://")
+        with connection(url, certificate.authority) as one:
+            start = time.monotonic()
+            with pytest.raises(TimeoutError):
+                one.open()
+            assert 0.15 < time.monotonic() - start < 0.4
+
+
+def test_only_the_authorities_of_the_bundle_are_trusted(certificate: Certificate) -> None:
+    with serving(answer_always, certificate=certificate) as server:
+        for ca_bundle in ("", _AMAZON_ROOTS):
+            with connection(server.url, ca_bundle) as one, pytest.raises(ssl.SSLCertVerificationError):
+                one.exchange(REQUEST)
+
+
+def test_a_certificate_is_for_the_name_that_was_called(certificate: Certificate) -> None:
+    with serving(answer_always, certificate=certificate) as server:
+        elsewhere = server.url.replace("127.0.0.1", "localhost")
+        with connection(elsewhere, certificate.authority) as one, pytest.raises(ssl.SSLCertVerificationError):
+            one.exchange(REQUEST)
+
+
+@pytest.mark.parametrize(
+    ("url", "authorities"),
+    [
+        ("https://dynamodb.eu-central-1.amazonaws.com", 5),
+        ("https://sqs.us-gov-west-1.amazonaws.com", 5),
+        ("https://dynamodb.cn-north-1.amazonaws.com.cn", None),
+        ("https://example.com", None),
+    ],
+)
+def test_amazon_vouches_for_its_endpoints_and_the_system_for_all_others(url: str, authorities: int | None) -> None:
+    with connection(url) as one:
+        assert one._tls
+        assert one._tls.verify_mode is ssl.CERT_REQUIRED
+        assert one._tls.check_hostname
+        loaded = len(one._tls.get_ca_certs())
+        system = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        system.load_default_certs()
+        assert loaded == (len(system.get_ca_certs()) if authorities is None else authorities)
+
+
+def authorities(bundle: Path) -> tuple[set[bytes], list[dict[str, Any]]]:
+    """The certificates of a bundle: all of each, and what stands in it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(bundle)
+    return set(context.get_ca_certs(binary_form=True)), context.get_ca_certs()
+
+
+def test_the_roots_are_all_of_amazon_that_botocore_ships() -> None:
+    ours, told = authorities(Path(_AMAZON_ROOTS))
+    theirs, all_of_them = authorities(Path(botocore.__file__).parent / "cacert.pem")
+    assert ours < theirs
+    subjects = [{name: value for ((name, value),) in one["subject"]} for one in told]
+    of_amazon = [one for one in all_of_them if ((("organizationName", "Amazon"),)) in one["subject"]]
+    assert sum(subject["organizationName"] == "Amazon" for subject in subjects) == len(of_amazon) == 4
+    assert "Starfield Services Root Certificate Authority - G2" in {subject["commonName"] for subject in subjects}
+    for one in told:
+        assert ssl.cert_time_to_seconds(one["notAfter"]) > time.time() + 365 * 86_400, one["subject"]
