@@ -3,18 +3,18 @@
     make bench PYTHON=python3.13                               # what Lambda runs; the table goes into the README
     .venv/bin/python -m tests.benchmarks.bench --starts 5      # a shorter run, printed only
 
-Each contestant (:mod:`tests.benchmarks.contestants`) gets the environment of ``ScoreFunction``, and one emulator of
-DynamoDB to write to, over TLS as on AWS: loading the certificates that one trusts is a large part of a first request.
+Each contestant (:mod:`tests.benchmarks.contestants`) has the environment of ``ScoreFunction``, and an emulator of
+DynamoDB to write to, over TLS as on AWS: loading the certificates that one trusts is a part of a first request.
 
-A start is a process of its own (:mod:`tests.benchmarks.one_start`), in which only the processor time counts, so that the
-emulator's own work is nobody's. The figures of an invocation are seen from outside Lambda's runtime interface
-(:mod:`tests.benchmarks.runtime_interface`), the emulator's work included, which is the same for all. Contestants take
-turns in an order that is shuffled for each round, so that a machine that slows down does so for all of them. Figures are
-medians, but for the 99th percentile and the decisions a second, which are of all requests.
+A start is a process of its own (:mod:`tests.benchmarks.one_start`), of which only the processor time counts, so that
+what the emulator does is nobody's. An invocation is timed from outside of Lambda's runtime interface
+(:mod:`tests.benchmarks.runtime_interface`), what the emulator does included; it is the same for all. Contestants take
+turns, in an order that is shuffled for each round, so that a machine that slows down does so for all of them. Figures
+are medians, but for the 99th percentile and the decisions a second, which are of all invocations.
 
 Nobody is timed for an error: every answer is compared with the rules, every decision has to be stored, and the counters
-have to move by exactly what was answered. Not compared are idempotent replays, the outbox, and what is logged: ours and
-Powertools' functions log and count each decision, the other three nothing.
+have to move by exactly what was answered. Replays and the outbox are not compared; ours alone has them. Ours and the
+one with Powertools log and count each decision, the other three do not.
 
 Exits with 1 where one of these does not hold, or a limit of :data:`LIMITS`.
 """
@@ -307,8 +307,12 @@ class Setup:
     def store(self) -> Iterator[tuple[str, Books]]:
         """An emulator that nothing is stored in yet, over TLS."""
         made = self.certificates
-        tls = {"USE_SSL": "1", "MINISTACK_SSL_CERT": str(made.certificate), "MINISTACK_SSL_KEY": str(made.key)}
-        with patch.dict(os.environ, AWS_CA_BUNDLE=str(made.authority)), emulator.running(**tls) as endpoint:
+        with (
+            patch.dict(os.environ, AWS_CA_BUNDLE=str(made.authority)),
+            emulator.running(
+                USE_SSL="1", MINISTACK_SSL_CERT=str(made.certificate), MINISTACK_SSL_KEY=str(made.key)
+            ) as endpoint,
+        ):
             books = Books(emulator.client("dynamodb", endpoint))
             yield endpoint, books
             books.check_decisions()
@@ -442,9 +446,10 @@ def report(figures: Mapping[str, Figures]) -> str:
 
 def caption(python: Interpreter, plan: Plan) -> str:
     """What the figures are of."""
+    going_on = min(plan.starts, plan.warm_starts)
     return (
-        f"Python {python.version}, {os.cpu_count()} processors; of each {plan.starts} starts, {plan.warm_starts} of them "
-        f"with {plan.decisions} more decisions, and {plan.rounds * plan.requests:,} invocations:"
+        f"Python {python.version}, {os.cpu_count()} processors; of each contestant {plan.starts} starts, {going_on} of "
+        f"them with {plan.decisions} more decisions timed, and {plan.rounds * plan.requests:,} invocations:"
     )
 
 

@@ -1,8 +1,8 @@
 """Who is compared: this service's ``POST /score`` as it is deployed, and what else would do the same job.
 
-Each is a folder with a function (``app.lambda_handler``) and a folder with its packages, both with bytecode of the Python
-that runs them. Packages are installed once under ``.tools/bench`` and reused for as long as what they are made from is
-the same.
+Each is a folder with a function (``app.lambda_handler``) and a folder with its packages, both with bytecode of the
+Python that runs them. Packages are installed once, under ``.tools/bench``, and again only where what they are made from
+has changed.
 """
 
 import fcntl
@@ -84,7 +84,7 @@ def interpreter(name: str | None) -> Interpreter:
         It cannot be run, or is older than 3.11.
     """
     # An environment's own Python would look through packages that no contestant brings.
-    found = shutil.which(name) if name else sys._base_executable
+    found = shutil.which(name) if name else getattr(sys, "_base_executable", sys.executable)
     script = "import sys; print('%d.%d.%d' % sys.version_info[:3]); sys.exit(sys.version_info < (3, 11))"
     try:
         told = subprocess.run([found or str(name), "-c", script], check=True, capture_output=True, text=True)

@@ -5,8 +5,8 @@
 Events are JSON lines. The first is the first decision, the next WARM_UP are not timed, the others are timed together.
 Processor time is user and system time of all threads since the process began, as the kernel counts it.
 
-What is imported here, and is not built into Python, comes after the figure of the import; it is only ``json``, which the
-functions import themselves.
+Nothing that is not built into Python is imported before ``app`` is, and after it only ``json``, which all functions
+import themselves.
 """
 
 import sys

@@ -85,7 +85,7 @@ def running(host: str = "127.0.0.1", port: int = 0, **settings: str) -> Iterator
     StartError
         It does not answer, or the port is in use.
     """
-    with started(host, port, SERVICES="dynamodb,sqs", **settings) as endpoint:
+    with started(host, port, None, SERVICES="dynamodb,sqs", **settings) as endpoint:
         create_tables(client("dynamodb", endpoint))
         create_queues(client("sqs", endpoint))
         yield endpoint

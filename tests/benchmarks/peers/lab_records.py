@@ -28,7 +28,7 @@ def decide(transaction: dict[str, Any], decision_id: str) -> dict[str, Any]:
     }
 
 
-def transact_items(transaction: dict[str, Any], answer: dict[str, Any]) -> list[dict[str, Any]]:
+def transact_items(transaction: dict[str, Any], answer: dict[str, Any]) -> list[Any]:
     """``TransactItems`` that store a decision, where it is not there yet, and count it."""
     counters = ["total", "level#" + answer["risk_level"]]
     if answer["risk_level"] in {"HIGH", "CRITICAL"}:

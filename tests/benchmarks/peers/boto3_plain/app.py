@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import boto3
+
 from lab_records import decide, transact_items
 
 dynamodb = boto3.client("dynamodb")

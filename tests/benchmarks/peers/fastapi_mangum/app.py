@@ -4,9 +4,10 @@ from typing import Annotated, Any
 
 import boto3
 from fastapi import FastAPI, Request
-from lab_records import decide, transact_items
 from mangum import Mangum
 from pydantic import BaseModel, Field
+
+from lab_records import decide, transact_items
 
 dynamodb = boto3.client("dynamodb")
 app = FastAPI()

@@ -5,6 +5,7 @@ from typing import Any
 import boto3
 from apig_wsgi import make_lambda_handler
 from flask import Flask, request
+
 from lab_records import decide, transact_items
 
 dynamodb = boto3.client("dynamodb")

@@ -8,8 +8,9 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
 from aws_lambda_powertools.logging import correlation_paths
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from lab_records import decide, transact_items
 from pydantic import BaseModel, Field
+
+from lab_records import decide, transact_items
 
 dynamodb = boto3.client("dynamodb")
 app = APIGatewayHttpResolver(enable_validation=True)
