@@ -20,6 +20,7 @@ Exits with 1 where one of these does not hold, or a limit of :data:`LIMITS`.
 """
 
 import argparse
+import http.client
 import json
 import os
 import random
@@ -257,7 +258,10 @@ def wrong(request: Request, answer: Any) -> str:
     """What is wrong with an answer of a function; empty where nothing is."""
     if not isinstance(answer, dict) or answer.get("statusCode") != 200:
         return f"{answer}"[:500]
-    body, expected = json.loads(answer["body"]), request.expected()
+    try:
+        body, expected = json.loads(answer["body"]), request.expected()
+    except ValueError:
+        return f"{answer}"[:500]
     found = {name: body.get(name) for name in expected}
     return "" if found == expected else f"{found}, not {expected}"
 
@@ -368,17 +372,21 @@ def _start(
     requests = new_requests(number)
     given, report, log = setup.folder / "events.jsonl", setup.folder / "report.json", setup.log(contestant)
     given.write_text("".join(f"{request.event}\n" for request in requests), encoding="utf-8")
+    command_line: list[str | Path] = [setup.python.path, "-P", "-S", _ONE_START, given, str(warm_up), report]
     with log.open("wb") as output:
-        done = subprocess.run(
-            [setup.python.path, "-P", "-S", _ONE_START, given, str(warm_up), report],
-            env=setup.variables(contestant, endpoint),
-            cwd=contestant.function,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            check=False,
-            timeout=_START_SECONDS,
-        )
+        try:
+            done = subprocess.run(
+                command_line,
+                env=setup.variables(contestant, endpoint),
+                cwd=contestant.function,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                check=False,
+                timeout=_START_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            raise WrongError(f"{contestant.name} did not end within {_START_SECONDS} s") from None
     if done.returncode:
         raise WrongError(f"{contestant.name} failed: {_last_line(log)}")
     told: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
@@ -413,12 +421,15 @@ def _invocations(contestant: Contestant, invoke: Callable[[bytes], bytes], books
     """Seconds that each of so many invocations took, one after the other."""
     requests = new_requests(number)
     answers, latencies = [], []
-    for request in requests:
-        event = request.event.encode()
-        start = time.perf_counter()
-        answer = invoke(event)
-        latencies.append(time.perf_counter() - start)
-        answers.append(json.loads(answer))
+    try:
+        for request in requests:
+            event = request.event.encode()
+            start = time.perf_counter()
+            answer = invoke(event)
+            latencies.append(time.perf_counter() - start)
+            answers.append(json.loads(answer))
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise WrongError(f"{contestant.name} failed behind the runtime interface: {error!r}") from None
     books.check(contestant.name, requests, answers)
     return latencies
 

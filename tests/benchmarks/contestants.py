@@ -90,7 +90,7 @@ def interpreter(name: str | None) -> Interpreter:
         told = subprocess.run([found or str(name), "-c", script], check=True, capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError):
         raise StartError(f"{name or found} is no Python from 3.11 on") from None
-    return Interpreter(Path(found or ""), told.stdout.strip())
+    return Interpreter(Path(found or "").absolute(), told.stdout.strip())
 
 
 def prepare(python: Interpreter, folder: Path) -> list[Contestant]:

@@ -184,6 +184,7 @@ def test_the_readme_has_its_markers() -> None:
         (answered(decision_id="id-2"), False),
         ({"statusCode": 503, "body": '{"error": "Not now"}'}, False),
         ({"errorType": "KeyError", "errorMessage": "'amount'"}, False),
+        ({"statusCode": 200, "body": "<html>"}, False),
         (None, False),
     ],
 )
@@ -290,6 +291,15 @@ def measured(monkeypatch: pytest.MonkeyPatch, result: dict[str, Figures] | Wrong
 def test_what_is_no_python(name: str) -> None:
     with pytest.raises(StartError, match=f"^{name} is no Python from 3.11 on$"):
         contestants.interpreter(name)
+
+
+def test_an_invocation_without_an_answer(tmp_path: Path) -> None:
+    def invoke(_: bytes) -> bytes:
+        return b"Task timed out after 10.00 seconds"
+
+    contestant = Contestant("one", tmp_path, tmp_path, tmp_path)
+    with pytest.raises(WrongError, match=r"^one failed behind the runtime interface: JSONDecodeError"):
+        bench._invocations(contestant, invoke, Books(Store()), 1)
 
 
 def test_the_python_of_an_environment_is_the_one_that_made_it() -> None:
