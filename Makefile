@@ -11,13 +11,14 @@ READY := $(APP)/ready $(SAM)/ready $(MINISTACK)/ready $(SWAGGER_UI)/LICENSE
 export SAM_CLI_TELEMETRY := 0
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run test faults load lint format install emulator build clean
+.PHONY: help run test faults load bench lint format install emulator build clean
 
 help:
 	@echo "make run         serve the API on http://127.0.0.1:$(PORT) (PORT=...), no Docker needed"
 	@echo "make test        all checks and tests; with a Docker engine also the containers of 'sam local'"
 	@echo "make faults      the tests of faults at full length, some minutes; 'make test' has them in short"
 	@echo "make load        two minutes of load, over HTTP and into the handlers: latencies, errors, exact counts"
+	@echo "make bench       cold start and warm cost next to other ways to do it; PYTHON=... runs them, as Lambda python3.13"
 	@echo "make lint        ruff, mypy, sam validate, checkov"
 	@echo "make format      let ruff format the code"
 	@echo "make install     set up the virtual environments only"
@@ -36,6 +37,9 @@ faults: $(READY)
 
 load: $(READY)
 	@exec $(APP)/bin/python -m tests.benchmarks.load
+
+bench: $(READY)
+	@exec $(APP)/bin/python -m tests.benchmarks.bench --write $(if $(PYTHON),--python "$(PYTHON)")
 
 lint: $(READY) $(CHECKOV)/ready
 	@$(APP)/bin/ruff check

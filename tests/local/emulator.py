@@ -63,7 +63,7 @@ def create_queues(sqs: Any) -> None:
 
 
 @contextmanager
-def running(host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
+def running(host: str = "127.0.0.1", port: int = 0, **settings: str) -> Iterator[str]:
     """Run the emulator with the tables and queues, and end it on the way out.
 
     Parameters
@@ -72,6 +72,8 @@ def running(host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
         Interface to listen on.
     port
         0 takes a free one.
+    settings
+        Environment variables of MiniStack, as those for TLS; a client then needs AWS_CA_BUNDLE.
 
     Yields
     ------
@@ -83,7 +85,7 @@ def running(host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
     StartError
         It does not answer, or the port is in use.
     """
-    with started(host, port, SERVICES="dynamodb,sqs") as endpoint:
+    with started(host, port, None, SERVICES="dynamodb,sqs", **settings) as endpoint:
         create_tables(client("dynamodb", endpoint))
         create_queues(client("sqs", endpoint))
         yield endpoint
@@ -135,7 +137,7 @@ def started(host: str = "127.0.0.1", port: int = 0, log: IO[bytes] | None = None
     )
     try:
         _wait(process, host, port)
-        yield f"http://{host}:{port}"
+        yield f"{'https' if settings.get('USE_SSL') else 'http'}://{host}:{port}"
     finally:
         end(process)
 

@@ -117,7 +117,7 @@ class _Environment:
         self._function = function
         self._process = subprocess.Popen(
             [APP_PYTHON, _BOOTSTRAP],
-            env={**_variables(function), **variables},
+            env={**environment_variables(function), **variables},
             cwd=function.folders[0],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -157,7 +157,7 @@ class _Environment:
         return json.dumps({"errorType": kind, "errorMessage": message})
 
 
-def _variables(function: Function) -> dict[str, str]:
+def environment_variables(function: Function) -> dict[str, str]:
     """What Lambda sets, what the template sets, and what keeps this machine out."""
     return {
         **function.variables,
