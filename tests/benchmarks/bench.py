@@ -39,12 +39,12 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from tests import events
-from tests.benchmarks import certificates, contestants, runtime_interface
-from tests.benchmarks.certificates import Certificates
+from tests.benchmarks import contestants, runtime_interface
 from tests.benchmarks.contestants import MEASURE, OURS, PEERS, Contestant, Interpreter
 from tests.benchmarks.load import percentile
 from tests.benchmarks.scale import table
-from tests.local import account, emulator, environments, template
+from tests.local import account, certificates, emulator, environments, template
+from tests.local.certificates import Certificates
 from tests.local.processes import command
 
 sys.path.insert(0, str(template.ROOT / "functions" / "layer"))  # pytest has it there already, `python -m` has not
@@ -113,8 +113,8 @@ class Figures:
         Processor time of a decision later on.
     memory
         Resident after the first decision.
-    package, package_bytecode
-        The unzipped package without bytecode and with it.
+    package
+        Unzipped.
     p50, p99, rate
         Latency of an invocation, and decisions a second, one at a time.
     """
@@ -124,7 +124,6 @@ class Figures:
     warm: float
     memory: float
     package: float
-    package_bytecode: float
     p50: float
     p99: float
     rate: float
@@ -145,7 +144,6 @@ ROWS = (
     Row("a decision after that, CPU ms", "warm", 0.001, 2),
     Row("memory, MB", "memory", _MB, 1),
     Row("package, MB", "package", _MB, 1),
-    Row("package with bytecode, MB", "package_bytecode", _MB, 1),
     Row("an invocation, p50, ms", "p50", 0.001, 2),
     Row("an invocation, p99, ms", "p99", 0.001, 2),
     Row("decisions a second", "rate", 1, 0),
@@ -181,8 +179,7 @@ class Raw:
             started=median(self.started),
             warm=median(self.warm),
             memory=median(self.memory),
-            package=contestant.size(bytecode=False),
-            package_bytecode=contestant.size(bytecode=True),
+            package=contestant.size,
             p50=median(self.latencies),
             p99=percentile(99, self.latencies),
             rate=len(self.latencies) / sum(self.latencies),

@@ -62,17 +62,21 @@ class Contestant:
         Folders: its own code, and what it imports besides.
     authorities
         The certificates by which it knows AWS.
+    packs_bytecode
+        Whether its package has bytecode; ``sam build`` by itself leaves it out.
     """
 
     name: str
     function: Path
     packages: Path
     authorities: Path
+    packs_bytecode: bool = False
 
-    def size(self, *, bytecode: bool) -> int:
-        """Bytes of all files, as unzipped."""
+    @property
+    def size(self) -> int:
+        """Bytes of all files that are deployed, unzipped."""
         files = (file for folder in (self.function, self.packages) for file in folder.rglob("*") if file.is_file())
-        return sum(file.stat().st_size for file in files if bytecode or file.suffix != ".pyc")
+        return sum(file.stat().st_size for file in files if self.packs_bytecode or file.suffix != ".pyc")
 
 
 def interpreter(name: str | None) -> Interpreter:
@@ -103,7 +107,7 @@ def prepare(python: Interpreter, folder: Path) -> list[Contestant]:
     shutil.copytree(ROOT / "functions" / "score", ours, ignore=shutil.ignore_patterns("__pycache__"))
     packages = layer / "python"
     own_roots = packages / "scoring" / "amazon-roots.pem"
-    contestants = [Contestant(OURS, ours, packages, own_roots if own_roots.exists() else _botocore_roots(packages))]
+    contestants = [Contestant(OURS, ours, packages, own_roots, packs_bytecode=True)]
     for name, title in PEERS.items():
         function = folder / name
         function.mkdir()
@@ -131,20 +135,20 @@ def _packages(name: str, requirements: Path, python: Interpreter) -> Path:
         options = ["--no-deps", "--no-compile", "--only-binary=:all:", "--python-version", python.minor]
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *options]
         _run([*pip, "--target", str(folder), "--requirement", str(requirements)])
+        _compile(folder, python)
 
     return _made(name, [requirements], python, install)
 
 
 def _layer(python: Interpreter) -> Path:
-    """The layer, made as ``sam build`` makes it."""
+    """The layer, made as ``sam build`` makes it where there is the Python of the functions."""
 
     def build(folder: Path) -> None:
         make = ["make", "--silent", "-C", str(_LAYER), "build-ScoringLayer", f"ARTIFACTS_DIR={folder}"]
         # What `make bench PYTHON=...` was given is not for the Makefile of the layer.
         environment = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKEOVERRIDES"}}
-        _run([*make, f"PYTHON={sys.executable}"], environment)
-        for cache in list(folder.rglob("__pycache__")):
-            shutil.rmtree(cache)
+        environment["PATH"] = f"{python.path.parent}{os.pathsep}{environment['PATH']}"
+        _run([*make, f"PYTHON={sys.executable}", f"FUNCTION_PYTHON={python.minor}"], environment)
 
     sources = [file for file in sorted(_LAYER.rglob("*")) if file.is_file() and file.suffix != ".pyc"]
     return _made("layer", sources, python, build)
@@ -163,7 +167,6 @@ def _made(name: str, sources: list[Path], python: Interpreter, make: Callable[[P
         folder.mkdir(parents=True)
         made = folder / "made"
         make(made)
-        _compile(made, python)
         stamp.write_text(digest.hexdigest())
     return folder / "made"
 
