@@ -367,14 +367,43 @@ def _start(
 ) -> dict[str, Any]:
     """Have a new process make so many decisions, and return what it reports."""
     requests = new_requests(number)
-    given, report, log = setup.folder / "events.jsonl", setup.folder / "report.json", setup.log(contestant)
-    given.write_text("".join(f"{request.event}\n" for request in requests), encoding="utf-8")
-    command_line: list[str | Path] = [setup.python.path, "-P", "-S", _ONE_START, given, str(warm_up), report]
+    told = one_start(setup, contestant, endpoint, [request.event for request in requests], warm_up)
+    books.check(contestant.name, requests, told["answers"])
+    return told
+
+
+def one_start(
+    setup: Setup,
+    contestant: Contestant,
+    endpoint: str,
+    given: Sequence[str],
+    warm_up: int = 0,
+    under: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Have a new process handle events, and return what it reports; its output is in :meth:`Setup.log`.
+
+    Parameters
+    ----------
+    given
+        JSON text of each event; at least one.
+    warm_up
+        Events after the first that are not timed.
+    under
+        A command that the process is run by.
+
+    Raises
+    ------
+    WrongError
+        It failed.
+    """
+    lines, report, log = setup.folder / "events.jsonl", setup.folder / "report.json", setup.log(contestant)
+    lines.write_text("".join(f"{event}\n" for event in given), encoding="utf-8")
+    command_line: list[str | Path] = [*under, setup.python.path, "-P", "-S", _ONE_START, lines, str(warm_up), report]
     with log.open("wb") as output:
         try:
             done = subprocess.run(
                 command_line,
-                env=setup.variables(contestant, endpoint),
+                env=setup.variables(contestant, endpoint) | {"PYTHONHASHSEED": "0"},
                 cwd=contestant.function,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -387,7 +416,6 @@ def _start(
     if done.returncode:
         raise WrongError(f"{contestant.name} failed: {_last_line(log)}")
     told: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
-    books.check(contestant.name, requests, told["answers"])
     return told
 
 

@@ -1,0 +1,99 @@
+"""How many instructions a start and a decision take, as a share of what plain boto3 takes for the same.
+
+    .venv/bin/python -m tests.benchmarks.instructions
+
+Unlike times, the numbers of valgrind's callgrind are the same in every run to a thousandth, on a busy machine as well,
+so that ``make test`` can hold them to a budget. Builds of one version of Python differ by a fifth, but for both
+functions alike: the share differs by a twentieth. What the kernel does is not counted. Calls to the emulator are not
+encrypted: as slow as everything is in here, a handshake would not end within its timeout.
+"""
+
+import argparse
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+
+from tests import events
+from tests.benchmarks import bench, contestants
+from tests.benchmarks.bench import Books, Setup
+from tests.benchmarks.contestants import MEASURE, OURS, Contestant
+from tests.benchmarks.scale import table
+from tests.local import account, emulator
+from tests.local.processes import command
+from tests.local.template import ROOT
+
+START, WARM, HEALTH = "start and first decision", "a decision after that", "start and first GET /health"
+
+_DECISIONS = 20
+_CALLGRIND = ("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null")
+
+
+def is_possible() -> bool:
+    """Whether valgrind is here."""
+    return shutil.which(_CALLGRIND[0]) is not None
+
+
+def measure(python: contestants.Interpreter) -> dict[str, dict[str, float]]:
+    """Instructions of this service and of plain boto3."""
+    with bench.prepared(python) as setup, emulator.running() as endpoint:
+        ours, boto3 = (next(one for one in setup.contestants if one.name == name) for name in (OURS, MEASURE))
+        health = replace(ours, function=ROOT / "functions" / "health")
+        books = Books(emulator.client("dynamodb", endpoint))
+        counted = partial(_instructions, setup, endpoint)
+        figures: dict[str, dict[str, float]] = {}
+        for contestant in (ours, boto3):
+            requests = [bench.new_requests(number) for number in (1, 1 + _DECISIONS)]
+            first, more = (counted(contestant, [one.event for one in some], books, some) for some in requests)
+            figures[contestant.name] = {START: first, WARM: (more - first) / _DECISIONS}
+        figures[OURS][HEALTH] = counted(health, [json.dumps(events.load("health"))])
+    return figures
+
+
+def _instructions(
+    setup: Setup,
+    endpoint: str,
+    contestant: Contestant,
+    given: list[str],
+    books: Books | None = None,
+    requests: list[bench.Request] | None = None,
+) -> int:
+    """Of a process that handles these events; what it answers is checked against the books."""
+    told = bench.one_start(setup, contestant, endpoint, given, under=_CALLGRIND)
+    if books and requests:
+        books.check(contestant.name, requests, told["answers"])
+    counts = re.findall(r"Collected : (\d+)", setup.log(contestant).read_text(encoding="utf-8", errors="replace"))
+    return int(counts[-1])
+
+
+def shares(figures: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """What this service takes of what plain boto3 takes; ``GET /health`` too of a start and first decision."""
+    ours, boto3 = figures[OURS], figures[MEASURE]
+    return {name: number / boto3[START if name == HEALTH else name] for name, number in ours.items()}
+
+
+def report(figures: Mapping[str, Mapping[str, float]]) -> str:
+    """A table, in millions."""
+    of = shares(figures)
+    rows = [
+        [name, f"{number / 1e6:.2f}", f"{number / of[name] / 1e6:.2f}", f"{of[name]:.3f}"]
+        for name, number in figures[OURS].items()
+    ]
+    return table(["million instructions", OURS, MEASURE, "share"], rows)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Instructions of a start and of a decision.")
+    parser.add_argument("--python", help="that runs the functions; default: the one that made this environment")
+    arguments = parser.parse_args()
+    account.replace()
+    with command():
+        python = contestants.interpreter(arguments.python)
+        print(f"Python {python.version}\n\n{report(measure(python))}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""The guard of start and warm cost: no change may add a tenth to either."""
+
+import sys
+
+import pytest
+
+from tests.benchmarks import contestants, instructions
+from tests.benchmarks.contestants import MEASURE, OURS
+from tests.benchmarks.instructions import HEALTH, START, WARM
+
+# Shares of what plain boto3 takes, by the version of Python; a newer one is held to the last. Where a change is worth
+# its cost, or saves a good part, put here what `python -m tests.benchmarks.instructions --python ...` tells.
+BUDGETS = {
+    (3, 11): {START: 0.211, WARM: 0.214, HEALTH: 0.110},
+    (3, 12): {START: 0.208, WARM: 0.243, HEALTH: 0.121},
+    (3, 13): {START: 0.201, WARM: 0.246, HEALTH: 0.122},
+}
+
+
+def test_no_change_adds_or_leaves_unnoticed_a_tenth() -> None:
+    if not instructions.is_possible():
+        pytest.skip("valgrind is not installed; on Debian: apt-get install valgrind")
+    figures = instructions.measure(contestants.interpreter(None))
+    print(instructions.report(figures))
+    budgets = BUDGETS[min(max(BUDGETS), sys.version_info[:2])]
+    for name, share in instructions.shares(figures).items():
+        assert share <= 1.1 * budgets[name], f"{name} takes {share:.3f} of what plain boto3 takes, not {budgets[name]}"
+        assert share >= 0.85 * budgets[name], f"{name} takes only {share:.3f}: lower the budget of {budgets[name]}"
+
+
+def test_the_report() -> None:
+    figures = {OURS: {START: 2e8, WARM: 1.5e6, HEALTH: 1e8}, MEASURE: {START: 1e9, WARM: 6e6}}
+    assert instructions.shares(figures) == {START: 0.2, WARM: 0.25, HEALTH: 0.1}
+    assert instructions.report(figures).splitlines()[2:] == [
+        f"| {START} | 200.00 | 1000.00 | 0.200 |",
+        f"| {WARM} | 1.50 | 6.00 | 0.250 |",
+        f"| {HEALTH} | 100.00 | 1000.00 | 0.100 |",
+    ]
