@@ -100,7 +100,7 @@ def test_every_line_of_a_million() -> None:
             "API Gateway, HTTP API": 1.00,
             "Lambda, requests": 0.20,
             "Lambda, duration": 10_000 * 0.0000133334,
-            "Lambda, cold starts": 5_000 * 0.0000133334,
+            "Lambda, cold starts": 1_500 * 0.0000133334,
             "DynamoDB, decisions": 2 * 0.625,
             "DynamoDB, counters": 2 * 0.625,
             "DynamoDB, storage": MILLION * 1024 / 2**30 * months * 0.25,
