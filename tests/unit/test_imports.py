@@ -11,7 +11,7 @@ from tests.local.template import ROOT
 
 AWS_LIBRARIES = {"aws_lambda_powertools", "boto3", "botocore", "pydantic", "requests", "urllib3"}
 # What a function needs to reach AWS by itself
-NETWORK = {"http", "socket", "ssl"}
+NETWORK = {"socket", "ssl"}
 
 
 def imported(statement: str) -> set[str]:

@@ -5,7 +5,6 @@ and signatures, but needs neither its start, which would be most of the function
 to boto3, see :mod:`scoring.reports`.
 """
 
-import http.client
 import json
 import random
 import time
@@ -122,7 +121,7 @@ class Service:
             # In one piece: what is written in two may travel in two.
             status, answer = self._connection.exchange(head.encode() + body)
             document = json.loads(answer)
-        except (OSError, http.client.HTTPException) as error:
+        except OSError as error:
             raise CallFailed(type(error).__name__) from error
         except ValueError:
             document = None

@@ -1,14 +1,24 @@
 """One connection to an AWS service: opened ahead, kept open, opened anew where the other side has closed it."""
 
-import http.client
 import os
 import socket
 import ssl
+import time
 from urllib.parse import urlsplit
 
 # The roots of Amazon Trust Services, to which the certificates of all endpoints of AWS lead (but those in China).
 # Reading them takes a fraction of what the hundred and more of a system's bundle take at every cold start.
 _AMAZON_ROOTS = os.path.join(os.path.dirname(__file__), "amazon-roots.pem")  # noqa: PTH118, PTH120  pathlib costs 3 ms
+
+_HEAD_END = b"\r\n\r\n"
+_LONGEST_HEAD = 65_536
+_PIECE = 65_536
+# 0 would mean not to wait at all, which is another error.
+_SHORTEST_WAIT = 0.001
+
+
+class ReplyError(OSError):
+    """What was answered is no answer of HTTP/1.1 whose length is announced."""
 
 
 class Connection:
@@ -21,7 +31,7 @@ class Connection:
     ca_bundle
         File of the authorities that are trusted; empty for Amazon's own, outside of amazonaws.com the system's.
     connect_seconds, read_seconds
-        How long to wait for a connection, and for each piece of a reply.
+        How long to wait for a connection, and for the whole of an exchange.
 
     Attributes
     ----------
@@ -39,7 +49,7 @@ class Connection:
         self._read_seconds = read_seconds
         self._socket: socket.socket | None = None
 
-    def open(self) -> None:
+    def open(self) -> socket.socket:
         """Connect, where that is not done already.
 
         Raises
@@ -47,41 +57,37 @@ class Connection:
         OSError
             Nobody answers there, or not in time, or not with a certificate that is trusted.
         """
-        if self._socket is not None:
-            if not _is_over(self._socket):
-                self._socket.settimeout(self._read_seconds)
-                return
+        if self._socket is not None and _is_over(self._socket):
             self.close()
-        opened = socket.create_connection(self._address, self._connect_seconds)
-        # Else the end of a request may wait for the acknowledgement of its beginning, for 40 ms.
-        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._tls:
-            opened = self._tls.wrap_socket(opened, server_hostname=self._address[0])
-        opened.settimeout(self._read_seconds)
-        self._socket = opened
+        if self._socket is None:
+            opened = socket.create_connection(self._address, self._connect_seconds)
+            # Else the end of a request may wait for the acknowledgement of its beginning, for 40 ms.
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._tls:
+                opened = self._tls.wrap_socket(opened, server_hostname=self._address[0])
+            self._socket = opened
+        return self._socket
 
     def exchange(self, request: bytes) -> tuple[int, bytes]:
         """Send a whole request and read the answer to it: status and body.
 
         Raises
         ------
-        OSError, http.client.HTTPException
-            No answer, or none that is complete. The request may have been obeyed all the same.
+        OSError
+            No answer in time, or none that is complete. The request may have been obeyed all the same.
         """
-        self.open()
-        assert self._socket  # noqa: S101  for the type checker
-        response = http.client.HTTPResponse(self._socket, method="POST")
+        opened = self.open()
+        end = time.monotonic() + self._read_seconds
         try:
-            self._socket.sendall(request)
-            body = _read(response)
+            opened.settimeout(self._read_seconds)
+            opened.sendall(request)
+            status, body, closes = _read(opened, end)
         except BaseException:
-            # What still comes must not be taken for the next answer.
-            response.close()
-            self.close()
+            self.close()  # what still comes must not be taken for the next answer
             raise
-        if response.will_close:
+        if closes:
             self.close()
-        return response.status, body
+        return status, body
 
     def close(self) -> None:
         """Hang up."""
@@ -90,11 +96,45 @@ class Connection:
             self._socket = None
 
 
-def _read(response: http.client.HTTPResponse) -> bytes:
-    response.begin()
-    if response.length is None and not response.chunked:
-        raise http.client.IncompleteRead(b"")  # nothing would tell whether it was all
-    return response.read()
+def _read(connection: socket.socket, end: float) -> tuple[int, bytes, bool]:
+    """Status and body of an answer, and whether the connection is closed after it."""
+    answer = b""
+    while _HEAD_END not in answer:
+        if len(answer) > _LONGEST_HEAD:
+            raise ReplyError("The head of the answer does not end")
+        answer += _piece(connection, end)
+    head, _, body = answer.partition(_HEAD_END)
+    status, length, closes = _parse(head)
+    while len(body) < length:
+        body += _piece(connection, end)
+    if len(body) > length:
+        raise ReplyError("More was answered than was announced")
+    return status, body, closes
+
+
+def _piece(connection: socket.socket, end: float) -> bytes:
+    """What has come of an answer; however small its pieces are, together they take no longer than until then."""
+    connection.settimeout(max(end - time.monotonic(), _SHORTEST_WAIT))
+    piece = connection.recv(_PIECE)
+    if not piece:
+        raise ConnectionResetError("The connection was closed before the answer was complete")
+    return piece
+
+
+def _parse(head: bytes) -> tuple[int, int, bool]:
+    """Status, length of the body, and whether the connection is closed then, of an answer of HTTP/1.1.
+
+    AWS announces the length of every answer to a call; what does not is taken for no answer.
+    """
+    first, *lines = head.split(b"\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in [line.partition(b":") for line in lines]}
+    try:
+        version, status, *_ = first.split(b" ", 2)
+        if version != b"HTTP/1.1":
+            raise ReplyError(f"The answer is not of HTTP/1.1: {first[:20]!r}")
+        return int(status), int(headers[b"content-length"]), headers.get(b"connection", b"").lower() == b"close"
+    except (KeyError, ValueError):
+        raise ReplyError("The answer has no status or no length") from None
 
 
 def _trust(name: str, ca_bundle: str) -> ssl.SSLContext:
