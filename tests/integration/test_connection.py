@@ -154,6 +154,7 @@ def test_so_is_one_that_was_closed_before_its_first_use(scheme: Certificates | N
         (answer(b"SSH-2.0\r\n"), "BadStatusLine"),
         (answer(b"HTTP/1.1 200 OK\r\n", pause=0.6), "TimeoutError"),
         (answer(b"", pause=0.6), "TimeoutError"),
+        (answer(*(ANSWER[at : at + 4] for at in range(0, len(ANSWER), 4)), pause=0.1), "TimeoutError"),
     ],
 )
 def test_an_answer_that_is_none_is_an_error_and_the_next_one_is_not_taken_for_it(

@@ -1,9 +1,12 @@
 """One connection to an AWS service: opened ahead, kept open, opened anew where the other side has closed it."""
 
 import http.client
+import io
 import os
 import socket
 import ssl
+import time
+from typing import Any
 from urllib.parse import urlsplit
 
 # The roots of Amazon Trust Services, to which the certificates of all endpoints of AWS lead (but those in China).
@@ -21,7 +24,7 @@ class Connection:
     ca_bundle
         File of the authorities that are trusted; empty for Amazon's own, outside of amazonaws.com the system's.
     connect_seconds, read_seconds
-        How long to wait for a connection, and for each piece of a reply.
+        How long to wait for a connection, and again for its encryption; how long for a request and all of its reply.
 
     Attributes
     ----------
@@ -49,7 +52,6 @@ class Connection:
         """
         if self._socket is not None:
             if not _is_over(self._socket):
-                self._socket.settimeout(self._read_seconds)
                 return
             self.close()
         opened = socket.create_connection(self._address, self._connect_seconds)
@@ -57,7 +59,6 @@ class Connection:
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tls:
             opened = self._tls.wrap_socket(opened, server_hostname=self._address[0])
-        opened.settimeout(self._read_seconds)
         self._socket = opened
 
     def exchange(self, request: bytes) -> tuple[int, bytes]:
@@ -70,13 +71,14 @@ class Connection:
         """
         self.open()
         assert self._socket  # noqa: S101  for the type checker
-        response = http.client.HTTPResponse(self._socket, method="POST")
+        reply: Any = _Reply(self._socket, time.monotonic() + self._read_seconds)
+        response = http.client.HTTPResponse(reply, method="POST")
         try:
+            self._socket.settimeout(self._read_seconds)
             self._socket.sendall(request)
             body = _read(response)
         except BaseException:
             # What still comes must not be taken for the next answer.
-            response.close()
             self.close()
             raise
         if response.will_close:
@@ -88,6 +90,28 @@ class Connection:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+class _Reply(io.RawIOBase):
+    """What comes over a connection until a moment, however many pieces it comes in: a socket waits for each anew."""
+
+    def __init__(self, connection: socket.socket, until: float) -> None:
+        self._connection = connection
+        self._until = until
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        """As of a socket, of which :class:`http.client.HTTPResponse` asks for no more."""
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._connection.settimeout(left)
+        return self._connection.recv_into(buffer)
 
 
 def _read(response: http.client.HTTPResponse) -> bytes:
