@@ -4,6 +4,7 @@ import http.client
 import re
 import socket
 import ssl
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -152,6 +153,7 @@ def test_so_is_one_that_was_closed_before_its_first_use(scheme: Certificates | N
         (answer(ANSWER[:30]), "IncompleteRead"),
         (answer(ANSWER[:-1]), "IncompleteRead"),
         (answer(b"SSH-2.0\r\n"), "BadStatusLine"),
+        (answer(b"HTTP/1.1 103 Early Hints\r\n\r\n", pause=0.6), "UnknownProtocol"),
         (answer(b"HTTP/1.1 200 OK\r\n", pause=0.6), "TimeoutError"),
         (answer(b"", pause=0.6), "TimeoutError"),
         (answer(*(ANSWER[at : at + 4] for at in range(0, len(ANSWER), 4)), pause=0.1), "TimeoutError"),
@@ -167,6 +169,85 @@ def test_an_answer_that_is_none_is_an_error_and_the_next_one_is_not_taken_for_it
         assert re.fullmatch(error, type(caught.value).__name__), caught.value
         assert time.monotonic() - start < 0.5
         assert one.exchange(REQUEST) == (200, b"{}")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (b"HTTP/1.1 100 Continue\r\n\r\n", ANSWER),
+        (ANSWER[:20], ANSWER[20:]),
+        (
+            ANSWER.replace(b"Content-Length: 2", b"Transfer-Encoding: chunked")[:-2],
+            b"1\r\n{\r\n",
+            b"1\r\n}\r\n0\r\n\r\n",
+        ),
+    ],
+    ids=["continue", "in pieces", "chunked"],
+)
+def test_an_answer_may_come_in_more_than_one_piece(scheme: Certificates | None, parts: tuple[bytes, ...]) -> None:
+    with (
+        serving(answer(*parts, pause=0.05), certificate=scheme) as server,
+        connection(server.url, bundle(scheme)) as one,
+    ):
+        assert one.exchange(REQUEST) == (200, b"{}")
+
+
+def test_an_answer_may_be_larger_than_any_buffer(scheme: Certificates | None) -> None:
+    body = b"x" * 3_000_000
+    reply = answer(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body), body)
+    with serving(reply, certificate=scheme) as server, connection(server.url, bundle(scheme)) as one:
+        assert one.exchange(REQUEST) == (200, body)
+
+
+def test_a_connection_whose_end_was_announced_is_given_up_at_once(scheme: Certificates | None) -> None:
+    """Since what announced it may close it only after the next request was sent."""
+
+    def announce_and_wait(client: socket.socket) -> None:
+        client.recv(4096)
+        client.sendall(ANSWER.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        client.recv(4096)
+
+    with (
+        serving(announce_and_wait, answer_always, certificate=scheme) as server,
+        connection(server.url, bundle(scheme)) as one,
+    ):
+        assert one.exchange(REQUEST) == (200, b"{}")
+        assert one.exchange(REQUEST) == (200, b"{}")
+        assert server.connections == 2
+
+
+def test_a_connection_that_was_reset_in_between_costs_no_attempt() -> None:
+    def reset(client: socket.socket) -> None:
+        answer(ANSWER)(client)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with serving(reset, answer_always) as server, connection(server.url) as one:
+        assert one.exchange(REQUEST) == (200, b"{}")
+        time.sleep(0.1)
+        assert one.exchange(REQUEST) == (200, b"{}")
+
+
+@pytest.mark.parametrize(("url", "port"), [("http://h", 80), ("https://h", 443), ("http://h:1", 1), ("https://h:1", 1)])
+def test_the_port_is_that_of_the_scheme_where_none_is_given(
+    url: str, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[Any] = []
+
+    def refuse(address: Any, seconds: float) -> None:
+        called.append((address, seconds))
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr("scoring.connection.socket.create_connection", refuse)
+    with connection(url) as one, pytest.raises(ConnectionRefusedError):
+        one.open()
+    assert called == [(("h", port), 0.2)]
+
+
+def test_nothing_is_held_back_until_something_else_is_acknowledged() -> None:
+    with serving(answer_always) as server, connection(server.url) as one:
+        one.open()
+        assert one._socket
+        assert one._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_nobody_there() -> None:

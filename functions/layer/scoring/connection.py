@@ -118,6 +118,8 @@ def _read(response: http.client.HTTPResponse) -> bytes:
     response.begin()
     if response.length is None and not response.chunked:
         raise http.client.IncompleteRead(b"")  # nothing would tell whether it was all
+    if response.status < 200:
+        raise http.client.UnknownProtocol(f"HTTP {response.status}")  # the answer itself is still to come
     return response.read()
 
 
