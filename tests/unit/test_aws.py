@@ -3,6 +3,7 @@
 import io
 import json
 import time
+from http.client import BadStatusLine, IncompleteRead
 from types import SimpleNamespace
 from typing import Any
 
@@ -87,6 +88,8 @@ OUTCOMES = [
     (TimeoutError(), "TimeoutError", 0.025),
     (ConnectionRefusedError(), "ConnectionRefusedError", 0.025),
     (OSError(), "OSError", 0.025),
+    (BadStatusLine(""), "BadStatusLine", 0.025),
+    (IncompleteRead(b""), "IncompleteRead", 0.025),
     (refused("InternalServerError", 500), "InternalServerError", 0.025),
     (refused("ServiceUnavailable", 503), "ServiceUnavailable", 0.025),
     (refused("RequestTimeout", 408), "RequestTimeout", 0.025),
@@ -103,6 +106,7 @@ OUTCOMES = [
     ((400, b"{}"), "None", None),
     ((404, b"not found"), "HTTP 404", None),
     ((200, b"<html>"), "HTTP 200", None),
+    ((200, b"[" * 100_000), "HTTP 200", None),
     ((301, b""), "HTTP 301", None),
 ]
 

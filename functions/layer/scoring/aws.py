@@ -121,10 +121,11 @@ class Service:
         try:
             # In one piece: what is written in two may travel in two.
             status, answer = self._connection.exchange(head.encode() + body)
-            document = json.loads(answer)
         except (OSError, http.client.HTTPException) as error:
             raise CallFailed(type(error).__name__) from error
-        except ValueError:
+        try:
+            document = json.loads(answer)
+        except (ValueError, RecursionError):
             document = None
         if not isinstance(document, dict):
             # Whatever answered, it was not the service itself.
