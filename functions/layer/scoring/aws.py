@@ -131,7 +131,8 @@ class Service:
             # Whatever answered, it was not the service itself.
             raise CallFailed(f"HTTP {status}", status)
         if status != _OK:
-            raise CallFailed(str(document.get("__type")).rpartition("#")[2], status, document)
+            code = str(document.get("__type") or f"HTTP {status}")
+            raise CallFailed(code.rpartition("#")[2], status, document)
         return document
 
 
