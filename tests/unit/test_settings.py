@@ -1,5 +1,7 @@
 """Environment variables: all read in one place, and each one that is wrong is named."""
 
+import runpy
+
 import boto3
 import botocore.session
 import pytest
@@ -53,6 +55,13 @@ def test_the_template_sets_every_variable_that_is_read(function_environment: Non
     others = {"AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_SQS", "POWERTOOLS_SERVICE_NAME"}
     for function in template.functions().values():
         assert function.variables.keys() == VARIABLES.keys() | others
+
+
+@pytest.mark.parametrize(("name", "service"), [("stack", "stack"), ("", "service_undefined")])
+def test_the_service_has_a_name_in_any_case(name: str, service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without one, CloudWatch would make no metrics: a dimension has a value."""
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", name)
+    assert runpy.run_path(settings.__file__)["SERVICE"] == service
 
 
 CREDENTIALS = {"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from types import SimpleNamespace
@@ -161,6 +162,25 @@ def test_an_error_has_the_fields_of_a_line_of_powertools(log: io.StringIO) -> No
     assert abs((moments[0] - moments[1]).total_seconds()) < 60
     assert theirs.pop("location")
     assert ours == theirs
+
+
+def test_an_error_is_dated_in_utc_wherever_the_function_thinks_it_is(
+    log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    try:
+        telemetry.error("store unavailable")
+    finally:
+        monkeypatch.delenv("TZ")
+        time.tzset()
+    said = datetime.strptime(json.loads(log.getvalue())["timestamp"], "%Y-%m-%d %H:%M:%S%z")
+    assert abs(said.timestamp() - time.time()) < 60
+
+
+def test_the_age_of_the_outbox_is_in_seconds(records: Records) -> None:
+    telemetry.outbox_waits(61.2345)
+    assert list(metrics(records()[0])) == [(metric("OutboxAge"), "Seconds", 61.234)]
 
 
 def test_a_decision_of_no_risk_is_one_line(invoke: Functions, records: Records) -> None:
