@@ -8,7 +8,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +156,7 @@ def test_so_is_one_that_was_closed_before_its_first_use(scheme: Certificates | N
         (answer(b"HTTP/1.1 103 Early Hints\r\n\r\n", pause=0.6), "UnknownProtocol"),
         (answer(b"HTTP/1.1 200 OK\r\n", pause=0.6), "TimeoutError"),
         (answer(b"", pause=0.6), "TimeoutError"),
+        (answer(b"HTTP/1.1", b" 200 OK\r\n", b"", pause=0.25), "TimeoutError"),
         (answer(*(ANSWER[at : at + 4] for at in range(0, len(ANSWER), 4)), pause=0.1), "TimeoutError"),
     ],
 )
@@ -197,6 +198,26 @@ def test_an_answer_may_be_larger_than_any_buffer(scheme: Certificates | None) ->
     reply = answer(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body), body)
     with serving(reply, certificate=scheme) as server, connection(server.url, bundle(scheme)) as one:
         assert one.exchange(REQUEST) == (200, body)
+
+
+def test_a_request_may_be_larger_than_any_buffer(scheme: Certificates | None) -> None:
+    """Also where the other side takes its time to read it, and the connection is not new."""
+    request = REQUEST.replace(b"content-length: 2\r\n\r\n{}", b"content-length: 20000000\r\n\r\n" + b"x" * 20_000_000)
+
+    def read_slowly(client: socket.socket) -> None:
+        answer(ANSWER)(client)
+        time.sleep(0.1)
+        left = len(request)
+        while left:
+            left -= len(client.recv(1_000_000))
+        client.sendall(ANSWER)
+
+    with serving(read_slowly, certificate=scheme) as server:
+        made = Connection(server.url, str(bundle(scheme)), connect_seconds=0.2, read_seconds=5)
+        with closing(made):
+            assert made.exchange(REQUEST) == (200, b"{}")
+            assert made.exchange(request) == (200, b"{}")
+        assert server.connections == 1
 
 
 def test_a_connection_whose_end_was_announced_is_given_up_at_once(scheme: Certificates | None) -> None:
