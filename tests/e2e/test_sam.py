@@ -5,6 +5,7 @@ containers of the other one would need an emulator.
 """
 
 import json
+import marshal
 import os
 import subprocess
 import sys
@@ -103,6 +104,10 @@ def test_the_layer_holds_all_as_bytecode_where_that_can_be_made_and_our_sources_
         assert of_packages < bytecode
         # Unchecked: the times of files do not survive the way to Lambda.
         assert {(python / path).read_bytes()[4] for path in of_ours} == {0b01}
+        # Traces name files as they are called there.
+        for path, source in [*zip(sorted(of_ours), sorted(ours), strict=True), *((one, one) for one in of_packages)]:
+            code = marshal.loads((python / path).read_bytes()[16:])  # noqa: S302  just built
+            assert code.co_filename == f"/opt/python/{source.with_suffix('.py')}"
     else:
         assert {path.with_suffix(".py") for path in of_packages} < sources
         assert not bytecode

@@ -2,10 +2,11 @@
 
 import socket
 import ssl
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,77 @@ def test_an_answer_may_come_in_pieces_and_be_long(scheme: Certificates | None) -
         connection(server.url, bundle(scheme)) as one,
     ):
         assert one.exchange(REQUEST) == (400, body)
+
+
+def test_a_request_may_be_larger_than_any_buffer(scheme: Certificates | None) -> None:
+    """Also where the other side takes its time to read it, and the connection is not new."""
+    request = REQUEST.replace(b"content-length: 2\r\n\r\n{}", b"content-length: 20000000\r\n\r\n" + b"x" * 20_000_000)
+
+    def read_slowly(client: socket.socket) -> None:
+        answer(ANSWER)(client)
+        time.sleep(0.1)
+        left = len(request)
+        while left:
+            left -= len(client.recv(1_000_000))
+        client.sendall(ANSWER)
+
+    with serving(read_slowly, certificate=scheme) as server:
+        made = Connection(server.url, str(bundle(scheme)), connect_seconds=0.2, read_seconds=5)
+        with closing(made):
+            assert made.exchange(REQUEST) == (200, b"{}")
+            assert made.exchange(request) == (200, b"{}")
+        assert server.connections == 1
+
+
+def test_a_connection_whose_end_was_announced_is_given_up_at_once(scheme: Certificates | None) -> None:
+    """Since what announced it may close it only after the next request was sent."""
+
+    def announce_and_wait(client: socket.socket) -> None:
+        client.recv(4096)
+        client.sendall(ANSWER.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        client.recv(4096)
+
+    with (
+        serving(announce_and_wait, answer_always, certificate=scheme) as server,
+        connection(server.url, bundle(scheme)) as one,
+    ):
+        assert one.exchange(REQUEST) == (200, b"{}")
+        assert one.exchange(REQUEST) == (200, b"{}")
+        assert server.connections == 2
+
+
+def test_a_connection_that_was_reset_in_between_costs_no_attempt() -> None:
+    def reset(client: socket.socket) -> None:
+        answer(ANSWER)(client)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with serving(reset, answer_always) as server, connection(server.url) as one:
+        assert one.exchange(REQUEST) == (200, b"{}")
+        time.sleep(0.1)
+        assert one.exchange(REQUEST) == (200, b"{}")
+
+
+@pytest.mark.parametrize(("url", "port"), [("http://h", 80), ("https://h", 443), ("http://h:1", 1), ("https://h:1", 1)])
+def test_the_port_is_that_of_the_scheme_where_none_is_given(
+    url: str, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[Any] = []
+
+    def refuse(address: Any, seconds: float) -> None:
+        called.append((address, seconds))
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr("scoring.connection.socket.create_connection", refuse)
+    with connection(url) as one, pytest.raises(ConnectionRefusedError):
+        one.open()
+    assert called == [(("h", port), 0.2)]
+
+
+def test_nothing_is_held_back_until_something_else_is_acknowledged() -> None:
+    with serving(answer_always) as server, connection(server.url) as one:
+        one.open()
+        assert one._socket
+        assert one._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_nobody_there() -> None:

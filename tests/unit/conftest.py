@@ -1,7 +1,5 @@
 """Unit tests open no sockets; DynamoDB is moto's, with the tables of the template."""
 
-import builtins
-import functools
 import importlib
 import io
 import math
@@ -19,7 +17,7 @@ from botocore import xform_name
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from scoring import aws
+from scoring import aws, telemetry
 from scoring.errors import CallFailed
 from scoring.ledger import Ledger
 from scoring.reports import Reports
@@ -111,11 +109,11 @@ def context() -> SimpleNamespace:
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """What is logged from here on, by the logger of powertools and by printing."""
+    """What is logged from here on, by the logger of powertools and by the service's own telemetry."""
     stream = io.StringIO()
     monkeypatch.setattr(Logger().registered_handler, "stream", stream)
     # Standard output itself is pytest's.
-    monkeypatch.setattr(builtins, "print", functools.partial(print, file=stream))
+    monkeypatch.setattr(telemetry, "sys", SimpleNamespace(stdout=stream))
     return stream
 
 

@@ -2,7 +2,10 @@
 
 import io
 import json
+import re
 import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from urllib3 import HTTPResponse
 
-from scoring import aws, reports
+from scoring import aws, ledger, outbox, reports
+from scoring.connection import ReplyError
 from scoring.errors import CallFailed
 
 CONFLICT = {
@@ -52,9 +56,9 @@ class Line:
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses between attempts, which are not made; each the longest that it could be."""
+    """The pauses between attempts, which are not made; each halfway between the shortest and the longest."""
     made: list[float] = []
-    monkeypatch.setattr("scoring.aws.random.uniform", lambda _, longest: longest)
+    monkeypatch.setattr("scoring.aws.random.uniform", lambda shortest, longest: (shortest + longest) / 2)
     monkeypatch.setattr("scoring.aws.time.sleep", made.append)
     return made
 
@@ -81,12 +85,74 @@ def test_a_call_is_one_signed_request(pauses: list[float]) -> None:
     assert abs(age) < 60
 
 
+def test_a_call_is_dated_in_utc_wherever_the_function_thinks_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    dynamodb, line = service(OK)
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    try:
+        dynamodb.call("GetItem", {})
+    finally:
+        monkeypatch.delenv("TZ")
+        time.tzset()
+    (said,) = re.findall(rb"x-amz-date: (\w+)", line.requests[0])
+    now = datetime.strptime(said.decode(), "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    assert abs(now.timestamp() - time.time()) < 60
+
+
+@pytest.mark.parametrize(
+    ("connect", "name", "target"),
+    [(ledger.connect, "dynamodb", "DynamoDB_20120810"), (outbox.connect, "sqs", "AmazonSQS")],
+)
+def test_where_a_service_is_and_how_long_it_is_waited_for(
+    connect: Callable[[], Any],
+    name: str,
+    target: str,
+    function_environment: None,
+    monkeypatch: pytest.MonkeyPatch,
+    pauses: list[float],
+) -> None:
+    made: list[Any] = []
+    opened: list[str] = []
+
+    class Unopened(Line):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(OK)
+            made.append(arguments)
+
+        def open(self) -> None:
+            opened.append(name)
+            raise TimeoutError  # as where nobody answers while the function starts
+
+    monkeypatch.setattr("scoring.aws.Connection", Unopened)
+    monkeypatch.setenv("AWS_CA_BUNDLE", "/bundle.pem")
+    for other in ("DYNAMODB", "SQS"):
+        monkeypatch.setenv(f"AWS_ENDPOINT_URL_{other}", f"http://{other.lower()}.example")
+    found = connect()
+    assert made == [(f"http://{name}.example", "/bundle.pem", 0.2, 1)]
+    # The one that every decision needs is connected to ahead.
+    assert opened == (["dynamodb"] if name == "dynamodb" else [])
+    (one,) = [value for value in vars(found).values() if isinstance(value, aws.Service)]
+    one.call("Operation", {})
+    line: Any = one._connection
+    head = line.requests[0].decode()
+    assert f"x-amz-target: {target}.Operation\r\n" in head
+    assert f"/us-east-1/{name}/aws4_request" in head
+
+
+def test_both_attempts_are_the_same_call(pauses: list[float]) -> None:
+    dynamodb, line = service(TimeoutError(), OK)
+    dynamodb.call("TransactWriteItems", {"ClientRequestToken": "t"})
+    bodies = [request.partition(b"\r\n\r\n")[2] for request in line.requests]
+    assert bodies == [b'{"ClientRequestToken":"t"}'] * 2
+
+
 # What an attempt may come to, what it is called, and the longest pause in seconds before the next; None for no next
 OUTCOMES = [
     (ConnectionResetError(), "ConnectionResetError", 0.025),
     (TimeoutError(), "TimeoutError", 0.025),
     (ConnectionRefusedError(), "ConnectionRefusedError", 0.025),
     (OSError(), "OSError", 0.025),
+    (ReplyError(), "ReplyError", 0.025),
     (refused("InternalServerError", 500), "InternalServerError", 0.025),
     (refused("ServiceUnavailable", 503), "ServiceUnavailable", 0.025),
     (refused("RequestTimeout", 408), "RequestTimeout", 0.025),
@@ -100,7 +166,7 @@ OUTCOMES = [
     (refused("ValidationException"), "ValidationException", None),
     (refused("AccessDeniedException"), "AccessDeniedException", None),
     ((400, json.dumps(CONFLICT).encode()), "TransactionCanceledException", None),
-    ((400, b"{}"), "None", None),
+    ((400, b"{}"), "HTTP 400", None),
     ((404, b"not found"), "HTTP 404", None),
     ((200, b"<html>"), "HTTP 200", None),
     ((301, b""), "HTTP 301", None),
@@ -116,12 +182,18 @@ def test_what_may_pass_is_tried_once_more(
         dynamodb.call("GetItem", {})
     assert caught.value.reason == reason
     assert caught.value.status == (outcome[0] if isinstance(outcome, tuple) else 0)
-    assert pauses == ([] if pause is None else [pause])
+    assert pauses == ([] if pause is None else [pause / 2])
     assert len(line.requests) == 1 + len(pauses)
 
     dynamodb, line = service(outcome, OK)
     if pause is not None:
         assert dynamodb.call("GetItem", {}) == {}
+
+
+def test_an_answer_that_nests_without_end_is_none() -> None:
+    dynamodb, _ = service((200, b"[" * 100_000))
+    with pytest.raises(CallFailed, match="HTTP 200"):
+        dynamodb.call("GetItem", {})
 
 
 def test_what_the_service_says_besides_is_kept() -> None:
@@ -196,8 +268,10 @@ def test_as_often_and_with_the_pauses_of_botocore(outcomes: list[Outcome], times
 
 
 def test_a_call_ends_within_its_seconds() -> None:
-    # Two attempts, and the longest pause between them
-    assert pytest.approx(0.2 + 1 + 1 + 0.2 + 1) == aws.CALL_SECONDS
+    # Two attempts, each to connect, encrypt and ask, and the longest pause between them
+    assert pytest.approx(0.2 + 0.2 + 1 + 1 + 0.2 + 0.2 + 1) == aws.CALL_SECONDS
+    # Ledger and outbox, one after the other, within the ten seconds of the function
+    assert 2 * aws.CALL_SECONDS < 9
 
 
 def test_the_deadline_is_just_before_lambda_stops_the_function(context: SimpleNamespace) -> None:

@@ -87,6 +87,18 @@ def test_the_key_with_another_body_is_refused(ledger: Ledger, reports: Reports) 
     assert reports.totals(LATER).total == 1
 
 
+def test_every_transaction_has_a_token_of_its_own(
+    ledger: Ledger, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By which DynamoDB tells transactions apart from attempts: it takes an equal token for one more attempt."""
+    calls = failing(monkeypatch, dynamodb, "transact_write_items", canceled("TransactionConflict", "None"))
+    for key in ("k1", "k2"):
+        ledger.record(decide(LOW, key), LATER)
+    tokens = {call["ClientRequestToken"] for call in calls}
+    assert len(tokens) == len(calls) == 3
+    assert {len(token) for token in tokens} == {32}  # DynamoDB takes up to 36 characters
+
+
 def test_a_key_belongs_to_its_transaction(ledger: Ledger, reports: Reports) -> None:
     ledger.record(decide(CRITICAL, "k1"), LATER)
     ledger.record(decide(LOW, "k1"), LATER)

@@ -1,6 +1,9 @@
 """Environment variables: all read in one place, and each one that is wrong is named."""
 
+import runpy
+
 import boto3
+import botocore.session
 import pytest
 
 from scoring import settings
@@ -54,6 +57,13 @@ def test_the_template_sets_every_variable_that_is_read(function_environment: Non
         assert function.variables.keys() == VARIABLES.keys() | others
 
 
+@pytest.mark.parametrize(("name", "service"), [("stack", "stack"), ("", "service_undefined")])
+def test_the_service_has_a_name_in_any_case(name: str, service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without one, CloudWatch would make no metrics: a dimension has a value."""
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", name)
+    assert runpy.run_path(settings.__file__)["SERVICE"] == service
+
+
 CREDENTIALS = {"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
 
 
@@ -71,11 +81,17 @@ def test_an_account_that_is_none(name: str) -> None:
         settings.account({**CREDENTIALS, name: ""})
 
 
-@pytest.mark.parametrize("region", ["us-east-1", "eu-central-1", "ap-southeast-7", "us-gov-west-1", "cn-north-1"])
+SESSION = botocore.session.get_session()
+
+
+@pytest.mark.parametrize("partition", SESSION.get_available_partitions())
 @pytest.mark.parametrize("service", ["dynamodb", "sqs"])
-def test_the_endpoint_is_the_one_of_boto3(service: str, region: str) -> None:
-    client = boto3.client(service, region_name=region)  # type: ignore[call-overload]  # an overload per service
-    assert settings.endpoint(service, region, {}) == client.meta.endpoint_url
+def test_the_endpoint_is_the_one_of_boto3(service: str, partition: str) -> None:
+    regions = SESSION.get_available_regions(service, partition)
+    assert regions
+    for region in regions:
+        client = boto3.client(service, region_name=region)  # type: ignore[call-overload]  # an overload per service
+        assert settings.endpoint(service, region, {}) == client.meta.endpoint_url
 
 
 @pytest.mark.parametrize(
@@ -90,3 +106,29 @@ def test_the_endpoint_is_the_one_of_boto3(service: str, region: str) -> None:
 )
 def test_an_endpoint_that_is_given(variables: dict[str, str], expected: str) -> None:
     assert settings.endpoint("sqs", "eu-central-1", variables) == expected
+
+
+@pytest.mark.parametrize("server", ["http://h_1.example/", "https://h:443", "http://[::1]:8000", "http://127.0.0.1:1"])
+def test_an_endpoint_that_is_a_server(server: str) -> None:
+    assert settings.endpoint("sqs", "eu-central-1", {"AWS_ENDPOINT_URL": server}) == server
+
+
+@pytest.mark.parametrize(
+    "no_server",
+    [
+        "h:8000",
+        "ftp://h",
+        "http://",
+        "http://h/path",
+        "http://h?query",
+        "http://user@h",
+        "http://.h",
+        f"http://{'h' * 64}",
+        "http://é",
+        "http://h:port",
+        "http://h\n",
+    ],
+)
+def test_an_endpoint_that_is_none(no_server: str) -> None:
+    with pytest.raises(SettingsError, match=r"The endpoint of sqs must be http\(s\)://host"):
+        settings.endpoint("sqs", "eu-central-1", {"AWS_ENDPOINT_URL": no_server})

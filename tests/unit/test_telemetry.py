@@ -1,8 +1,10 @@
 """What is logged and counted of a request, and that alarms and dashboard ask for nothing else."""
 
+import contextlib
 import io
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from types import SimpleNamespace
@@ -132,7 +134,7 @@ def test_the_latency_is_that_of_the_whole_request(
     }
 
 
-def test_a_record_says_what_one_of_powertools_would(records: Records) -> None:
+def test_a_record_says_what_one_of_powertools_would(records: Records, log: io.StringIO) -> None:
     answer = {"decision_id": "k", "score": 3, "risk_level": "HIGH", "triggered_rules": [], "version": "v"}
     telemetry.decided({**answer, "recorded": False}, replayed=False, request_id="r", seconds=1.5)
     theirs = Metrics(namespace=telemetry.NAMESPACE, service=STACK)
@@ -144,7 +146,8 @@ def test_a_record_says_what_one_of_powertools_would(records: Records) -> None:
         theirs.add_metadata(name, value)
     theirs.add_metadata("replayed", value=False)
     theirs.add_metadata("recorded", value=False)
-    theirs.flush_metrics()
+    with contextlib.redirect_stdout(log):
+        theirs.flush_metrics()
 
     ours, record = records()
     stamps = [one["_aws"].pop("Timestamp") for one in (ours, record)]
@@ -161,6 +164,25 @@ def test_an_error_has_the_fields_of_a_line_of_powertools(log: io.StringIO) -> No
     assert abs((moments[0] - moments[1]).total_seconds()) < 60
     assert theirs.pop("location")
     assert ours == theirs
+
+
+def test_an_error_is_dated_in_utc_wherever_the_function_thinks_it_is(
+    log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    try:
+        telemetry.error("store unavailable")
+    finally:
+        monkeypatch.delenv("TZ")
+        time.tzset()
+    said = datetime.strptime(json.loads(log.getvalue())["timestamp"], "%Y-%m-%d %H:%M:%S%z")
+    assert abs(said.timestamp() - time.time()) < 60
+
+
+def test_the_age_of_the_outbox_is_in_seconds(records: Records) -> None:
+    telemetry.outbox_waits(61.2345)
+    assert list(metrics(records()[0])) == [(metric("OutboxAge"), "Seconds", 61.234)]
 
 
 def test_a_decision_of_no_risk_is_one_line(invoke: Functions, records: Records) -> None:

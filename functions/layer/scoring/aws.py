@@ -24,8 +24,8 @@ ATTEMPTS = 2
 _THROTTLED_PAUSE = 1.0
 _PAUSE = 0.025
 
-# Seconds that one call takes at most, name resolution apart.
-CALL_SECONDS = ATTEMPTS * (CONNECT_SECONDS + READ_SECONDS) + (ATTEMPTS - 1) * _THROTTLED_PAUSE
+# Seconds that one call takes at most, name resolution apart. A connection takes its time twice, the second for TLS.
+CALL_SECONDS = ATTEMPTS * (2 * CONNECT_SECONDS + READ_SECONDS) + (ATTEMPTS - 1) * _THROTTLED_PAUSE
 
 # Seconds that a handler needs besides its calls.
 _MARGIN = 0.2
@@ -120,16 +120,18 @@ class Service:
         try:
             # In one piece: what is written in two may travel in two.
             status, answer = self._connection.exchange(head.encode() + body)
-            document = json.loads(answer)
         except OSError as error:
             raise CallFailed(type(error).__name__) from error
-        except ValueError:
+        try:
+            document = json.loads(answer)
+        except (ValueError, RecursionError):
             document = None
         if not isinstance(document, dict):
             # Whatever answered, it was not the service itself.
             raise CallFailed(f"HTTP {status}", status)
         if status != _OK:
-            raise CallFailed(str(document.get("__type")).rpartition("#")[2], status, document)
+            code = str(document.get("__type") or f"HTTP {status}")
+            raise CallFailed(code.rpartition("#")[2], status, document)
         return document
 
 

@@ -31,7 +31,7 @@ class Connection:
     ca_bundle
         File of the authorities that are trusted; empty for Amazon's own, outside of amazonaws.com the system's.
     connect_seconds, read_seconds
-        How long to wait for a connection, and for the whole of an exchange.
+        How long to wait for a connection, and again for its encryption; how long for a whole exchange.
 
     Attributes
     ----------

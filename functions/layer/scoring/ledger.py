@@ -93,7 +93,7 @@ class Ledger:
             try:
                 self._dynamodb.call("TransactWriteItems", self._transaction(decision, answer))
             except CallFailed as failure:
-                reasons: list[Any] = failure.answer.get("CancellationReasons", [])
+                reasons: list[Any] = failure.answer.get("CancellationReasons") or []
                 if stored := _existing(reasons):
                     return _replay(decision, answer, stored)
                 passing = _PASSING & {failure.reason, *(reason.get("Code") for reason in reasons)}

@@ -1,6 +1,7 @@
 """The environment variables of the functions, read and checked in this one place."""
 
 import os
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -11,6 +12,18 @@ SAM_LOCAL = bool(os.environ.get("AWS_SAM_LOCAL"))
 
 # Of the logs and metrics: the name of the stack. Powertools reads the same variable.
 SERVICE = os.environ.get("POWERTOOLS_SERVICE_NAME") or "service_undefined"
+
+# Of the endpoints of regions that begin like this, in place of amazonaws.com
+_DOMAINS = {
+    "cn": "amazonaws.com.cn",
+    "eusc-de": "amazonaws.eu",
+    "us-iso": "c2s.ic.gov",
+    "us-isob": "sc2s.sgov.gov",
+    "us-isof": "csp.hci.ic.gov",
+    "eu-isoe": "cloud.adc-e.uk",
+}
+
+_SERVER = r"https?://([\w-]{1,63}(\.[\w-]{1,63})*|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?/?"
 
 
 class Settings(NamedTuple):
@@ -90,11 +103,19 @@ def account(environment: Mapping[str, str] = os.environ) -> Account:
 
 
 def endpoint(service: str, region: str, environment: Mapping[str, str] = os.environ) -> str:
-    """URL of a service: its public endpoint, or, as for boto3, what ``AWS_ENDPOINT_URL...`` says."""
+    """URL of a service: its public endpoint, or, as for boto3, what ``AWS_ENDPOINT_URL...`` says.
+
+    Raises
+    ------
+    SettingsError
+        What is said there is not the address of a server, or has more than that.
+    """
     given = environment.get(f"AWS_ENDPOINT_URL_{service.upper()}") or environment.get("AWS_ENDPOINT_URL")
-    if given:
-        return given
-    return f"https://{service}.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
+    if not given:
+        return f"https://{service}.{region}.{_DOMAINS.get(region.rsplit('-', 2)[0], 'amazonaws.com')}"
+    if not re.fullmatch(_SERVER, given, re.ASCII):
+        raise SettingsError(f"The endpoint of {service} must be http(s)://host or http(s)://host:port, not {given!r}")
+    return given
 
 
 def _text(environment: Mapping[str, str], name: str) -> str:

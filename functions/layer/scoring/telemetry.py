@@ -22,6 +22,7 @@ metric                  unit         dimensions                            of wh
 
 import functools
 import json
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -117,7 +118,8 @@ def _count(metrics: dict[str, tuple[float, str]], dimensions: list[list[str]], *
 
 
 def _write(line: dict[str, Any]) -> None:
-    print(json.dumps(line, separators=(",", ":")))  # noqa: T201  standard output is the log
+    # In one piece, which print() does not: Lambda's standard output has no buffer.
+    sys.stdout.write(json.dumps(line, separators=(",", ":")) + "\n")
 
 
 def _ascii(label: str) -> str:
