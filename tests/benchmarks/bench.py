@@ -56,6 +56,8 @@ _BEGIN, _END = "<!-- make bench -->\n", "<!-- /make bench -->"
 _ONE_START = Path(__file__).with_name("one_start.py")
 _SAMPLES = (events.FOLDER / "transactions.jsonl").read_text(encoding="utf-8").splitlines()
 _START_SECONDS = 120
+# Of a process of its own: sets in the same order each time, and every line of the log written at once, as on Lambda.
+_PROCESS = {"PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
 _SEED = 1
 _MB = 1_000_000
 
@@ -68,11 +70,12 @@ class Limit(NamedTuple):
     share: float
 
 
+# The README says no more than these do, whatever figures are in its table.
 LIMITS = (
-    Limit("started", (MEASURE,), 0.60),
-    Limit("warm", (MEASURE,), 0.60),
+    Limit("started", (MEASURE,), 0.33),
+    Limit("warm", (MEASURE,), 0.50),
     Limit("p50", (MEASURE,), 0.80),
-    Limit("memory", (MEASURE,), 0.80),
+    Limit("memory", (MEASURE,), 0.50),
     Limit("started", tuple(name for name in PEERS.values() if name != MEASURE), 0.50),
 )
 
@@ -403,7 +406,7 @@ def one_start(
         try:
             done = subprocess.run(
                 command_line,
-                env=setup.variables(contestant, endpoint) | {"PYTHONHASHSEED": "0"},
+                env=setup.variables(contestant, endpoint) | _PROCESS,
                 cwd=contestant.function,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

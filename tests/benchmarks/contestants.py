@@ -1,8 +1,9 @@
 """Who is compared: this service's ``POST /score`` as it is deployed, and what else would do the same job.
 
-Each is a folder with a function (``app.lambda_handler``) and a folder with its packages, both with bytecode of the
-Python that runs them. Packages are installed once, under ``.tools/bench``, and again only where what they are made from
-has changed.
+Each is a folder with a function (``app.lambda_handler``) and a folder with its packages. All has bytecode of the Python
+that runs it, but for this service's function: ``sam build`` leaves that without, and the others are not to pay for what
+one may build otherwise. Packages are installed once, under ``.tools/bench``, and again only where what they are made
+from has changed.
 """
 
 import fcntl
@@ -103,30 +104,28 @@ def prepare(python: Interpreter, folder: Path) -> list[Contestant]:
         # A copy, since another checkout may make its own meanwhile.
         layer = shutil.copytree(_layer(python), folder / "layer")
         installed = {name: _packages(name, _PEERS / name / "requirements.txt", python) for name in PEERS}
-    ours = folder / "score"
-    shutil.copytree(ROOT / "functions" / "score", ours, ignore=shutil.ignore_patterns("__pycache__"))
     packages = layer / "python"
     own_roots = packages / "scoring" / "amazon-roots.pem"
-    contestants = [Contestant(OURS, ours, packages, own_roots, packs_bytecode=True)]
+    contestants = [Contestant(OURS, own_function("score", folder), packages, own_roots, packs_bytecode=True)]
     for name, title in PEERS.items():
         function = folder / name
         function.mkdir()
         for file in (_PEERS / name / "app.py", *_PEERS.glob("*.py")):
             shutil.copy(file, function)
-        contestants.append(Contestant(title, function, installed[name], _botocore_roots(installed[name])))
-    for contestant in contestants:
-        _compile(contestant.function, python)
+        _compile(function, python)
+        contestants.append(Contestant(title, function, installed[name], installed[name] / "botocore" / "cacert.pem"))
     return contestants
+
+
+def own_function(name: str, folder: Path) -> Path:
+    """A function of this service, copied into a folder as ``sam build`` leaves it: without bytecode."""
+    return shutil.copytree(ROOT / "functions" / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def runtime_client(python: Interpreter) -> Path:
     """The folder of ``awslambdaric``, by which a function talks to Lambda."""
     with _one_at_a_time():
         return _packages("runtime", _RUNTIME, python)
-
-
-def _botocore_roots(packages: Path) -> Path:
-    return packages / "botocore" / "cacert.pem"
 
 
 def _packages(name: str, requirements: Path, python: Interpreter) -> Path:
@@ -149,6 +148,8 @@ def _layer(python: Interpreter) -> Path:
         environment = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKEOVERRIDES"}}
         environment["PATH"] = f"{python.path.parent}{os.pathsep}{environment['PATH']}"
         _run([*make, f"PYTHON={sys.executable}", f"FUNCTION_PYTHON={python.minor}"], environment)
+        if not any(folder.rglob("*.pyc")):
+            raise StartError(f"the layer is without bytecode: no python{python.minor} beside {python.path}")
 
     sources = [file for file in sorted(_LAYER.rglob("*")) if file.is_file() and file.suffix != ".pyc"]
     return _made("layer", sources, python, build)
@@ -177,7 +178,10 @@ def _compile(folder: Path, python: Interpreter) -> None:
 
 
 def _run(command: list[str], environment: dict[str, str] | None = None) -> None:
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    except OSError as error:
+        raise StartError(f"{command[0]} cannot be run: {error.strerror}") from None
     if done.returncode:
         last = (done.stderr or done.stdout).strip().rpartition("\n")[2]
         raise StartError(f"this failed: {' '.join(command)}: {last}")

@@ -94,8 +94,8 @@ MEMORY_A_PROCESSOR = 1_769
 POLLERS = 5
 POLL_SECONDS = 20
 
-# Seconds of processor time that a decision took on the machine of the README's other figures: `make bench`, with calls
-# encrypted; --measure tells it without.
+# Seconds of processor time that a decision took on the machine of the README's other figures, rounded up: `make bench`,
+# with calls encrypted; --measure tells it without.
 PROCESSOR = 0.0004
 # What Lambda writes of an invocation in its text format: the lines START, END and REPORT.
 PLATFORM_LOG = (
@@ -106,8 +106,6 @@ PLATFORM_LOG = (
         "Memory Size: 512 MB\tMax Memory Used: 98 MB\t\n"
     ),
 )
-# Set by Lambda in every environment; the logger adds a part of it to each line.
-_TRACE = "Root=1-6921a001-5f2d1c3b4a59687706152433;Parent=4a59687706152433;Sampled=0;Lineage=1:12345678:0"
 # Headers that API Gateway adds to an answer, and what a line of its access log may have: both assumed.
 _ANSWER_HEADERS = 250
 ACCESS_LOG = 400
@@ -250,7 +248,7 @@ def score_function(variables: dict[str, str]) -> Iterator[Any]:
     name = "functions.score.app"
     with patch.dict(os.environ), patch.dict(sys.modules):
         account.replace()
-        os.environ.update(function.variables | variables | {"_X_AMZN_TRACE_ID": _TRACE})
+        os.environ.update(function.variables | variables)
         sys.modules.pop(name, None)
         yield importlib.import_module(name)
 

@@ -5,27 +5,29 @@
 Unlike times, the numbers of valgrind's callgrind are the same in every run to a thousandth, on a busy machine as well,
 so that ``make test`` can hold them to a budget. Builds of one version of Python differ by a fifth, but for both
 functions alike: the share differs by a twentieth. What the kernel does is not counted. Calls to the emulator are not
-encrypted: as slow as everything is in here, a handshake would not end within its timeout.
+encrypted: as slow as everything is in here, a handshake would not end within its timeout. So what TLS takes, and the
+authorities that it reads, is only in the figures of ``make bench``.
 """
 
 import argparse
 import json
 import re
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
 from tests import events
 from tests.benchmarks import bench, contestants
-from tests.benchmarks.bench import Books, Setup
+from tests.benchmarks.bench import Books, Setup, WrongError
 from tests.benchmarks.contestants import MEASURE, OURS, Contestant
 from tests.benchmarks.scale import table
 from tests.local import account, emulator
-from tests.local.processes import command
-from tests.local.template import ROOT
+from tests.local.processes import StartError, command
 
 START, WARM, HEALTH = "start and first decision", "a decision after that", "start and first GET /health"
+MISSING = "valgrind is not installed; on Debian: apt-get install valgrind"
 
 _DECISIONS = 20
 _CALLGRIND = ("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null")
@@ -37,10 +39,16 @@ def is_possible() -> bool:
 
 
 def measure(python: contestants.Interpreter) -> dict[str, dict[str, float]]:
-    """Instructions of this service and of plain boto3."""
+    """Instructions of this service and of plain boto3.
+
+    Raises
+    ------
+    WrongError
+        One of them failed, or answered or counted wrong.
+    """
     with bench.prepared(python) as setup, emulator.running() as endpoint:
         ours, boto3 = (next(one for one in setup.contestants if one.name == name) for name in (OURS, MEASURE))
-        health = replace(ours, function=ROOT / "functions" / "health")
+        health = replace(ours, function=contestants.own_function("health", setup.folder))
         books = Books(emulator.client("dynamodb", endpoint))
         counted = partial(_instructions, setup, endpoint)
         figures: dict[str, dict[str, float]] = {}
@@ -91,8 +99,13 @@ def main() -> None:
     arguments = parser.parse_args()
     account.replace()
     with command():
+        if not is_possible():
+            raise StartError(MISSING)
         python = contestants.interpreter(arguments.python)
-        print(f"Python {python.version}\n\n{report(measure(python))}")
+        try:
+            print(f"Python {python.version}\n\n{report(measure(python))}")
+        except WrongError as error:
+            sys.exit(f"FAILED     {error}")
 
 
 if __name__ == "__main__":

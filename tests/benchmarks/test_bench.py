@@ -123,14 +123,14 @@ def test_the_caption(plan: Plan, told: str) -> None:
 @pytest.mark.parametrize(
     ("ours", "found"),
     [
-        (scaled(0.5), []),
-        (scaled(0.5, started=0.51 * 0.25), 3 * ["start and first decision, CPU ms: this service has 0.51 of"]),
-        (scaled(0.5, started=0.61 * 0.25), 4 * ["start and first decision, CPU ms: this service has 0.61 of"]),
-        (scaled(0.5, warm=0.6 * 0.00125), []),
-        (scaled(0.5, warm=0.61 * 0.00125), ["a decision after that, CPU ms: this service has 0.61 of boto3 alone"]),
-        (scaled(0.5, memory=0.81 * 50e6), ["memory, MB: this service has 0.81 of boto3 alone, more than 0.80"]),
-        (scaled(0.5, p50=0.81 * 0.004), ["an invocation, p50, ms: this service has 0.81 of boto3 alone"]),
-        (scaled(0.5, p99=1, imported=1, package=1e9, rate=1), []),
+        (scaled(0.3), []),
+        (scaled(0.3, started=0.34 * 0.25), ["start and first decision, CPU ms: this service has 0.34 of boto3 alone"]),
+        (scaled(0.3, started=0.51 * 0.25), 4 * ["start and first decision, CPU ms: this service has 0.51 of"]),
+        (scaled(0.3, warm=0.5 * 0.00125), []),
+        (scaled(0.3, warm=0.51 * 0.00125), ["a decision after that, CPU ms: this service has 0.51 of boto3 alone"]),
+        (scaled(0.3, memory=0.51 * 50e6), ["memory, MB: this service has 0.51 of boto3 alone, more than 0.50"]),
+        (scaled(0.3, p50=0.81 * 0.004), ["an invocation, p50, ms: this service has 0.81 of boto3 alone"]),
+        (scaled(0.3, p99=1, imported=1, package=1e9, rate=1), []),
     ],
 )
 def test_the_limits(ours: Figures, found: list[str]) -> None:
@@ -241,7 +241,7 @@ def test_requests_are_the_samples_in_turn_each_with_an_id_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ours", "write", "code"), [(scaled(0.5), True, 0), (scaled(1), True, 1), (scaled(0.5), False, 0)]
+    ("ours", "write", "code"), [(scaled(0.3), True, 0), (scaled(1), True, 1), (scaled(0.3), False, 0)]
 )
 def test_a_run_writes_where_it_is_told_to_and_fails_above_a_limit(
     ours: Figures,

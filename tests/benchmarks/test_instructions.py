@@ -1,5 +1,6 @@
 """The guard of start and warm cost: no change may add a tenth to either."""
 
+import platform
 import sys
 
 import pytest
@@ -8,21 +9,24 @@ from tests.benchmarks import contestants, instructions
 from tests.benchmarks.contestants import MEASURE, OURS
 from tests.benchmarks.instructions import HEALTH, START, WARM
 
-# Shares of what plain boto3 takes, by the version of Python; a newer one is held to the last. Where a change is worth
-# its cost, or saves a good part, put here what `python -m tests.benchmarks.instructions --python ...` tells.
+# Shares of what plain boto3 takes on x86_64, by the version of Python; they differ by a tenth from one to the next.
+# Where a change is worth its cost, or saves a good part, or boto3 is another one, put here what
+# `python -m tests.benchmarks.instructions --python ...` tells.
 BUDGETS = {
-    (3, 11): {START: 0.176, WARM: 0.157, HEALTH: 0.110},
-    (3, 12): {START: 0.170, WARM: 0.174, HEALTH: 0.121},
-    (3, 13): {START: 0.172, WARM: 0.180, HEALTH: 0.122},
+    (3, 11): {START: 0.188, WARM: 0.156, HEALTH: 0.120},
+    (3, 12): {START: 0.183, WARM: 0.174, HEALTH: 0.121},
+    (3, 13): {START: 0.185, WARM: 0.179, HEALTH: 0.122},
 }
 
 
 def test_no_change_adds_or_leaves_unnoticed_a_tenth() -> None:
     if not instructions.is_possible():
-        pytest.skip("valgrind is not installed; on Debian: apt-get install valgrind")
+        pytest.skip(instructions.MISSING)
+    if sys.version_info[:2] not in BUDGETS or platform.machine() != "x86_64":
+        pytest.skip(f"no budget for Python {platform.python_version()} on {platform.machine()}")
     figures = instructions.measure(contestants.interpreter(None))
     print(instructions.report(figures))
-    budgets = BUDGETS[min(max(BUDGETS), sys.version_info[:2])]
+    budgets = BUDGETS[sys.version_info[:2]]
     for name, share in instructions.shares(figures).items():
         assert share <= 1.1 * budgets[name], f"{name} takes {share:.3f} of what plain boto3 takes, not {budgets[name]}"
         assert share >= 0.85 * budgets[name], f"{name} takes only {share:.3f}: lower the budget of {budgets[name]}"

@@ -86,7 +86,7 @@ def read(environment: Mapping[str, str] = os.environ) -> Settings:
 
 
 def account(environment: Mapping[str, str] = os.environ) -> Account:
-    """Read region and credentials, from the variables that boto3 reads, too.
+    """Read region and credentials, from the variables that Lambda sets.
 
     Raises
     ------
