@@ -1,5 +1,6 @@
 """One connection to an AWS service: opened ahead, kept open, opened anew where the other side has closed it."""
 
+import functools
 import os
 import socket
 import ssl
@@ -44,7 +45,8 @@ class Connection:
         name = parts.hostname or ""
         self.host = parts.netloc
         self._address = name, parts.port or (443 if parts.scheme == "https" else 80)
-        self._tls = _trust(name, ca_bundle) if parts.scheme == "https" else None
+        authorities = ca_bundle or (_AMAZON_ROOTS if name.endswith(".amazonaws.com") else "")
+        self._tls = _trust(authorities) if parts.scheme == "https" else None
         self._connect_seconds = connect_seconds
         self._read_seconds = read_seconds
         self._socket: socket.socket | None = None
@@ -137,12 +139,12 @@ def _parse(head: bytes) -> tuple[int, int, bool]:
         raise ReplyError("The answer has no status or no length") from None
 
 
-def _trust(name: str, ca_bundle: str) -> ssl.SSLContext:
+@functools.cache
+def _trust(authorities: str) -> ssl.SSLContext:
+    """Who is trusted: the authorities in a file, or, where it is empty, those of the system. Read once for all."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if ca_bundle:
-        context.load_verify_locations(ca_bundle)
-    elif name.endswith(".amazonaws.com"):
-        context.load_verify_locations(_AMAZON_ROOTS)
+    if authorities:
+        context.load_verify_locations(authorities)
     else:
         context.load_default_certs()
     return context
