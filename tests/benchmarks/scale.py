@@ -109,6 +109,9 @@ class Model:
     lifetime
         Decisions that an environment makes before another one takes its place; None for no end. With 1, every decision
         has a shard at random, which is what keeping to one is compared with.
+    last_first
+        Whether a decision gets the environment that was busy last, as :mod:`tests.local.environments` has it, and not
+        any of those that are free.
     seed
         Of all that is random.
     """
@@ -123,6 +126,7 @@ class Model:
     item_kb: int = 1
     settle: float = 2 * ledger._PATIENCE
     lifetime: int | None = None
+    last_first: bool = False
     seed: int = 1
 
     @property
@@ -272,16 +276,23 @@ class _Run:
         self._number = 0
         self._outcome = Outcome()
 
-    def outcome(self) -> Outcome:
-        settle = max(_SETTLE_DECISIONS, round(self._model.settle * self._model.rate)) if self._model.settle else 0
-        measured = max(_MEASURED_DECISIONS, round(ledger._PATIENCE * self._model.rate))
-        arrival = 0.0
-        for number in range(settle + measured):
-            arrival += self._chance.expovariate(self._model.rate)
+    def outcome(self, arrivals: Iterable[float] | None) -> Outcome:
+        settle = 0
+        if arrivals is None:
+            if self._model.settle:
+                settle = max(_SETTLE_DECISIONS, round(self._model.settle * self._model.rate))
+            arrivals = self._at_random(settle + max(_MEASURED_DECISIONS, round(ledger._PATIENCE * self._model.rate)))
+        for number, arrival in enumerate(arrivals):
             self._until(arrival)
             self._arrive(measured=number >= settle)
         self._until(math.inf)
         return self._outcome
+
+    def _at_random(self, number: int) -> Iterator[float]:
+        arrival = 0.0
+        for _ in range(number):
+            arrival += self._chance.expovariate(self._model.rate)
+            yield arrival
 
     def _until(self, end: float) -> None:
         while self._next and self._next[0][0] <= end:
@@ -298,8 +309,9 @@ class _Run:
     def _arrive(self, *, measured: bool) -> None:
         free = self._free
         if free:
-            chosen = self._chance.randrange(len(free))
-            free[chosen], free[-1] = free[-1], free[chosen]
+            if not self._model.last_first:
+                chosen = self._chance.randrange(len(free))
+                free[chosen], free[-1] = free[-1], free[chosen]
             environment = free.pop()
         else:
             environment = self._start()
@@ -340,7 +352,11 @@ class _Run:
         heapq.heappush(self._next, (when, self._number, what, code))
 
 
-def simulate(model: Model, start: Callable[[Model, Clock, random.Random], Any] | None = None) -> Outcome:
+def simulate(
+    model: Model,
+    start: Callable[[Model, Clock, random.Random], Any] | None = None,
+    arrivals: Iterable[float] | None = None,
+) -> Outcome:
     """What becomes of decisions under a model; the same for the same model, every time.
 
     Parameters
@@ -350,13 +366,16 @@ def simulate(model: Model, start: Callable[[Model, Clock, random.Random], Any] |
     start
         Makes an execution environment, of the model, the clock and the ledger's random choices; by default
         an :class:`Environment`.
+    arrivals
+        Seconds at which decisions arrive, from the first to the last, all of which are told of; by default at random,
+        at the rate of the model.
     """
     clock = Clock()
     choices = random.Random(model.seed + 1)
     with patch.object(ledger, "time", clock), patch.object(ledger, "random", choices):
         if start is None:
-            return _Run(model, clock, lambda: Environment(model.shards, choices)).outcome()
-        return _Run(model, clock, lambda: start(model, clock, choices)).outcome()
+            return _Run(model, clock, lambda: Environment(model.shards, choices)).outcome(arrivals)
+        return _Run(model, clock, lambda: start(model, clock, choices)).outcome(arrivals)
 
 
 def conflicts_at_random(model: Model) -> float:
