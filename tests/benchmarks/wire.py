@@ -5,18 +5,20 @@
 The function is the one that is deployed, its execution environments are processes, and the decisions and counts are
 written, over HTTP, to the emulator. That knows no conflicts between transactions, so a proxy in front of it has them:
 it reads the shard in each transaction, lets the transaction take as long as one of :class:`.scale.Model` does, and
-refuses meanwhile every other one on that shard, as DynamoDB would. What :mod:`tests.benchmarks.scale` has of the ledger,
-its pauses, its patience and its moving on, of HTTP and of what a refusal looks like is here the real one; what remains
-assumed is DynamoDB itself.
+refuses meanwhile every other one on that shard, as DynamoDB would. So the handler, the ledger with its pauses, its
+patience and its moving on, the connection and the reading of a refusal are the real ones; what remains assumed is
+DynamoDB itself.
 
-Transactions take some 40 ms here, and shards are few, so that the speed of this machine matters little. Then the same is
-simulated: with the arrivals as they were, to the moment, and with the seconds that transactions and handlers did take.
-So a machine that is busy with something else gives other figures, but the same ones to both. Since the shards that
+Transactions take some 40 ms here, and shards are few, so that the speed of this machine matters little. Then the same
+is simulated: with the arrivals as they were, to the moment, and with the seconds that transactions and handlers did
+take. So a machine that is busy with something else gives other figures, but the same ones to both. Of the environments
+that are free, the one that was busy last takes the next decision, in both (``last_first``). Since the shards that
 environments start on, their pauses and the durations are random, the simulation is repeated with many seeds, which
 gives a mean and a standard deviation; the real thing is one more such draw.
 
-Exits with 1 where a figure is further off than :data:`DEVIATIONS` of these and the margin for what the simulation leaves
-out (:data:`FIGURES`), a request failed, or ``/stats`` moved by anything but what was accepted.
+Exits with 1 where a figure is further off than :data:`DEVIATIONS` of these and the margin for what the simulation
+leaves out (:data:`FIGURES`), a request failed, or ``/stats`` moved by anything but what was accepted. A run in which
+a transaction came late by itself is made again: an emulator that holds thousands of items makes pauses.
 """
 
 import argparse
@@ -42,7 +44,8 @@ from tests.faults.proxy import Fault, Proxy
 from tests.local import account, emulator, environments, event_source
 from tests.local.processes import command
 
-# Transactions in flight a shard: as many conflicts as shards at random would have without keeping to them, and few.
+# Transactions in flight a shard: with the lesser, some 10% of attempts conflict, with the other one some 35%; if no
+# environment kept to a shard, it were these shares themselves.
 LOADS = (0.3, 0.5)
 DECISIONS = 250
 SHARDS = 4
@@ -55,6 +58,9 @@ LIMIT = 32
 SEEDS = 30
 # Standard deviations of the simulation between its seeds: one run in some ten thousand is beyond them.
 DEVIATIONS = 4
+# Later than this, in seconds, and it was the emulator or the machine that stalled: no measurement of the shards.
+STALL = 0.1
+TRIES = 3
 
 
 class Figure(NamedTuple):
@@ -68,7 +74,7 @@ class Figure(NamedTuple):
 FIGURES = (
     Figure("attempts in conflict, %", lambda outcome: 100 * outcome.share("TransactionConflict"), 2),
     Figure("attempts a decision", lambda outcome: fmean(outcome.attempts), 0.04),
-    Figure("to the outbox, %", lambda outcome: 100 * outcome.deferred_share, 0.5),
+    Figure("to the outbox, %", lambda outcome: 100 * outcome.deferred_share, 1),
     Figure("environments at once", lambda outcome: outcome.environments, 2),
 )
 
@@ -93,11 +99,20 @@ class Service:
 
 
 class Attempt(NamedTuple):
-    """A transaction: whose, seconds that it took, whether it was refused."""
+    """A transaction.
+
+    Attributes
+    ----------
+    seconds
+        That it took.
+    late
+        Seconds of these that it should not have taken.
+    """
 
     decision_id: str
-    seconds: float
     refused: bool
+    seconds: float
+    late: float
 
 
 class Transactions:
@@ -119,18 +134,20 @@ class Transactions:
         put, update = json.loads(body)["TransactItems"]
         shard = update["Update"]["Key"]["shard"]["N"]
         with self._lock:
-            seconds = self._chance.lognormvariate(math.log(self._model.transaction), self._model.spread)
             refused = shard in self._taken
+            seconds = self._chance.lognormvariate(math.log(self._model.transaction), self._model.spread)
+            seconds *= self._model.refusal if refused else 1
             self._taken.add(shard)
         try:
             yield Fault.CONFLICT if refused else None
-            time.sleep(max(0, start + seconds * (self._model.refusal if refused else 1) - time.monotonic()))
+            time.sleep(max(0, start + seconds - time.monotonic()))
         finally:
             with self._lock:
                 if not refused:
                     self._taken.remove(shard)
                 decision_id = put["Put"]["Item"]["decision_id"]["S"]
-                self.attempts.append(Attempt(decision_id, time.monotonic() - start, refused))
+                took = time.monotonic() - start
+                self.attempts.append(Attempt(decision_id, refused, took, took - seconds))
 
 
 @dataclass(frozen=True)
@@ -143,6 +160,8 @@ class Comparison:
         With rate and durations as they were.
     result
         Of the client.
+    late
+        Seconds that a transaction took longer than it should have, at most.
     real
         What came of it on the wire.
     simulated
@@ -151,6 +170,7 @@ class Comparison:
 
     model: Model
     result: Result
+    late: float
     real: Outcome
     simulated: list[Outcome]
 
@@ -183,7 +203,15 @@ def started(log: Path, shards: int = SHARDS) -> Iterator[Service]:
 
 
 def compare(service: Service, model: Model, decisions: int = DECISIONS) -> Comparison:
-    """Have decisions made at the rate of a model, and simulate the same."""
+    """Have decisions made at the rate of a model, and simulate the same; once more where something stalled."""
+    for _ in range(TRIES):
+        compared = _compare(service, model, decisions)
+        if compared.late < STALL:
+            break
+    return compared
+
+
+def _compare(service: Service, model: Model, decisions: int) -> Comparison:
     before = load.stats(service.target)
     warm_up = load.offer(service.target, load.transactions(WARM), 100 * WARM)
     rule = Transactions(model)
@@ -197,7 +225,8 @@ def compare(service: Service, model: Model, decisions: int = DECISIONS) -> Compa
     as_it_was = measured(model, samples, rule.attempts)
     arrivals = sorted(sample.sent for sample in samples)
     simulated = [scale.simulate(replace(as_it_was, seed=seed), arrivals=arrivals) for seed in range(SEEDS)]
-    return Comparison(as_it_was, result, outcome(result, rule.attempts), simulated)
+    late = max(attempt.late for attempt in rule.attempts)
+    return Comparison(as_it_was, result, late, outcome(result, rule.attempts), simulated)
 
 
 def measured(model: Model, samples: Sequence[Sample], attempts: Sequence[Attempt]) -> Model:
@@ -243,7 +272,8 @@ def report(comparisons: Sequence[Comparison]) -> str:
     header = ["in flight a shard", "decisions/s", *(figure.name for figure in FIGURES)]
     notes = [
         f"Of {len(one.real.attempts)} decisions: transactions took {1000 * one.model.mean:.1f} ms, refused ones "
-        f"{one.model.refusal:.2f} of that, and the rest of an invocation {1000 * one.model.handler:.1f} ms on average."
+        f"{one.model.refusal:.2f} of that, and the rest of an invocation {1000 * one.model.handler:.1f} ms on average; "
+        f"the latest one came {1000 * one.late:.0f} ms late."
         for one in comparisons
     ]
     return "\n\n".join([scale.table(header, rows), *notes])
@@ -270,9 +300,12 @@ def main() -> int:
     arguments = parser.parse_args()
     account.replace()
     with command(), tempfile.NamedTemporaryFile(prefix="wire-", suffix=".log") as log:
-        with started(Path(log.name), arguments.shards) as service:
-            models = [point(one, arguments.seed, arguments.shards) for one in arguments.loads]
-            found = [compare(service, model, arguments.decisions) for model in models]
+        found = []
+        for in_flight in arguments.loads:
+            # Each on an emulator of its own: one that holds many items makes pauses.
+            with started(Path(log.name), arguments.shards) as service:
+                model = point(in_flight, arguments.seed, arguments.shards)
+                found.append(compare(service, model, arguments.decisions))
         print(f"On the wire / simulated ± deviation between seeds:\n\n{report(found)}")
         problems = [problem for one in found for problem in one.problems()]
         print("".join(f"\nFAILED     {problem}" for problem in problems))

@@ -1,7 +1,7 @@
 """A proxy on the wire between the functions and the emulator, which does to calls what networks and services do.
 
-Clean, it passes every call on. Told so, it injects one kind of fault into a seeded share of the calls, or follows a rule
-of somebody else's, or is down.
+Clean, it passes every call on. Told so, it injects one kind of fault into a seeded share of the calls, or follows a
+rule that it is given, or is down.
 """
 
 import http.client
