@@ -30,8 +30,14 @@ some of them in older copies:
 Assumed, since only an account could tell: how long a transaction and the rest of the handler take (:class:`Model`).
 Where both take twice as long, read the line of twice the rate; quotas that count requests stay as they are.
 
+What is checked: besides the ledger in here, :mod:`tests.benchmarks.wire` has the real function, in processes and over
+HTTP, meet conflicts at the emulator, and compares. In 10 runs with 250 decisions each, 12.5% of attempts met one with
+0.3 transactions in flight a shard, and 39.8% with 0.5; simulated, it was 12.8% and 38.6%. Each was within 2.2 standard
+deviations of what the simulation has with other seeds. Of environments at once there was about one more.
+
 What comes of it: an environment that meets another one moves on, so each soon has a shard to itself, as long as there
-are more shards than environments at work. Up to there, conflicts are rare; beyond it, they quickly are the rule.
+are more shards than environments at work. Up to there, conflicts are rare; beyond it, they quickly are the rule. By
+rate, with quotas and dollars: :mod:`tests.benchmarks.plan`.
 """
 
 import argparse

@@ -75,7 +75,7 @@ FIGURES = (
     Figure("attempts in conflict, %", lambda outcome: 100 * outcome.share("TransactionConflict"), 2),
     Figure("attempts a decision", lambda outcome: fmean(outcome.attempts), 0.04),
     Figure("to the outbox, %", lambda outcome: 100 * outcome.deferred_share, 1),
-    Figure("environments at once", lambda outcome: outcome.environments, 2),
+    Figure("environments at once", lambda outcome: outcome.environments, 3),
 )
 
 
@@ -120,7 +120,8 @@ class Transactions:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._chance = random.Random(model.seed)
+        # Not the numbers that the arrivals are drawn from
+        self._chance = random.Random(model.seed + 1_000)
         self._lock = threading.Lock()
         self._taken: set[str] = set()
         self.attempts: list[Attempt] = []
