@@ -57,7 +57,7 @@ def test_conflicts_are_rare_with_what_is_advised_and_not_with_half(plans: dict[f
         assert one.environments < one.shards
     for rate in (5_000, 10_000):
         half = Model(rate, plans[rate].shards // 2)
-        assert not plan.is_enough(half, scale.simulate(half))
+        assert not plan.is_enough(half, [scale.simulate(half)])
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_conflicts_are_rare_with_what_is_advised_and_not_with_half(plans: dict[f
     ],
 )
 def test_what_is_enough(outcome: Outcome, *, enough: bool) -> None:
-    assert plan.is_enough(Model(1, 64), outcome) == enough
+    assert plan.is_enough(Model(1, 64), [outcome]) == enough
 
 
 def test_slower_transactions_take_more_shards() -> None:
