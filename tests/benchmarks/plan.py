@@ -8,11 +8,12 @@ One table from 1 to 100,000 decisions a second, of the simulation in :mod:`tests
 1.4 ms at its 512 MB (see the README), which is what the price goes by.
 
 Shards are advised in powers of two, from the template's default on: the least with which, in some runs, there are never
-as many environments at work at once, and less than a hundredth of all attempts conflict (:func:`is_enough`). Tables are those of long use; a new one takes some 1,500 decisions a second at first.
+as many environments at work at once, and less than a hundredth of all attempts conflict (:func:`is_enough`). Tables are
+those of long use; a new one takes some 1,500 decisions a second at first.
 
 Of the default quotas, those are told of which a rate takes four fifths or more, since traffic comes in waves. Lambda's
-count of requests goes by that of executions, so both are raised in one. The least ones are those of new accounts, which
-are not in here. The template's own ``ThrottleRate`` is to be raised along.
+count of requests goes by that of executions, so both are raised in one. New accounts may have less. The template's own
+``ThrottleRate`` is to be raised along.
 
 A month is one at that rate all the time, in us-east-1, with a steady 90 days of decisions stored.
 """
