@@ -31,7 +31,7 @@ import urllib3
 from tests import events
 from tests.integration.service import started
 from tests.local import account, emulator, environments, event_source
-from tests.local.environments import ENVIRONMENTS_PER_FUNCTION
+from tests.local.environments import ENVIRONMENTS_PER_FUNCTION, Environments
 from tests.local.processes import command
 
 # Requests a second that each target is offered.
@@ -220,6 +220,7 @@ def offer(
     *,
     in_flight: int = IN_FLIGHT,
     drain: float = DRAIN_SECONDS,
+    seed: int | None = None,
 ) -> list[Sample]:
     """Send each request when it is due, and wait for the answers.
 
@@ -235,11 +236,13 @@ def offer(
         Requests without an answer at most; where there are as many, those that fall due go out late.
     drain
         Seconds after the last one was due at which all that have no answer have failed.
+    seed
+        Of when requests fall due at random, as a Poisson process; None for evenly.
     """
-    samples = [Sample(number / rate) for number in range(len(requests))]
+    samples = [Sample(due) for due in _schedule(len(requests), rate, seed)]
     places = threading.Semaphore(in_flight)
     start = time.monotonic()
-    end = len(requests) / rate + drain
+    end = samples[-1].due + drain
 
     def now() -> float:
         return time.monotonic() - start
@@ -263,6 +266,13 @@ def offer(
     for thread in threads:
         thread.join(max(0, end - now()))
     return list(samples)
+
+
+def _schedule(number: int, rate: float, seed: int | None) -> list[float]:
+    if seed is None:
+        return [n / rate for n in range(number)]
+    chance = random.Random(seed)
+    return list(itertools.accumulate(chance.expovariate(rate) for _ in range(number)))
 
 
 def _ask(call: Callable[[], tuple[int, str]]) -> tuple[Any, str | None]:
@@ -300,27 +310,32 @@ def measure(
     target: Target, rate: float, seconds: float, *, in_flight: int = IN_FLIGHT, drain: float = DRAIN_SECONDS
 ) -> Result:
     """Warm the target up, offer it the load, and compare its counters with what it answered."""
-    before = _stats(target)
+    before = stats(target)
     warm_up = offer(
         target, transactions(WARM_UP_REQUESTS), WARM_UP_RATE, in_flight=min(in_flight, WARM_UP_IN_FLIGHT), drain=drain
     )
     requests = transactions(max(round(rate * seconds), 1))
     samples = offer(target, requests, rate, in_flight=in_flight, drain=drain)
-    everything = warm_up + samples
+    return Result(rate, warm_up, samples, counted(target, before, warm_up + samples))
+
+
+def counted(target: Target, before: Counts | None, samples: list[Sample]) -> Counts | None:
+    """What ``/stats`` has moved by, once it has moved by these, or will not any more; None where it cannot be read."""
     # What the ledger took is counted when it is answered; only the outbox is given time.
-    deadline = time.monotonic() + (OUTBOX_SECONDS if deferred(everything) else 0)
-    moved = _moved(before, _stats(target))
-    while moved != expected(everything) and time.monotonic() < deadline:
+    deadline = time.monotonic() + (OUTBOX_SECONDS if deferred(samples) else 0)
+    moved = _moved(before, stats(target))
+    while moved != expected(samples) and time.monotonic() < deadline:
         time.sleep(1)
-        moved = _moved(before, _stats(target))
-    return Result(rate, warm_up, samples, moved)
+        moved = _moved(before, stats(target))
+    return moved
 
 
-def _stats(target: Target) -> Counts | None:
-    stats, error = _ask(target.stats)
+def stats(target: Target) -> Counts | None:
+    """The counters of ``/stats``; None where they cannot be read."""
+    read, error = _ask(target.stats)
     if error is not None:
         return None
-    return Counter({"total": stats["total"], "high": stats["high"], **stats["by_risk_level"], **stats["by_rule"]})
+    return Counter({"total": read["total"], "high": read["high"], **read["by_risk_level"], **read["by_rule"]})
 
 
 def _moved(before: Counts | None, after: Counts | None) -> Counts | None:
@@ -355,21 +370,26 @@ def handlers(log: Path) -> Iterator[Target]:
         environments.running(emulator.variables(endpoint), log=output.fileno()) as functions,
         event_source.running(emulator.client("sqs", endpoint), functions.invoke),
     ):
+        yield invoked(functions)
 
-        def invoke(name: str, event: dict[str, Any]) -> tuple[int, str]:
-            answer = json.loads(functions.invoke(name, json.dumps(event)))
-            if "errorType" in answer:
-                # As API Gateway does, but with what it was.
-                return 500, f"{answer['errorType']}: {answer['errorMessage']}"
-            return answer["statusCode"], answer["body"]
 
-        def score(key: str, body: str) -> tuple[int, str]:
-            event = events.post(
-                body, request_id=str(uuid.uuid4()), idempotency_key=key, content_length=str(len(body.encode()))
-            )
-            return invoke("ScoreFunction", event)
+def invoked(functions: Environments) -> Target:
+    """These functions, invoked with the events of API Gateway."""
 
-        yield Target(score, lambda: invoke("StatsFunction", events.load("stats")))
+    def invoke(name: str, event: dict[str, Any]) -> tuple[int, str]:
+        answer = json.loads(functions.invoke(name, json.dumps(event)))
+        if "errorType" in answer:
+            # As API Gateway does, but with what it was.
+            return 500, f"{answer['errorType']}: {answer['errorMessage']}"
+        return answer["statusCode"], answer["body"]
+
+    def score(key: str, body: str) -> tuple[int, str]:
+        event = events.post(
+            body, request_id=str(uuid.uuid4()), idempotency_key=key, content_length=str(len(body.encode()))
+        )
+        return invoke("ScoreFunction", event)
+
+    return Target(score, lambda: invoke("StatsFunction", events.load("stats")))
 
 
 Open = Callable[[Path], AbstractContextManager[Target]]

@@ -1,5 +1,6 @@
 """``make load`` in short, and that its client tells the truth about targets of which the truth is known."""
 
+import itertools
 import json
 import re
 import subprocess
@@ -9,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean, stdev
 
 import pytest
 
@@ -150,6 +152,18 @@ def test_a_stall_is_felt_by_all_that_were_due_meanwhile(in_flight: int) -> None:
         assert service.most_waiting == 1
     else:
         assert service.most_waiting > 50
+
+
+def test_requests_may_fall_due_at_random() -> None:
+    service = Service()
+    samples = load.offer(service.target, load.transactions(400), 1000, seed=1)
+    assert service.answered == 400
+    due = [sample.due for sample in samples]
+    assert due == [sample.due for sample in load.offer(service.target, load.transactions(400), 1000, seed=1)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(due)]
+    # Of an exponential distribution, mean and deviation are the same.
+    assert fmean(gaps) == pytest.approx(0.001, rel=0.2)
+    assert stdev(gaps) == pytest.approx(0.001, rel=0.2)
 
 
 def test_a_target_that_is_too_slow_for_the_rate(capsys: pytest.CaptureFixture[str]) -> None:

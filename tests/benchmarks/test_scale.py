@@ -178,6 +178,22 @@ def test_the_same_seed_gives_the_same_figures(few: None) -> None:
     assert simulate(model) != simulate(replace(model, seed=2))
 
 
+def test_arrivals_may_be_given() -> None:
+    apart = simulate(Model(rate=10, shards=1), arrivals=range(20))
+    assert (apart.attempts, apart.environments) == ([1] * 20, 1)
+    together = simulate(Model(rate=10, shards=1), arrivals=[1.0] * 5)
+    assert together.environments == len(together.attempts) == 5
+    assert together.refused["TransactionConflict"] >= 4
+
+
+def test_who_was_busy_last_meets_others_less() -> None:
+    """The few that are at work are then mostly the same."""
+    model = Model(rate=30, shards=4, transaction=0.040)
+    assert simulate(replace(model, last_first=True)).share("TransactionConflict") < 0.7 * simulate(model).share(
+        "TransactionConflict"
+    )
+
+
 def test_a_partition_gives_no_more_than_its_units() -> None:
     partitions = Partitions(2)
     taken = sum(partitions.take(0, 2, millisecond / 1000) for millisecond in range(10_000))

@@ -1,6 +1,7 @@
 """A proxy on the wire between the functions and the emulator, which does to calls what networks and services do.
 
-Clean, it passes every call on. Told so, it injects one kind of fault into a seeded share of the calls, or is down.
+Clean, it passes every call on. Told so, it injects one kind of fault into a seeded share of the calls, or follows a
+rule that it is given, or is down.
 """
 
 import http.client
@@ -9,8 +10,8 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from enum import Enum
 from http.server import BaseHTTPRequestHandler
@@ -41,6 +42,10 @@ _ERRORS = {
     Fault.THROTTLED: (400, "ThrottlingException"),
     Fault.CONFLICT: (400, "TransactionCanceledException"),
 }
+
+
+# Called with an operation and its body: what is around the call until it is answered, and the fault that it gets.
+Rule = Callable[[str, bytes], AbstractContextManager[Fault | None]]
 
 
 class Down(Enum):
@@ -78,6 +83,7 @@ class Proxy:
         self._closed = False
         self._down: Down | None = None
         self._fault: Fault | None = None
+        self._rule: Rule | None = None
         self._share = 0.0
         self._random = random.Random()
         self.injected = 0
@@ -96,10 +102,15 @@ class Proxy:
             self._fault, self._share, self._random = fault, share, random.Random(seed)
             self.injected = 0
 
+    def follow(self, rule: Rule) -> None:
+        """Treat every call by a rule."""
+        with self._lock:
+            self._rule = rule
+
     def clear(self) -> None:
         """Pass every call on."""
         with self._lock:
-            self._fault = None
+            self._fault = self._rule = None
 
     @contextmanager
     def down(self, how: Down) -> Iterator[None]:
@@ -130,6 +141,11 @@ class Proxy:
                 return None
             self.injected += 1
             return self._fault
+
+    def around(self, operation: str, body: bytes) -> AbstractContextManager[Fault | None]:
+        """What is around this call, and the fault that it gets, if any."""
+        rule = self._rule
+        return rule(operation, body) if rule else nullcontext(self.draw(operation))
 
     def refuse_for_a_while(self) -> None:
         """Hang up on everybody, and listen again a little later."""
@@ -203,12 +219,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.read(1)  # until one of the two hangs up
             self.close_connection = True
             return
-        fault = proxy.draw(operation)
-        if fault is Fault.CALL_LATE:
-            time.sleep(_TOO_LATE)
-        answer = self._forward(body, headers) if fault not in _NOT_APPLIED else None
-        if fault is Fault.REPLY_LATE:
-            time.sleep(_TOO_LATE)
+        with proxy.around(operation, body) as fault:
+            if fault is Fault.CALL_LATE:
+                time.sleep(_TOO_LATE)
+            answer = self._forward(body, headers) if fault not in _NOT_APPLIED else None
+            if fault is Fault.REPLY_LATE:
+                time.sleep(_TOO_LATE)
         if fault is Fault.REFUSED:
             proxy.refuse_for_a_while()
         if fault in {Fault.REPLY_DROPPED, Fault.REFUSED}:

@@ -1,6 +1,8 @@
 """The proxy itself: each fault is what it says it is, on the wire, and applied or not as it says."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import boto3
@@ -104,3 +106,24 @@ def test_only_transactions_meet_conflicts(wire: Harness) -> None:
     wire.store.inject(Fault.CONFLICT, 1.0, seed=1)
     through(wire.store).list_tables()
     assert wire.store.injected == 0
+
+
+def test_a_rule_is_around_the_call_until_the_proxy_is_cleared(wire: Harness) -> None:
+    seen = []
+
+    @contextmanager
+    def rule(operation: str, body: bytes) -> Iterator[Fault | None]:
+        seen.append((operation, "StatsTable" in body.decode(), is_applied(wire)))
+        yield Fault.CONFLICT if len(seen) == 1 else None
+        seen.append((operation, "StatsTable" in body.decode(), is_applied(wire)))
+
+    client = through(wire.store)
+    wire.store.follow(rule)
+    with pytest.raises(client.exceptions.TransactionCanceledException):
+        put(client)
+    put(client)
+    applied = [("TransactWriteItems", True, one) for one in (False, False, False, True)]
+    assert seen == applied
+    wire.store.clear()
+    put(client)
+    assert seen == applied
