@@ -96,7 +96,7 @@ POLL_SECONDS = 20
 
 # Seconds of processor time that a decision took on the machine of the README's other figures, rounded up: `make bench`,
 # with calls encrypted; --measure tells it without.
-PROCESSOR = 0.0004
+PROCESSOR = 0.0003
 # What Lambda writes of an invocation in its text format: the lines START, END and REPORT.
 PLATFORM_LOG = (
     "START RequestId: 6f1d0d6c-5b07-4d5e-9f0a-7c1f4f0b1f53 Version: $LATEST\n",
