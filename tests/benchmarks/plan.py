@@ -4,7 +4,7 @@
 
 One table from 1 to 100,000 decisions a second, of the simulation in :mod:`tests.benchmarks.scale` and the prices in
 :mod:`tests.benchmarks.cost`, whose docstrings have sources and assumptions. In particular, a transaction takes 10 ms
-(median) and the handler 5 ms besides. That of the handler is on the safe side: of processor time it takes 0.4 ms, or
+(median) and the handler 5 ms besides. That of the handler is on the safe side: of processor time it takes 0.3 ms, or
 1 ms at its 512 MB (see the README), which is what the price goes by.
 
 Shards are advised in powers of two, from the template's default on: the least with which, in some runs, there are never
