@@ -13,7 +13,7 @@ from typing import Any
 import botocore
 import pytest
 
-from scoring.connection import _AMAZON_ROOTS, Connection, ReplyError
+from scoring.connection import _AMAZON_ROOTS, Connection, ReplyError, _piece
 from tests.local import certificates
 from tests.local.certificates import Certificates
 
@@ -214,7 +214,7 @@ def test_a_connection_whose_end_was_announced_is_given_up_at_once(scheme: Certif
 
     def announce_and_wait(client: socket.socket) -> None:
         client.recv(4096)
-        client.sendall(ANSWER.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        client.sendall(ANSWER.replace(b"\r\n\r\n", b"\r\nconnection: Close\r\n\r\n"))
         client.recv(4096)
 
     with (
@@ -258,6 +258,11 @@ def test_nothing_is_held_back_until_something_else_is_acknowledged() -> None:
         one.open()
         assert one._socket
         assert one._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_when_time_is_up_nothing_more_is_waited_for() -> None:
+    with serving(lambda _: time.sleep(1)) as server, connection(server.url) as one, pytest.raises(TimeoutError):
+        _piece(one.open(), time.monotonic() - 1)
 
 
 def test_nobody_there() -> None:
@@ -319,6 +324,11 @@ def authorities(bundle: Path) -> tuple[set[bytes], list[dict[str, Any]]]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(bundle)
     return set(context.get_ca_certs(binary_form=True)), context.get_ca_certs()
+
+
+def test_the_authorities_are_read_once_for_both_services() -> None:
+    with connection("https://dynamodb.a.amazonaws.com") as one, connection("https://sqs.a.amazonaws.com") as other:
+        assert one._tls is other._tls
 
 
 def test_the_roots_are_all_of_amazon_that_botocore_ships() -> None:
