@@ -154,7 +154,7 @@ def test_the_store_is_down_and_all_is_scored_in_time_and_recorded_later(
 
 
 def by_boto3() -> None:
-    client = reports.client("dynamodb")
+    client = reports.client()
     with pytest.raises(client.exceptions.InternalServerError):
         client.list_tables()
 

@@ -20,7 +20,7 @@ from scoring.signature import Signer
 CONNECT_SECONDS = 0.2
 READ_SECONDS = 1
 ATTEMPTS = 2
-# The longest that is waited before a second attempt, by itself where the first one was throttled, and else.
+# The longest pause before a second attempt: where the first one was throttled, and where it failed otherwise.
 _THROTTLED_PAUSE = 1.0
 _PAUSE = 0.025
 

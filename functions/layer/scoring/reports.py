@@ -159,13 +159,13 @@ def connect() -> Reports:
     SettingsError
         A variable is missing or wrong.
     """
-    return Reports(client("dynamodb"), settings.read())
+    return Reports(client(), settings.read())
 
 
-def client(service: str) -> Any:
-    """A boto3 client whose calls take :data:`scoring.aws.CALL_SECONDS` at most."""
-    made = boto3.client(service, config=CLIENT_CONFIG)  # type: ignore[call-overload]  # an overload per service
-    made.meta.events.register_first(f"needs-retry.{service}", _ignore_wish_for_a_pause)
+def client() -> "DynamoDBClient":
+    """A boto3 client that waits, and tries again, as :mod:`scoring.aws` does."""
+    made = boto3.client("dynamodb", config=CLIENT_CONFIG)
+    made.meta.events.register_first("needs-retry.dynamodb", _ignore_wish_for_a_pause)
     return made
 
 
