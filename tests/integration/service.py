@@ -1,9 +1,10 @@
 """A running service, seen from outside: over HTTP, as a process, and by what it prints."""
 
+import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,11 @@ from typing import Any
 
 import requests
 
-from tests.local.processes import free_port
 from tests.local.template import ROOT
 
 SAM_PYTHON = ROOT / ".tools" / "sam" / "bin" / "python"
 TIMEOUT_SECONDS = 30
+_STACK = ("-m", "tests.local.stack", "--port", "0")
 
 
 @dataclass(frozen=True)
@@ -46,20 +47,19 @@ class Service:
 
 
 @contextmanager
-def started(log: Path, root: Path = ROOT) -> Iterator[Service]:
+def started(log: Path, root: Path = ROOT, arguments: Sequence[str] = _STACK) -> Iterator[Service]:
     """Start the local stack of the checkout ``root`` as ``make run`` does, and end it as Ctrl-C does."""
-    port = free_port()
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [SAM_PYTHON, "-m", "tests.local.stack", "--port", str(port)],
+            [SAM_PYTHON, *arguments],
             cwd=root,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
         )
-    service = Service(f"http://127.0.0.1:{port}", process, log)
     try:
-        wait_for(service)
+        service = Service(_address(process, log), process, log)
+        assert service.get("/health").status_code == 200, log.read_text()
         yield service
     finally:
         process.send_signal(signal.SIGINT)
@@ -69,15 +69,13 @@ def started(log: Path, root: Path = ROOT) -> Iterator[Service]:
             process.kill()
 
 
-def wait_for(service: Service) -> None:
-    """Wait until ``GET /health`` answers."""
+def _address(process: "subprocess.Popen[bytes]", log: Path) -> str:
+    """Where the stack says that it is, once it does."""
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while True:
-        assert service.process is None or service.process.poll() is None, service.log and service.log.read_text()
-        try:
-            if service.get("/health").status_code == 200:
-                return
-        except requests.ConnectionError:
-            pass
-        assert time.monotonic() < deadline, service.log and service.log.read_text()
+        printed = log.read_text()
+        if said := re.search(r"Risk scoring at (\S+),.*\n", printed):
+            return said[1]
+        assert process.poll() is None, printed
+        assert time.monotonic() < deadline, printed
         time.sleep(0.05)

@@ -17,6 +17,7 @@ from scoring.decision import decide
 from scoring.outbox import encode
 from tests.integration.service import SAM_PYTHON, TIMEOUT_SECONDS, Service, started
 from tests.local import emulator
+from tests.local.processes import free_port
 from tests.local.template import ROOT
 
 
@@ -287,6 +288,22 @@ def test_a_port_in_use_is_one_line() -> None:
         "",
         f"error: port {port} on 127.0.0.1 cannot be used: Address already in use\n",
     )
+
+
+def test_its_port_is_its_own_from_the_start(tmp_path: Path) -> None:
+    port, other = free_port(), free_port()
+    emulator_first_tries_it = f"processes._untried_ports = iter([{port}, {other}])"
+    program = f"from tests.local import processes, stack; {emulator_first_tries_it}; stack.run({port})"
+    with started(tmp_path / "stack.log", arguments=("-c", program)) as stack:
+        assert stack.url == f"http://127.0.0.1:{port}"
+        assert stack.stats()["total"] == 0
+
+
+def test_a_free_port_is_none_that_anybody_else_gets_by_chance() -> None:
+    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    ports = [free_port() for _ in range(100)]
+    assert len(set(ports)) == 100
+    assert not any(first <= port <= last for port in ports)
 
 
 @pytest.mark.parametrize("port", ["abc", "-1", "70000", ""])

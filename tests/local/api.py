@@ -4,6 +4,7 @@ Routing, events and responses are SAM CLI's. Runs in SAM CLI's own virtual envir
 """
 
 import logging
+import socket
 import sys
 import time
 import uuid
@@ -91,10 +92,12 @@ class _Service(LocalApigwService):  # type: ignore[misc]  # samcli has no types
         }
         return event
 
-    def server(self) -> BaseWSGIServer:
-        """The HTTP server, its port bound."""
+    def server(self, listener: socket.socket) -> BaseWSGIServer:
+        """The HTTP server, to answer on a socket that listens already."""
         self.create()
-        return make_server(self.host, self.port, self._app, threaded=True, request_handler=_Handler)
+        return make_server(
+            self.host, self.port, self._app, threaded=True, request_handler=_Handler, fd=listener.fileno()
+        )
 
 
 class _Handler(WSGIRequestHandler):
@@ -102,10 +105,11 @@ class _Handler(WSGIRequestHandler):
     disable_nagle_algorithm = True
 
 
-def serve(host: str, port: int, environments: Environments, announce: Callable[[int], None]) -> None:
-    """Serve the API of the template until interrupted; ``announce`` gets the port once it is bound."""
+def serve(listener: socket.socket, environments: Environments, announce: Callable[[], None]) -> None:
+    """Serve the API of the template until interrupted; ``announce`` is called when it is about to."""
     # SAM CLI warns of the authorizer for tokens, which it takes for one that is there.
     logging.getLogger("samcli.commands.local.lib.swagger.parser").setLevel(logging.ERROR)
+    host, port = listener.getsockname()
     with _Context(environments) as context:
         service = _Service(
             api=ApiProvider(context.stacks, cwd=str(ROOT)).api,
@@ -114,6 +118,6 @@ def serve(host: str, port: int, environments: Environments, announce: Callable[[
             port=port,
             stderr=sys.stderr,
         )
-        with service.server() as server:
-            announce(server.port)
+        with service.server(listener) as server:
+            announce()
             server.serve_forever()

@@ -19,7 +19,7 @@ import boto3
 from botocore.config import Config
 
 from tests.local import account, template
-from tests.local.processes import StartError, command, end, end_with_parent, free_port, port_number, require_free_port
+from tests.local.processes import StartError, command, end, end_with_parent, free_port, listening, port_number
 
 MINISTACK_PYTHON = template.ROOT / ".tools" / "ministack" / "bin" / "python"
 _START_SECONDS = 30
@@ -117,7 +117,7 @@ def started(host: str = "127.0.0.1", port: int = 0, log: IO[bytes] | None = None
     if not MINISTACK_PYTHON.exists():
         raise StartError("the emulator is not installed; run 'make install'")
     port = port or free_port(host)
-    require_free_port(host, port)
+    listening(host, port).close()
     environment = {
         **os.environ,
         "BIND_HOST": host,

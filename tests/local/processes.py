@@ -1,6 +1,7 @@
 """Starting and ending processes so that none is left behind, however the command ends."""
 
 import ctypes
+import random
 import signal
 import socket
 import subprocess
@@ -11,6 +12,9 @@ from typing import NoReturn
 
 _PR_SET_PDEATHSIG = 1
 _END_SECONDS = 3
+# Below the ports that Linux and macOS give to outgoing connections and to whoever binds port 0.
+_PORTS = range(20_000, 32_768)
+_untried_ports = iter(random.sample(_PORTS, len(_PORTS)))
 
 # Loaded here, since nothing may be imported between fork and exec.
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -37,11 +41,18 @@ def end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port for a program that cannot say which one it took; another at each call.
+
+    Nothing listens on it, nor gets it by chance before it is used.
+    """
+    for port in _untried_ports:
+        with socket.socket() as probe:
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return port
+    raise StartError(f"no port on {host} is free")
 
 
 def port_number(text: str) -> int:
@@ -51,14 +62,17 @@ def port_number(text: str) -> int:
     return int(text)
 
 
-def require_free_port(host: str, port: int) -> None:
-    """Raise :class:`StartError` where something listens on the port already, or it cannot be had."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except (OSError, OverflowError) as error:
-            raise StartError(f"port {port} on {host} cannot be used: {getattr(error, 'strerror', error)}") from None
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens on the port, 0 for any; raises :class:`StartError` where that cannot be had."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen()
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise StartError(f"port {port} on {host} cannot be used: {getattr(error, 'strerror', error)}") from None
+    return listener
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import argparse
 
 from tests.local import account, emulator, environments, event_source
-from tests.local.processes import command, port_number, require_free_port
+from tests.local.processes import command, listening, port_number
 
 HOST = "127.0.0.1"
 
@@ -24,17 +24,19 @@ In the browser: {address}/docs
 
 
 def run(port: int) -> None:
-    """Serve on the port until interrupted."""
-    require_free_port(HOST, port)
+    """Serve on the port, 0 for any, until interrupted."""
     account.replace()
     with (
+        # First of all, so that nothing that is started below can take the port.
+        listening(HOST, port) as listener,
         emulator.running() as endpoint,
         environments.running(emulator.variables(endpoint)) as functions,
         event_source.running(emulator.client("sqs", endpoint), functions.invoke),
     ):
         from tests.local.api import serve  # noqa: PLC0415  reads the account's variables, and takes a second
 
-        serve(HOST, port, functions, announce=lambda port: print(welcome(f"http://{HOST}:{port}"), flush=True))
+        address = f"http://{HOST}:{listener.getsockname()[1]}"
+        serve(listener, functions, announce=lambda: print(welcome(address), flush=True))
 
 
 def main() -> None:
