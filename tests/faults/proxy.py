@@ -17,6 +17,8 @@ from enum import Enum
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+from tests.local.processes import free_port, listening
+
 # Beyond the functions' read timeout of a second.
 _TOO_LATE = 1.5
 _REFUSING_SECONDS = 0.2
@@ -79,7 +81,8 @@ class Proxy:
         self._lock = threading.RLock()
         self._connections: set[socket.socket] = set()
         self._listener: socket.socket | None = None
-        self._port = 0
+        # Nobody gets it while the proxy does not listen.
+        self._port = free_port()
         self._closed = False
         self._down: Down | None = None
         self._fault: Fault | None = None
@@ -163,11 +166,7 @@ class Proxy:
         with self._lock:
             if self._closed or self._listener or self._down is Down.REFUSING:
                 return
-            listener = socket.socket()
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(("127.0.0.1", self._port))
-            listener.listen(128)
-            self._port = listener.getsockname()[1]
+            listener = listening("127.0.0.1", self._port)
             self._listener = listener
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
 
