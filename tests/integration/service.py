@@ -48,7 +48,10 @@ class Service:
 
 @contextmanager
 def started(log: Path, root: Path = ROOT, arguments: Sequence[str] = _STACK) -> Iterator[Service]:
-    """Start the local stack of the checkout ``root`` as ``make run`` does, and end it as Ctrl-C does."""
+    """Start the local stack of the checkout ``root`` as ``make run`` does, and end it as Ctrl-C does.
+
+    ``arguments`` are Python's, where it is to start otherwise.
+    """
     with log.open("wb") as output:
         process = subprocess.Popen(
             [SAM_PYTHON, *arguments],
