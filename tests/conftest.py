@@ -4,6 +4,7 @@ import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
 
 from tests.local import account, template
 
@@ -11,6 +12,9 @@ account.replace()
 # Read once, when the first test imports it.
 os.environ["POWERTOOLS_SERVICE_NAME"] = template.PSEUDO_PARAMETERS["AWS::StackName"]
 pytest.register_assert_rewrite("tests.sending")
+# That the machine has other work to do is no fault of the code. In CI, Hypothesis generates the same in every run.
+settings.register_profile("patient", settings(), deadline=None)
+settings.load_profile("patient")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -22,7 +22,5 @@ def generating(name: str) -> settings:
         max_examples=SHARES[name],
         derandomize=True,
         database=None,
-        # That the machine has other work to do is no fault of the code.
-        deadline=None,
         suppress_health_check=[HealthCheck.too_slow],
     )

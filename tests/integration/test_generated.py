@@ -55,7 +55,6 @@ def tally(service: Service) -> Tally:
     max_examples=100,
     derandomize=True,
     database=None,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 def test_the_api_does_as_its_document_says(case: schemathesis.Case[Any], service: Service, tally: Tally) -> None:

@@ -244,7 +244,7 @@ class Botocore:
     ),
     times=st.integers(1, 20),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_as_often_and_with_the_pauses_of_botocore(outcomes: list[Outcome], times: int) -> None:
     """Also where so many calls have failed that the quota of attempts is used up."""
     outcomes = [*outcomes * times, OK]

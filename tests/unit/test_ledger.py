@@ -232,7 +232,7 @@ def test_every_error_of_the_store_is_store_unavailable(
         max_size=12,
     )
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_comes_the_ledger_does_as_its_model(dynamodb: Any, requests: list[Any]) -> None:
     """The first request under a key decides, later ones replay or conflict; every shard adds up at every moment."""
     for table, names in {"DecisionsTable": ["tx_id", "decision_id"], "StatsTable": ["shard"]}.items():
