@@ -70,6 +70,7 @@ def started(log: Path, root: Path = ROOT, arguments: Sequence[str] = _STACK) -> 
             process.wait(TIMEOUT_SECONDS)
         finally:
             process.kill()
+            process.wait()
 
 
 def _address(process: "subprocess.Popen[bytes]", log: Path) -> str:

@@ -293,8 +293,8 @@ def test_a_port_in_use_is_one_line() -> None:
 def test_its_port_is_its_own_from_the_start(tmp_path: Path) -> None:
     port, other = free_port(), free_port()
     emulator_first_tries_it = f"processes._untried_ports = iter([{port}, {other}])"
-    program = f"from tests.local import processes, stack; {emulator_first_tries_it}; stack.run({port})"
-    with started(tmp_path / "stack.log", arguments=("-c", program)) as stack:
+    program = f"from tests.local import processes, stack; {emulator_first_tries_it}; stack.main()"
+    with started(tmp_path / "stack.log", arguments=("-c", program, "--port", str(port))) as stack:
         assert stack.url == f"http://127.0.0.1:{port}"
         assert stack.stats()["total"] == 0
 
