@@ -14,6 +14,7 @@ import botocore
 import pytest
 
 from scoring.connection import _AMAZON_ROOTS, Connection, ReplyError, _piece
+from tests.integration.service import TIMEOUT_SECONDS
 from tests.local import certificates
 from tests.local.certificates import Certificates
 
@@ -21,7 +22,6 @@ REQUEST = b"POST / HTTP/1.1\r\nhost: here\r\ncontent-length: 2\r\n\r\n{}"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 # Far more than this machine needs when it is busy, and less than the tests' servers make it wait.
 CONNECT_SECONDS = READ_SECONDS = 1
-TIMEOUT_SECONDS = 30
 
 # Does with a client's connection what it wants to; then it is closed.
 Behaviour = Callable[[socket.socket], None]

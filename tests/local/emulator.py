@@ -117,6 +117,7 @@ def started(host: str = "127.0.0.1", port: int = 0, log: IO[bytes] | None = None
     if not MINISTACK_PYTHON.exists():
         raise StartError("the emulator is not installed; run 'make install'")
     port = port or free_port(host)
+    # Found out here, since MiniStack would tell it only in its log.
     listening(host, port).close()
     environment = {
         **os.environ,

@@ -1,4 +1,4 @@
-"""Starting and ending processes so that none is left behind, however the command ends."""
+"""Starting and ending processes so that none is left behind, however the command ends; and ports for them."""
 
 import ctypes
 import random
