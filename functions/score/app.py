@@ -5,6 +5,7 @@ from typing import Any
 
 from scoring import aws, recorder, telemetry, web
 from scoring.decision import decide
+from scoring.rules import RULE_SET
 
 RECORDER = recorder.connect()
 
@@ -14,7 +15,8 @@ RECORDER = recorder.connect()
 def lambda_handler(event: web.Event, context: Any) -> web.Response:
     start = time.perf_counter()
     deadline = aws.deadline(context)
-    recorded = RECORDER.record(decide(web.json_body(event), web.decision_id(event, context)), deadline)
+    decision = decide(web.json_body(event), web.decision_id(event, context), RULE_SET)
+    recorded = RECORDER.record(decision, deadline)
     telemetry.decided(
         recorded.answer,
         replayed=recorded.replayed,

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from scoring import ledger
-from scoring.decision import decide
 from scoring.errors import CallFailed, StoreUnavailable
 from scoring.settings import Settings
 from tests.benchmarks import scale
 from tests.benchmarks.scale import Model, Partitions, Recording, simulate
 from tests.local import template
 from tests.local.template import ROOT
+from tests.rule_set import decide
 
 
 @pytest.fixture

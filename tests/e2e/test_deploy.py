@@ -23,7 +23,6 @@ import pytest
 import requests
 from botocore.exceptions import ClientError
 
-from scoring.decision import decide
 from scoring.outbox import encode
 from tests import corpus
 from tests.corpus import CASES, INJECTED, Case
@@ -43,6 +42,7 @@ from tests.integration.test_lab import *  # noqa: F403
 from tests.local import account, emulator
 from tests.local.processes import free_port
 from tests.local.template import ROOT
+from tests.rule_set import decide
 from tests.sending import Answer, check, decisions, moved, send
 
 

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from scoring import aws, reports
-from scoring.decision import decide
 from scoring.errors import CallFailed
 from scoring.outbox import encode
 from tests.faults.harness import THREADS, Answer, Harness
 from tests.faults.proxy import Down, Fault
+from tests.rule_set import decide
 
 # Applied, or perhaps applied, though the caller was told of a failure.
 APPLIED = {Fault.REPLY_DROPPED, Fault.REPLY_LATE, Fault.CALL_LATE, Fault.ERROR_AFTER, Fault.REFUSED}

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 import requests
 
-from scoring.decision import decide
 from scoring.outbox import encode
 from tests.integration.service import SAM_PYTHON, TIMEOUT_SECONDS, Service, started
 from tests.local import emulator
 from tests.local.processes import free_port
 from tests.local.template import ROOT
+from tests.rule_set import decide
 
 
 @pytest.fixture

@@ -13,11 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scoring import aws
-from scoring.decision import Decision, decide
+from scoring.decision import Decision
 from scoring.errors import CallFailed, IdempotencyConflict, StoreUnavailable
 from scoring.ledger import Ledger, Recorded
 from scoring.reports import Reports, Totals
 from tests.expected import R1, R2, R3
+from tests.rule_set import decide
 from tests.unit.conftest import LATER, SETTINGS, ledger_of
 from tests.unit.failing import canceled, failing
 from tests.unit.ledger_model import LedgerModel

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scoring import aws
-from scoring.decision import decide
 from scoring.errors import CallFailed, InvalidRequest, MessageInvalid, StoreUnavailable
 from scoring.outbox import Outbox, connect, decode, encode
 from scoring.transaction import parse_json
+from tests.rule_set import decide
 
 CRITICAL = {"tx_id": "TX003", "amount": 4500.0, "category": "electronics", "hour": 3}
 

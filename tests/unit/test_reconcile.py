@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from scoring.decision import decide
 from scoring.ledger import Ledger
 from scoring.outbox import encode
 from scoring.reports import Reports
+from tests.rule_set import decide
 from tests.unit.conftest import LATER, Functions
 from tests.unit.failing import canceled, failing
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from scoring import aws, outbox
-from scoring.decision import decide
 from scoring.errors import CallFailed, IdempotencyConflict, StoreUnavailable
 from scoring.ledger import Ledger
 from scoring.outbox import Outbox
 from scoring.recorder import Recorder
 from scoring.reports import Reports
+from tests.rule_set import decide
 from tests.unit.conftest import LATER, MotoService
 from tests.unit.failing import canceled, failing
 

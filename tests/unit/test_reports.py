@@ -12,10 +12,10 @@ import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
 
 from scoring import aws, reports
-from scoring.decision import decide
 from scoring.errors import StoreUnavailable
 from scoring.ledger import Ledger
 from scoring.reports import MAX_FOUND, Reports
+from tests.rule_set import decide
 from tests.unit.conftest import LATER, SETTINGS, ledger_of
 from tests.unit.failing import failing
 

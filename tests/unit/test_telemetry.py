@@ -208,7 +208,7 @@ def test_a_replay_is_logged_as_it_was_decided_and_counts_nothing(
 ) -> None:
     event = events.post('{"tx_id": "TX1", "amount": 5000}', idempotency_key="k1")
     invoke("ScoreFunction", event)
-    monkeypatch.setattr("scoring.decision.RULE_SET", RULE_SET._replace(version="2.0-rules"))
+    monkeypatch.setattr(invoke.modules["ScoreFunction"], "RULE_SET", RULE_SET._replace(version="2.0-rules"))
     records()
     assert json.loads(invoke("ScoreFunction", event)["body"])["version"] == "1.0-rules"
     (line,) = records()

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from scoring.rules import RULE_SET, Assessment
+from scoring.rules import Assessment, RuleSet
 from scoring.transaction import UNKNOWN_TX_ID, Transaction, fingerprint, validate
 
 
@@ -51,8 +51,8 @@ class Decision(NamedTuple):
         }
 
 
-def decide(document: Any, decision_id: str) -> Decision:
-    """Judge one decoded request.
+def decide(document: Any, decision_id: str, rule_set: RuleSet) -> Decision:
+    """Decide one decoded request by a rule set.
 
     Raises
     ------
@@ -63,8 +63,8 @@ def decide(document: Any, decision_id: str) -> Decision:
     return Decision(
         decision_id=decision_id,
         transaction=transaction,
-        assessment=RULE_SET.assess(transaction),
-        version=RULE_SET.version,
+        assessment=rule_set.assess(transaction),
+        version=rule_set.version,
         evaluated_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         request_hash=fingerprint(document),
     )

@@ -1,0 +1,35 @@
+"""The tests' own rule set, so that a change of the shipped one changes no test of the machinery.
+
+The rules are those of the lab. What is decided here depends on this file alone, never on ``rules.json``.
+"""
+
+from typing import Any
+
+from scoring import decision, rules
+from scoring.decision import Decision
+
+R1, R2, R3 = "R1: amount > 3000", "R2: electronics > 1500", "R3: night hour"
+
+DOCUMENT: dict[str, Any] = {
+    "version": "1.0-tests",
+    "defaults": {"hour": 12},
+    "rules": [
+        {"label": R1, "points": 3, "when": [{"field": "amount", "operator": ">", "value": 3000}]},
+        {
+            "label": R2,
+            "points": 2,
+            "when": [
+                {"field": "category", "operator": "==", "value": "electronics"},
+                {"field": "amount", "operator": ">", "value": 1500},
+            ],
+        },
+        {"label": R3, "points": 2, "when": [{"field": "hour", "operator": "<", "value": 6}]},
+    ],
+    "levels": {"CRITICAL": 5, "HIGH": 3, "MEDIUM": 1},
+}
+RULE_SET = rules.load(DOCUMENT)
+
+
+def decide(document: Any, decision_id: str) -> Decision:
+    """Decide by the tests' own rule set."""
+    return decision.decide(document, decision_id, RULE_SET)
