@@ -22,6 +22,7 @@ from tests.local.processes import free_port, listening
 # Beyond the functions' read timeout of a second.
 _TOO_LATE = 1.5
 _REFUSING_SECONDS = 0.2
+_TRICKLE_SECONDS = 0.05
 
 
 class Fault(Enum):
@@ -35,14 +36,30 @@ class Fault(Enum):
     THROTTLED = "throttled, nothing applied"
     CONFLICT = "a transaction is cancelled for a conflict, nothing applied"
     REFUSED = "no connection for a while"
+    FOREIGN = "a 200 of something that is not AWS, nothing applied"
+    MALFORMED = "a transaction is cancelled for reasons that are none, nothing applied"
 
 
-_NOT_APPLIED = {Fault.ERROR_BEFORE, Fault.THROTTLED, Fault.CONFLICT, Fault.REFUSED}
+_NOT_APPLIED = {
+    Fault.ERROR_BEFORE,
+    Fault.THROTTLED,
+    Fault.CONFLICT,
+    Fault.REFUSED,
+    Fault.FOREIGN,
+    Fault.MALFORMED,
+}
 _ERRORS = {
     Fault.ERROR_BEFORE: (500, "InternalServerError"),
     Fault.ERROR_AFTER: (500, "InternalServerError"),
     Fault.THROTTLED: (400, "ThrottlingException"),
     Fault.CONFLICT: (400, "TransactionCanceledException"),
+    Fault.MALFORMED: (400, "TransactionCanceledException"),
+}
+# What happens to no other call
+OF_TRANSACTIONS = {Fault.CONFLICT, Fault.MALFORMED}
+_REASONS: dict[Fault, Any] = {
+    Fault.CONFLICT: [{"Code": "None"}, {"Code": "TransactionConflict"}],
+    Fault.MALFORMED: [None, None],
 }
 
 
@@ -55,6 +72,7 @@ class Down(Enum):
 
     REFUSING = "nothing listens"
     SILENT = "connections are accepted, nothing is ever answered"
+    TRICKLING = "connections are accepted, and responses come byte by byte without end"
 
 
 @dataclass(frozen=True)
@@ -72,6 +90,8 @@ class Proxy:
     ----------
     endpoint
         To be given to boto3 in place of the emulator's.
+    port
+        Of the endpoint.
     injected
         Faults since the last :meth:`inject`.
     """
@@ -82,7 +102,7 @@ class Proxy:
         self._connections: set[socket.socket] = set()
         self._listener: socket.socket | None = None
         # Nobody gets it while the proxy does not listen.
-        self._port = free_port()
+        self.port = free_port()
         self._closed = False
         self._down: Down | None = None
         self._fault: Fault | None = None
@@ -91,7 +111,7 @@ class Proxy:
         self._random = random.Random()
         self.injected = 0
         self._listen()
-        self.endpoint = f"http://127.0.0.1:{self._port}"
+        self.endpoint = f"http://127.0.0.1:{self.port}"
 
     def lead_to(self, endpoint: str) -> None:
         """Pass calls on to this endpoint from now on."""
@@ -138,7 +158,7 @@ class Proxy:
     def draw(self, operation: str) -> Fault | None:
         """The fault that this call gets, if any."""
         with self._lock:
-            if self._fault is None or (self._fault is Fault.CONFLICT and operation != "TransactWriteItems"):
+            if self._fault is None or (self._fault in OF_TRANSACTIONS and operation != "TransactWriteItems"):
                 return None
             if self._random.random() >= self._share:
                 return None
@@ -159,14 +179,15 @@ class Proxy:
         timer.start()
 
     @property
-    def is_silent(self) -> bool:
-        return self._down is Down.SILENT
+    def state(self) -> Down | None:
+        """How the proxy is down, if it is."""
+        return self._down
 
     def _listen(self) -> None:
         with self._lock:
             if self._closed or self._listener or self._down is Down.REFUSING:
                 return
-            listener = listening("127.0.0.1", self._port)
+            listener = listening("127.0.0.1", self.port)
             self._listener = listener
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
 
@@ -214,9 +235,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         headers = dict(self.headers.items())
         service, _, operation = self.headers["X-Amz-Target"].rpartition(".")
-        if proxy.is_silent:
-            self.rfile.read(1)  # until one of the two hangs up
+        if proxy.state is not None:
             self.close_connection = True
+            self._keep_waiting(proxy)
             return
         with proxy.around(operation, body) as fault:
             if fault is Fault.CALL_LATE:
@@ -228,10 +249,22 @@ class _Handler(BaseHTTPRequestHandler):
             proxy.refuse_for_a_while()
         if fault in {Fault.REPLY_DROPPED, Fault.REFUSED}:
             self.close_connection = True
+        elif fault is Fault.FOREIGN:
+            self._reply(200, {"Content-Type": "application/json"}, b'{"message": "Welcome"}')
         elif fault in _ERRORS:
-            self._error(service, *_ERRORS[fault])
+            self._error(service, *_ERRORS[fault], _REASONS.get(fault))
         elif answer:
             self._reply(*answer)
+
+    def _keep_waiting(self, proxy: Proxy) -> None:
+        """Send nothing, or a response byte by byte, until one of the two hangs up."""
+        if proxy.state is Down.SILENT:
+            self.rfile.read(1)
+            return
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        while proxy.state is Down.TRICKLING:
+            self.wfile.write(b"x")
+            time.sleep(_TRICKLE_SECONDS)
 
     def _forward(self, body: bytes, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
         """Have the emulator apply the call."""
@@ -252,10 +285,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def _error(self, service: str, status: int, code: str) -> None:
+    def _error(self, service: str, status: int, code: str, reasons: Any) -> None:
         error: dict[str, Any] = {"__type": f"{service}#{code}", "message": "injected"}
-        if code == "TransactionCanceledException":
-            error["CancellationReasons"] = [{"Code": "None"}, {"Code": "TransactionConflict"}]
+        if reasons:
+            error["CancellationReasons"] = reasons
         # A service that fails may also ask to be left alone for longer than a caller waits.
         headers = {"Content-Type": "application/x-amz-json-1.0", "x-amz-retry-after": "5000"}
         self._reply(status, headers, json.dumps(error).encode())

@@ -1,5 +1,6 @@
 """The proxy itself: each fault is what it says it is, on the wire, and applied or not as it says."""
 
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +17,15 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 
-from scoring import reports
+from scoring import aws
 from tests.faults.harness import Harness
 from tests.faults.proxy import Down, Fault, Proxy
 
-ONCE: Config = reports.CLIENT_CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
+ONCE = Config(
+    connect_timeout=aws.CONNECT_SECONDS,
+    read_timeout=aws.READ_SECONDS,
+    retries={"mode": "standard", "total_max_attempts": 1},
+)
 
 
 def through(proxy: Proxy) -> Any:
@@ -54,6 +59,7 @@ def is_applied(wire: Harness) -> bool:
         (Fault.ERROR_AFTER, True, "InternalServerError"),
         (Fault.THROTTLED, False, "ThrottlingException"),
         (Fault.CONFLICT, False, "TransactionCanceledException"),
+        (Fault.MALFORMED, False, "TransactionCanceledException"),
         (Fault.REFUSED, False, ConnectionClosedError),
     ],
 )
@@ -78,6 +84,25 @@ def test_a_refusal_lasts_a_while_and_ends(wire: Harness) -> None:
         client.list_tables()
     time.sleep(0.5)
     client.list_tables()
+
+
+def test_foreign_response_applies_nothing(wire: Harness) -> None:
+    """boto3 takes it for a success."""
+    wire.store.inject(Fault.FOREIGN, 1.0, seed=1)
+    put(through(wire.store))
+    assert wire.store.injected == 1
+    assert not is_applied(wire)
+
+
+def test_trickling_response_does_not_end(wire: Harness) -> None:
+    with wire.store.down(Down.TRICKLING), socket.create_connection(("127.0.0.1", wire.store.port), 5) as client:
+        client.sendall(b"POST / HTTP/1.1\r\nX-Amz-Target: any.ListTables\r\nContent-Length: 0\r\n\r\n")
+        end = time.monotonic() + 0.5
+        received = b""
+        while time.monotonic() < end:
+            received += client.recv(100)
+    assert received.startswith(b"HTTP/1.1 200 OK\r\nX-Slow: xxx")
+    assert b"\n" not in received[30:]
 
 
 @pytest.mark.parametrize(("how", "error"), [(Down.REFUSING, EndpointConnectionError), (Down.SILENT, ReadTimeoutError)])

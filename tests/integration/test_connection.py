@@ -13,7 +13,7 @@ from typing import Any
 import botocore
 import pytest
 
-from scoring.connection import _AMAZON_ROOTS, Connection, ReplyError, _piece
+from scoring.connection import _AMAZON_ROOTS, MAX_BODY_BYTES, MAX_IDLE_SECONDS, Connection, ResponseError
 from tests.integration.service import TIMEOUT_SECONDS
 from tests.local import certificates
 from tests.local.certificates import Certificates
@@ -159,17 +159,30 @@ def test_so_is_one_that_was_closed_before_its_first_use(scheme: Certificates | N
         (answer(), ConnectionResetError),
         (answer(ANSWER[:30]), ConnectionResetError),
         (answer(ANSWER[:-1]), ConnectionResetError),
-        (answer(ANSWER + b"more"), ReplyError),
-        (answer(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), ReplyError),
-        (answer(b"\r\n\r\n"), ReplyError),
-        (answer(b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\n{}"), ReplyError),
-        (answer(b"HTTP/1.1 OK\r\ncontent-length: 2\r\n\r\n{}"), ReplyError),
-        (answer(b"HTTP/1.1 200 OK\r\n\r\n{}"), ReplyError),
-        (answer(b"HTTP/1.1 200 OK\r\ncontent-length: two\r\n\r\n{}"), ReplyError),
-        (answer(b"HTTP/1.1 200 OK\r\ncontent-length: -2\r\n\r\n"), ReplyError),
-        (answer(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"), ReplyError),
-        (answer(b"HTTP/1.1 100 Continue\r\n\r\n", ANSWER), ReplyError),
-        (answer(b"x" * 70_000, b"y" * 70_000), ReplyError),
+        (answer(ANSWER + b"more"), ResponseError),
+        (answer(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), ResponseError),
+        (answer(b"\r\n\r\n"), ResponseError),
+        (answer(b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\n{}"), ResponseError),
+        (answer(b"HTTP/1.1 OK\r\ncontent-length: 2\r\n\r\n{}"), ResponseError),
+        (answer(b"HTTP/1.1 200 OK\r\n\r\n{}"), ResponseError),
+        (answer(b"HTTP/1.1 200 OK\r\ncontent-length: two\r\n\r\n{}"), ResponseError),
+        (answer(b"HTTP/1.1 200 OK\r\ncontent-length: -2\r\n\r\n"), ResponseError),
+        (answer(b"HTTP/1.1 200 OK\r\ncontent-length: +2\r\n\r\n{}"), ResponseError),
+        (answer(b"HTTP/1.1 200 OK\r\ncontent-length: 0_2\r\n\r\n{}"), ResponseError),
+        (answer(b"HTTP/1.1 200 OK\r\ncontent-length:\r\n\r\n"), ResponseError),
+        (answer(b"HTTP/1.1 200 OK\r\ncontent-length: \xb2\r\n\r\n{}"), ResponseError),
+        (answer(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nContent-Length: 2\r\n\r\n{}"), ResponseError),
+        (answer(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n{}"), ResponseError),
+        (answer(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % (MAX_BODY_BYTES + 1)), ResponseError),
+        (answer(b"HTTP/1.1 200 OK\r\ncontent-length: " + b"9" * 5000 + b"\r\n\r\n"), ResponseError),
+        (answer(b"HTTP/1.1 +20 OK\r\ncontent-length: 2\r\n\r\n{}"), ResponseError),
+        (answer(b"HTTP/1.1 20 OK\r\ncontent-length: 2\r\n\r\n{}"), ResponseError),
+        (answer(b"HTTP/1.1 2000 OK\r\ncontent-length: 2\r\n\r\n{}"), ResponseError),
+        (answer(b"HTTP/1.1  200 OK\r\ncontent-length: 2\r\n\r\n{}"), ResponseError),
+        (answer(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"), ResponseError),
+        (answer(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: identity\r\n\r\n{}"), ResponseError),
+        (answer(b"HTTP/1.1 100 Continue\r\n\r\n", ANSWER), ResponseError),
+        (answer(b"x" * 70_000, b"y" * 70_000), ResponseError),
         (answer(b"HTTP/1.1 200 OK\r\n", pause=5), TimeoutError),
         (answer(b"", pause=5), TimeoutError),
         # Each piece in time, all of them not
@@ -250,16 +263,16 @@ def test_a_connection_that_was_reset_in_between_costs_no_attempt() -> None:
 def test_the_port_is_that_of_the_scheme_where_none_is_given(
     url: str, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    called: list[Any] = []
+    asked: list[Any] = []
 
-    def refuse(address: Any, seconds: float) -> None:
-        called.append((address, seconds))
-        raise ConnectionRefusedError
+    def refuse(*address: Any, **_: Any) -> list[Any]:
+        asked.append(address)
+        raise socket.gaierror
 
-    monkeypatch.setattr("scoring.connection.socket.create_connection", refuse)
-    with connection(url) as one, pytest.raises(ConnectionRefusedError):
+    monkeypatch.setattr("scoring.connection.socket.getaddrinfo", refuse)
+    with connection(url) as one, pytest.raises(socket.gaierror):
         one.open()
-    assert called == [(("h", port), CONNECT_SECONDS)]
+    assert asked == [("h", port)]
 
 
 def test_nothing_is_held_back_until_something_else_is_acknowledged() -> None:
@@ -269,9 +282,103 @@ def test_nothing_is_held_back_until_something_else_is_acknowledged() -> None:
         assert one._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-def test_when_time_is_up_nothing_more_is_waited_for() -> None:
-    with serving(lambda _: time.sleep(1)) as server, connection(server.url) as one, pytest.raises(TimeoutError):
-        _piece(one.open(), time.monotonic() - 1)
+def trickle(start: bytes) -> Behaviour:
+    """Answer with this, then byte by byte for as long as the client listens."""
+
+    def behave(client: socket.socket) -> None:
+        client.recv(4096)
+        client.sendall(start)
+        while True:
+            client.sendall(b"x")
+            time.sleep(0.0002)
+
+    return behave
+
+
+@pytest.mark.parametrize(
+    "start",
+    [b"HTTP/1.1 200 OK\r\nX-Slow: ", b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"],
+    ids=["head", "body"],
+)
+def test_response_that_trickles_is_given_up_in_time(scheme: Certificates | None, start: bytes) -> None:
+    """Even where the next byte always comes within the shortest wait."""
+    with serving(trickle(start), certificate=scheme) as server, connection(server.url, bundle(scheme)) as one:
+        one.open()
+        begun = time.monotonic()
+        with pytest.raises(TimeoutError):
+            one.exchange(REQUEST)
+        assert READ_SECONDS <= time.monotonic() - begun < READ_SECONDS + 0.5
+
+
+@pytest.fixture
+def silent() -> Iterator[tuple[str, int]]:
+    """An address whose connections are never accepted: its queue is full."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        waiting = []
+        for _ in range(4):
+            client = socket.socket()
+            client.settimeout(0)
+            client.connect_ex(address)
+            waiting.append(client)
+        yield address
+        for client in waiting:
+            client.close()
+
+
+def resolving_to(patch: pytest.MonkeyPatch, *addresses: tuple[str, int]) -> None:
+    """Have every name resolve to these addresses."""
+    found = [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", address) for address in addresses]
+    patch.setattr("scoring.connection.socket.getaddrinfo", lambda *_, **__: found)
+
+
+def test_all_addresses_of_a_name_share_one_time_limit(silent: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    resolving_to(monkeypatch, *[silent] * 8)
+    with connection("http://many.example") as one:
+        begun = time.monotonic()
+        with pytest.raises(TimeoutError):
+            one.open()
+        assert CONNECT_SECONDS * 0.9 < time.monotonic() - begun < CONNECT_SECONDS + 0.5
+
+
+def test_silent_address_leaves_time_for_the_next(silent: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(answer_always) as server, connection(server.url) as one:
+        resolving_to(monkeypatch, silent, silent, server.listener.getsockname())
+        assert one.exchange(REQUEST) == (200, b"{}")
+
+
+def test_name_without_address_is_a_failed_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolving_to(monkeypatch)
+    with connection("http://none.example") as one, pytest.raises(OSError, match="timed out"):
+        one.open()
+
+
+@pytest.mark.parametrize(
+    ("passed", "connections"),
+    [(MAX_IDLE_SECONDS - 1, 1), (MAX_IDLE_SECONDS, 2), (3600, 2), (-3600, 2)],
+)
+def test_connection_that_was_idle_for_long_is_opened_anew(
+    scheme: Certificates | None, passed: float, connections: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the wall clock alone: the monotonic one stands still in a frozen environment."""
+    with serving(answer_always, certificate=scheme) as server, connection(server.url, bundle(scheme)) as one:
+        one.exchange(REQUEST)
+        now = time.time()
+        monkeypatch.setattr("scoring.connection.time.time", lambda: now + passed)
+        assert one.exchange(REQUEST) == (200, b"{}")
+        assert server.connections == connections
+
+
+def test_each_use_keeps_a_connection_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [time.time()]
+    monkeypatch.setattr("scoring.connection.time.time", lambda: now[0])
+    with serving(answer_always) as server, connection(server.url) as one:
+        for _ in range(4):
+            one.exchange(REQUEST)
+            now[0] += MAX_IDLE_SECONDS - 1
+        assert server.connections == 1
 
 
 def test_nobody_there() -> None:
@@ -312,7 +419,8 @@ def test_a_certificate_is_for_the_name_that_was_called(tmp_path: Path) -> None:
     ("url", "authorities"),
     [
         ("https://dynamodb.eu-central-1.amazonaws.com", 5),
-        ("https://sqs.us-gov-west-1.amazonaws.com", 5),
+        ("https://sqs.us-gov-west-1.amazonaws.com", None),
+        ("https://dynamodb.us-gov-east-1.amazonaws.com", None),
         ("https://dynamodb.cn-north-1.amazonaws.com.cn", None),
         ("https://example.com", None),
     ],

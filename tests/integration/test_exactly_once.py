@@ -63,6 +63,29 @@ def test_without_a_key_every_request_is_a_decision_of_its_own(service: Service) 
     assert [decision["decision_id"] for decision in found] == ids[::-1]
 
 
+def test_lookup_shows_each_transaction_without_its_unknown_fields(service: Service) -> None:
+    transaction = {"tx_id": f"TX-{uuid.uuid4()}", "amount": 20.0, "category": "książki", "store": "Kraków", "hour": 3}
+    scored = service.post("/score", json={**transaction, "card": "4111111111111111"}).json()
+    (found,) = service.get(f"/transaction/{transaction['tx_id']}").json()["decisions"]
+    assert found == {**scored, "transaction": transaction}
+
+
+def test_key_of_a_request_without_tx_id_blocks_no_transaction_of_that_name(service: Service) -> None:
+    name = str(uuid.uuid4())
+    headers = {"Idempotency-Key": name}
+    before = service.stats()["total"]
+    anonymous = service.post("/score", json={"amount": 1}, headers=headers).json()
+    assert service.get(f"/transaction/{name}").json()["decisions"] == [{**anonymous, "transaction": {"amount": 1}}]
+    own = service.post("/score", json={"tx_id": name, "amount": 2}, headers=headers)
+    assert own.status_code == 200
+    (found,) = service.get(f"/transaction/{name}").json()["decisions"]
+    assert found == {**own.json(), "transaction": {"tx_id": name, "amount": 2}}
+    for transaction in ({"amount": 1}, {"tx_id": name, "amount": 2}):
+        again = service.post("/score", json=transaction, headers=headers)
+        assert again.headers["Idempotent-Replayed"] == "true"
+    assert service.stats()["total"] == before + 2
+
+
 def test_2000_requests_from_32_threads_are_2000_more(service: Service) -> None:
     before = service.stats()
     latencies: list[float] = []

@@ -47,10 +47,13 @@ class MotoService:
 
     def call(self, operation: str, parameters: dict[str, Any]) -> Any:
         try:
-            return getattr(self._client, xform_name(operation))(**parameters)
+            response: dict[str, Any] = getattr(self._client, xform_name(operation))(**parameters)
         except ClientError as error:
             answer: dict[str, Any] = {**error.response}
             raise CallFailed(answer["Error"]["Code"], 400, answer) from error
+        # What boto3 adds to the response
+        response.pop("ResponseMetadata", None)
+        return response
 
 
 @pytest.fixture(autouse=True)
@@ -91,12 +94,17 @@ def ledger(dynamodb: Any) -> Ledger:
 
 @pytest.fixture
 def reports(dynamodb: Any) -> Reports:
-    return Reports(dynamodb, SETTINGS)
+    return reports_of(dynamodb)
 
 
 def ledger_of(dynamodb: Any, configuration: Settings = SETTINGS) -> Ledger:
     service: Any = MotoService(dynamodb)
     return Ledger(service, configuration)
+
+
+def reports_of(dynamodb: Any, configuration: Settings = SETTINGS) -> Reports:
+    service: Any = MotoService(dynamodb)
+    return Reports(service, configuration)
 
 
 @pytest.fixture

@@ -35,6 +35,9 @@ class LedgerModel:
         )
 
     def find(self, tx_id: str, _deadline: float) -> list[dict[str, Any]]:
-        answers = [decision.answer() for (key, _), decision in self.decisions.items() if key == tx_id]
-        answers.sort(key=lambda answer: (answer["evaluated_at"], answer["decision_id"]), reverse=True)
-        return answers[:MAX_FOUND]
+        decisions = self.decisions.values()
+        found = [one for one in decisions if one.transaction.tx_id == tx_id] or [
+            one for one in decisions if one.transaction.tx_id is None and one.decision_id == tx_id
+        ]
+        found.sort(key=lambda one: (one.evaluated_at, one.decision_id), reverse=True)
+        return [one.answer() | {"transaction": one.transaction.as_dict()} for one in found[:MAX_FOUND]]

@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
+import boto3
 import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedError
 from botocore.retries import standard
 from hypothesis import given, settings
@@ -19,7 +21,7 @@ from hypothesis import strategies as st
 from urllib3 import HTTPResponse
 
 from scoring import aws, ledger, outbox, reports
-from scoring.connection import ReplyError
+from scoring.connection import ResponseError
 from scoring.errors import CallFailed
 
 CONFLICT = {
@@ -101,7 +103,11 @@ def test_a_call_is_dated_in_utc_wherever_the_function_thinks_it_is(monkeypatch: 
 
 @pytest.mark.parametrize(
     ("connect", "name", "target"),
-    [(ledger.connect, "dynamodb", "DynamoDB_20120810"), (outbox.connect, "sqs", "AmazonSQS")],
+    [
+        (ledger.connect, "dynamodb", "DynamoDB_20120810"),
+        (reports.connect, "dynamodb", "DynamoDB_20120810"),
+        (outbox.connect, "sqs", "AmazonSQS"),
+    ],
 )
 def test_where_a_service_is_and_how_long_it_is_waited_for(
     connect: Callable[[], Any],
@@ -152,7 +158,7 @@ OUTCOMES = [
     (TimeoutError(), "TimeoutError", 0.025),
     (ConnectionRefusedError(), "ConnectionRefusedError", 0.025),
     (OSError(), "OSError", 0.025),
-    (ReplyError(), "ReplyError", 0.025),
+    (ResponseError(), "ResponseError", 0.025),
     (refused("InternalServerError", 500), "InternalServerError", 0.025),
     (refused("ServiceUnavailable", 503), "ServiceUnavailable", 0.025),
     (refused("RequestTimeout", 408), "RequestTimeout", 0.025),
@@ -209,7 +215,8 @@ class Botocore:
     def __init__(self, patch: pytest.MonkeyPatch, outcomes: list[Outcome]) -> None:
         patch.setattr(standard.ExponentialBackoff.__init__, "__defaults__", (20, lambda: 1, None, None))
         self.outcomes = list(outcomes)
-        self._client = reports.client()
+        config = Config(retries={"mode": "standard", "total_max_attempts": aws.ATTEMPTS})
+        self._client = boto3.client("dynamodb", config=config)
         events = self._client.meta.events
         events.register("before-send.dynamodb", self._answer)  # type: ignore[arg-type]  # its answer is taken
 

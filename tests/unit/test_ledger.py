@@ -12,14 +12,17 @@ from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scoring import aws
+from scoring import aws, outbox, web
+from scoring import decision as decision_module
 from scoring.decision import Decision
 from scoring.errors import CallFailed, IdempotencyConflict, StoreUnavailable
 from scoring.ledger import Ledger, Recorded
 from scoring.reports import Reports, Totals
+from scoring.rules import MAX_LABEL_LENGTH, MAX_RULES, load
+from scoring.transaction import parse_json
 from tests.expected import R1, R2, R3
-from tests.rule_set import decide
-from tests.unit.conftest import LATER, SETTINGS, ledger_of
+from tests.rule_set import DOCUMENT, decide
+from tests.unit.conftest import LATER, SETTINGS, ledger_of, reports_of
 from tests.unit.failing import canceled, failing
 from tests.unit.ledger_model import LedgerModel
 
@@ -221,6 +224,87 @@ def test_every_error_of_the_store_is_store_unavailable(
     assert line["decision_id"] == "k1"
 
 
+TEXT = {"S": "{}"}
+
+
+@pytest.mark.parametrize(
+    "response",
+    [{"message": "Welcome"}, {"__type": "SomethingElse"}, {"MessageId": "1"}, {"CancellationReasons": []}],
+    ids=str,
+)
+def test_response_of_another_shape_is_never_taken_for_recorded(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, log: io.StringIO, response: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(ledger._dynamodb, "call", lambda *_: response)
+    with pytest.raises(StoreUnavailable):
+        ledger.record(decide(LOW, "k1"), LATER)
+    assert json.loads(log.getvalue())["reason"] == "UnexpectedResponse"
+
+
+@pytest.mark.parametrize("response", [{}, {"ConsumedCapacity": [], "ItemCollectionMetrics": {}}], ids=str)
+def test_response_of_a_transaction_confirms_it(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, response: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(ledger._dynamodb, "call", lambda *_: response)
+    assert not ledger.record(decide(LOW, "k1"), LATER).replayed
+
+
+@pytest.mark.parametrize(
+    "reasons",
+    [
+        None,
+        "TransactionConflict",
+        5,
+        {"Code": "TransactionConflict"},
+        [None],
+        ["TransactionConflict"],
+        [[]],
+        [{"Code": "ConditionalCheckFailed"}, None],
+        [{"Code": ["TransactionConflict"]}],
+        [{"Code": None}],
+        [{"Code": "ConditionalCheckFailed"}],
+        [{"Code": "ConditionalCheckFailed", "Item": "item"}],
+        [{"Code": "ConditionalCheckFailed", "Item": ["item"]}],
+        [{"Code": "ConditionalCheckFailed", "Item": {"request_hash": TEXT}}],
+        [{"Code": "ConditionalCheckFailed", "Item": {"request_hash": "x", "answer": TEXT}}],
+        [{"Code": "ConditionalCheckFailed", "Item": {"request_hash": TEXT, "answer": {"S": "{"}}}],
+        [{"Code": "ConditionalCheckFailed", "Item": {"request_hash": TEXT, "answer": {"S": 5}}}],
+        [{"Code": "ConditionalCheckFailed", "Item": {"request_hash": TEXT, "answer": {"S": "[]"}}}],
+        [{"Code": "ConditionalCheckFailed", "Item": {"request_hash": TEXT, "answer": {"S": "{}"}}}],
+        [{"Code": "ConditionalCheckFailed", "Item": {"request_hash": TEXT, "answer": {"S": "[" * 100_000}}}],
+    ],
+    ids=lambda reasons: str(reasons)[:90],
+)
+def test_malformed_reasons_are_a_failed_call(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, log: io.StringIO, reasons: Any
+) -> None:
+    """The decision then goes to the outbox, and is neither lost nor taken for recorded."""
+
+    def cancel(*_: Any) -> Any:
+        raise CallFailed("TransactionCanceledException", 400, {"CancellationReasons": reasons})
+
+    monkeypatch.setattr(ledger._dynamodb, "call", cancel)
+    with pytest.raises(StoreUnavailable):
+        ledger.record(decide(LOW, "k1"), LATER)
+    assert json.loads(log.getvalue())["reason"] in {"TransactionCanceledException", "UnexpectedResponse"}
+
+
+@pytest.mark.parametrize("character", ["x", "é", "€", "🂡", "\\u0001", '\\"'])
+def test_largest_decision_fits_into_an_item(dynamodb: Any, character: str) -> None:
+    """DynamoDB takes 400 KB of names and values in UTF-8; so many rules with such labels may hit at once."""
+    rule = {"points": 1, "when": [{"field": "amount", "operator": ">=", "value": 0}]}
+    rules = [{"label": f"{number:03}" + "🂡" * (MAX_LABEL_LENGTH - 3), **rule} for number in range(MAX_RULES)]
+    rule_set = load({**DOCUMENT, "version": "🂡" * 64, "rules": rules})
+    text = character * ((web.MAX_BODY_BYTES - 600) // len(character.encode()))
+    body = f'{{"amount": 1, "tx_id": "{"🂡" * 128}", "store": "{text}"}}'
+    assert web.MAX_BODY_BYTES - 100 < len(body.encode()) <= web.MAX_BODY_BYTES
+    decision = decision_module.decide(parse_json(body), "k" * 128, rule_set)
+    item = ledger_of(dynamodb)._put(decision, decision.answer())["Put"]["Item"]
+    size = sum(len((name + text).encode()) for name, value in item.items() for text in value.values())
+    assert size < 160_000
+    assert len(outbox.encode(decision)) < 512 * 1024
+
+
 @given(
     requests=st.lists(
         st.tuples(
@@ -239,7 +323,7 @@ def test_whatever_comes_the_ledger_does_as_its_model(dynamodb: Any, requests: li
     for table, names in {"DecisionsTable": ["tx_id", "decision_id"], "StatsTable": ["shard"]}.items():
         for item in dynamodb.scan(TableName=table)["Items"]:
             dynamodb.delete_item(TableName=table, Key={name: item[name] for name in names})
-    ledger, reports, model = ledger_of(dynamodb), Reports(dynamodb, SETTINGS), LedgerModel()
+    ledger, reports, model = ledger_of(dynamodb), reports_of(dynamodb), LedgerModel()
 
     def outcome(of: Ledger | LedgerModel, decision: Decision) -> Recorded | str:
         try:
@@ -252,7 +336,7 @@ def test_whatever_comes_the_ledger_does_as_its_model(dynamodb: Any, requests: li
         decision = decide(document, key)
         assert outcome(ledger, decision) == outcome(model, decision)
         assert reports.totals(LATER) == model.totals(LATER)
-        for tx_id in (decision.key, "TX001", "k1", "unknown"):
+        for tx_id in ("TX001", "k1", "k2", "k3", "unknown"):
             assert reports.find(tx_id, LATER) == model.find(tx_id, LATER)
         for item in shards(dynamodb):
             levels = sum(int(value["N"]) for name, value in item.items() if name.startswith("level#"))

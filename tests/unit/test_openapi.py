@@ -128,7 +128,9 @@ def test_limits() -> None:
     for schema in (tx_id["schema"], SCHEMAS["Transaction"]["properties"]["tx_id"]):
         assert (schema["minLength"], schema["maxLength"]) == (1, transaction.MAX_TX_ID_LENGTH)
     assert SCHEMAS["Lookup"]["properties"]["decisions"]["maxItems"] == reports.MAX_FOUND
-    assert f"newest {reports.MAX_FOUND} " in DOCUMENT["paths"]["/transaction/{tx_id}"]["get"]["description"]
+    lookup = DOCUMENT["paths"]["/transaction/{tx_id}"]["get"]["description"]
+    assert f"newest {reports.MAX_FOUND} " in lookup
+    assert f"{reports.MAX_FOUND_BYTES / 1e6} MB" in lookup
     labels = SCHEMAS["Decision"]["properties"]["triggered_rules"]["items"]
     assert labels["maxLength"] == rules.MAX_LABEL_LENGTH
 

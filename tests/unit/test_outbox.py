@@ -52,7 +52,7 @@ def test_the_largest_request_fits_into_a_message(character: str) -> None:
     size = 64 * 1024 - 200
     text = character * (size // len(character.encode()))
     decision = decide(parse_json(f'{{"amount": 1, "tx_id": "{"🂡" * 40}", "store": "{text}"}}'), "k" * 128)
-    assert len(encode(decision)) < 256 * 1024
+    assert len(encode(decision)) < 200 * 1024
 
 
 @pytest.mark.parametrize("error", [CallFailed("ConnectionRefusedError"), CallFailed("RequestThrottled", 403)], ids=str)
@@ -68,6 +68,16 @@ def test_every_error_is_store_unavailable_and_logged_with_its_reason(
     line = json.loads(log.getvalue())
     assert (line["level"], line["message"], line["decision_id"]) == ("ERROR", "outbox unavailable", "k1")
     assert line["reason"] == error.reason
+
+
+@pytest.mark.parametrize("response", [{}, {"message": "Welcome"}, {"MessageId": None}, {"MessageId": 1}], ids=str)
+def test_response_without_a_message_id_is_no_confirmation(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch, log: io.StringIO, response: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(outbox._sqs, "call", lambda *_: response)
+    with pytest.raises(StoreUnavailable):
+        outbox.send(decide(CRITICAL, "k1"), math.inf)
+    assert json.loads(log.getvalue())["reason"] == "UnexpectedResponse"
 
 
 def test_nothing_is_sent_that_could_end_too_late(outbox: Outbox, sqs: Any) -> None:

@@ -9,14 +9,14 @@ from typing import Any
 
 import botocore.session
 import pytest
-from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
+from botocore.exceptions import ClientError
 
-from scoring import aws, reports
-from scoring.errors import StoreUnavailable
+from scoring import aws, web
+from scoring.errors import CallFailed, StoreUnavailable
 from scoring.ledger import Ledger
 from scoring.reports import MAX_FOUND, Reports
 from tests.rule_set import decide
-from tests.unit.conftest import LATER, SETTINGS, ledger_of
+from tests.unit.conftest import LATER, SETTINGS, ledger_of, reports_of
 from tests.unit.failing import failing
 
 LOW = {"tx_id": "TX001", "amount": 50.0}
@@ -37,7 +37,8 @@ def test_find_reads_what_was_just_written(ledger: Ledger, reports: Reports, dyna
     asked: list[Any] = []
     dynamodb.meta.events.register("provide-client-params.dynamodb.Query", lambda params, **_: asked.append(params))
     reports.find("TX001", LATER)
-    assert [params["ConsistentRead"] for params in asked] == [True]
+    assert asked
+    assert all(params["ConsistentRead"] for params in asked)
 
 
 def test_find_gives_up_in_time(ledger: Ledger, reports: Reports) -> None:
@@ -47,9 +48,116 @@ def test_find_gives_up_in_time(ledger: Ledger, reports: Reports) -> None:
         reports.find("TX001", time.monotonic() + aws.CALL_SECONDS - 0.01)
 
 
+def test_find_shows_each_transaction_as_it_was_assessed(ledger: Ledger, reports: Reports) -> None:
+    transaction = {"tx_id": "TX001", "amount": 20.0, "category": "książki", "hour": 3}
+    decision = decide({**transaction, "card": "4111111111111111"}, "k1")
+    ledger.record(decision, LATER)
+    assert reports.find("TX001", LATER) == [{**decision.answer(), "transaction": transaction}]
+
+
+def test_transaction_and_decision_id_of_the_same_name_are_kept_apart(ledger: Ledger, reports: Reports) -> None:
+    """A request without ``tx_id`` under the key K neither blocks K as key of transaction K, nor shows up there."""
+    without, other = decide({"amount": 1}, "K"), decide({"amount": 2}, "other")
+    ledger.record(without, LATER)
+    ledger.record(other, LATER)
+    assert reports.find("K", LATER) == [{**without.answer(), "transaction": {"amount": 1}}]
+    own = decide({"tx_id": "K", "amount": 3}, "K")
+    assert not ledger.record(own, LATER).replayed
+    assert reports.find("K", LATER) == [{**own.answer(), "transaction": {"tx_id": "K", "amount": 3}}]
+    assert ledger.record(decide({"amount": 1}, "K"), LATER).replayed
+    assert reports.totals(LATER).total == 3
+
+
+def test_decision_of_an_earlier_version_is_found(ledger: Ledger, reports: Reports, dynamodb: Any) -> None:
+    """It stood in the partition of its decision id, its JSON as ASCII."""
+    decision = decide({"amount": 1, "store": "Kraków"}, "K")
+    item = {
+        "tx_id": {"S": "K"},
+        "decision_id": {"S": "K"},
+        "transaction": {"S": json.dumps(decision.transaction.as_dict())},
+        "answer": {"S": json.dumps(decision.answer())},
+        "request_hash": {"S": decision.request_hash},
+    }
+    dynamodb.put_item(TableName="DecisionsTable", Item=item)
+    assert reports.find("K", LATER) == [{**decision.answer(), "transaction": {"amount": 1, "store": "Kraków"}}]
+    ledger.record(decide({"tx_id": "K", "amount": 2}, "k2"), LATER)
+    assert [found["decision_id"] for found in reports.find("K", LATER)] == ["k2"]
+
+
+def test_find_returns_no_more_than_lambda_does(ledger: Ledger, reports: Reports) -> None:
+    large = {**LOW, "store": "é" * 32_000}
+    for number in range(40):
+        decision = decide(large, f"k{number:02}")
+        ledger.record(decision._replace(evaluated_at=f"2026-11-22T10:00:00.{number:06d}Z"), LATER)
+    found = reports.find("TX001", LATER)
+    assert [one["decision_id"] for one in found] == [f"k{number:02}" for number in range(39, 39 - len(found), -1)]
+    response = json.dumps(web.json_response({"tx_id": "TX001", "status": "found", "decisions": found}))
+    assert 5_000_000 < len(response) < 6_000_000
+
+
+class Scripted:
+    """Stands in for :class:`scoring.aws.Service`: gives these responses, one after the other."""
+
+    def __init__(self, *responses: Any) -> None:
+        self.responses = list(responses)
+        self.calls: list[dict[str, Any]] = []
+
+    def call(self, _operation: str, parameters: dict[str, Any]) -> Any:
+        self.calls.append(dict(parameters))
+        return self.responses.pop(0)
+
+
+def scripted(*responses: Any) -> tuple[Reports, Scripted]:
+    service: Any = Scripted(*responses)
+    return Reports(service, SETTINGS), service
+
+
+def item_of(decision_id: str) -> dict[str, Any]:
+    decision = decide(LOW, decision_id)
+    return {"answer": {"S": json.dumps(decision.answer())}, "transaction": {"S": "{}"}}
+
+
+def test_find_reads_every_page() -> None:
+    reports, service = scripted(
+        {"Items": [item_of("k1")], "LastEvaluatedKey": {"tx_id": {"S": "TX001"}}}, {"Items": [item_of("k2")]}
+    )
+    assert {found["decision_id"] for found in reports.find("TX001", LATER)} == {"k1", "k2"}
+    first, second = service.calls
+    assert second == {**first, "ExclusiveStartKey": {"tx_id": {"S": "TX001"}}}
+
+
+MALFORMED = [
+    {},
+    {"message": "Welcome"},
+    {"Items": None},
+    {"Items": "items"},
+    {"Items": [None]},
+    {"Items": [{}]},
+    {"Items": [item_of("k") | {"answer": {"S": "{"}}]},
+    {"Items": [item_of("k") | {"answer": {"S": "[]"}}]},
+    {"Items": [item_of("k") | {"answer": {"S": "{}"}}]},
+    {"Items": [item_of("k") | {"transaction": {"N": "1"}}]},
+    {"Items": [item_of("k") | {"transaction": {"S": "[" * 100_000}}]},
+    {"Responses": {}},
+    {"Responses": [], "UnprocessedKeys": {}},
+    {"Responses": {"StatsTable": [None]}, "UnprocessedKeys": {}},
+    {"Responses": {"StatsTable": {"total": 1}}, "UnprocessedKeys": {}},
+    {"Responses": {"StatsTable": [{"total": {"S": "1"}}]}, "UnprocessedKeys": {}},
+    {"Responses": {"StatsTable": [{"total": {"N": "many"}}]}, "UnprocessedKeys": {}},
+]
+
+
+@pytest.mark.parametrize("response", MALFORMED, ids=lambda response: json.dumps(response)[:80])
+def test_response_of_another_shape_is_never_taken_for_zeros_or_nothing(response: Any, log: io.StringIO) -> None:
+    for call in (lambda: scripted(response)[0].totals(LATER), lambda: scripted(response)[0].find("TX001", LATER)):
+        with pytest.raises(StoreUnavailable):
+            call()
+    assert [json.loads(line)["reason"] for line in log.getvalue().splitlines()] == ["UnexpectedResponse"] * 2
+
+
 def test_totals_read_every_shard_in_as_many_calls_as_it_takes(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     configuration = SETTINGS._replace(stats_shards=250)
-    ledger, reports = ledger_of(dynamodb, configuration), Reports(dynamodb, configuration)
+    ledger, reports = ledger_of(dynamodb, configuration), reports_of(dynamodb, configuration)
     for shard in range(250):
         ledger._shard = shard
         ledger.record(decide(LOW, f"k{shard}"), LATER)
@@ -60,7 +168,7 @@ def test_totals_read_every_shard_in_as_many_calls_as_it_takes(dynamodb: Any, mon
 
 
 def test_totals_that_take_too_long_are_given_up(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    reports = Reports(dynamodb, SETTINGS._replace(stats_shards=1000))
+    reports = reports_of(dynamodb, SETTINGS._replace(stats_shards=1000))
     clock = itertools.count(step=1.5)
     monkeypatch.setattr("scoring.reports.time.monotonic", lambda: next(clock))
     calls = failing(monkeypatch, dynamodb, "batch_get_item")
@@ -119,9 +227,9 @@ CODES = sorted(
 )
 ERRORS = [
     *(ClientError({"Error": {"Code": code}}, "any") for code in CODES),
-    ConnectTimeoutError(endpoint_url="http://localhost"),
-    EndpointConnectionError(endpoint_url="http://localhost"),
-    ReadTimeoutError(endpoint_url="http://localhost"),
+    CallFailed("ConnectionRefusedError"),
+    CallFailed("TimeoutError"),
+    CallFailed("HTTP 503", 503),
 ]
 
 
@@ -136,11 +244,5 @@ def test_every_error_of_the_store_is_store_unavailable(
     with pytest.raises(StoreUnavailable):
         reports.find("TX001", LATER)
     lines = [json.loads(line) for line in log.getvalue().splitlines()]
-    reason = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
+    reason = error.response["Error"]["Code"] if isinstance(error, ClientError) else str(error)
     assert [(line["level"], line["reason"]) for line in lines] == [("ERROR", reason)] * 2
-
-
-def test_the_client_waits_no_longer_than_a_caller_does(dynamodb: Any) -> None:
-    config: Any = reports.connect()._client.meta.config
-    assert (config.connect_timeout, config.read_timeout) == (0.2, 1)
-    assert config.retries == {"mode": "standard", "total_max_attempts": 2}

@@ -37,7 +37,7 @@ def test_missing(name: str, value: str | None) -> None:
 
 
 @pytest.mark.parametrize("name", ["STATS_SHARDS", "DECISION_DAYS"])
-@pytest.mark.parametrize("value", ["0", "-1", "1.5", "many", " 64", "٣"])
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "many", " 64", "٣", "9" * 5000, "1000000"])
 def test_not_a_positive_integer(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"Environment variable {name} must be a positive integer"):
         settings.read({**VARIABLES, name: value})
@@ -79,6 +79,14 @@ def test_an_account_that_is_none(name: str) -> None:
     named = name.replace("AWS_REGION", "AWS_DEFAULT_REGION")
     with pytest.raises(SettingsError, match=f"Environment variable {named} is not set"):
         settings.account({**CREDENTIALS, name: ""})
+
+
+@pytest.mark.parametrize("name", ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"])
+@pytest.mark.parametrize("value", ["a\r\nX-Injected: 1", "a\nb", "a\rb", "a b", "a\x00", "é", "\udc80", "\x7f"])
+def test_nothing_that_could_end_a_header_is_taken(name: str, value: str) -> None:
+    """Each of them goes into the head of a request, or into its signature; no secret is shown."""
+    with pytest.raises(SettingsError, match=f"^Environment variable {name} must consist of visible ASCII characters$"):
+        settings.account({**CREDENTIALS, name: value})
 
 
 SESSION = botocore.session.get_session()
@@ -127,6 +135,13 @@ def test_an_endpoint_that_is_a_server(server: str) -> None:
         "http://é",
         "http://h:port",
         "http://h\n",
+        "http://h\r\nX-Injected: 1",
+        "http://h:99999",
+        "http://h:65536",
+        "http://h:0",
+        "http://[:::::]:8000",
+        "http://[1:2]",
+        "http://[12345::]",
     ],
 )
 def test_an_endpoint_that_is_none(no_server: str) -> None:

@@ -1,8 +1,8 @@
-"""How the functions call AWS: how long they wait, how often they try, and when they must have ended.
+"""Call AWS while a caller waits: with a time limit, with retries, and never beyond the function's own timeout.
 
-:class:`Service` makes the calls that record a decision. It treats them as a boto3 client would, in timeouts, attempts
-and signatures, but needs neither its start, which would be most of the function's own, nor its memory. All else is left
-to boto3, see :mod:`scoring.reports`.
+:class:`Service` does what a boto3 client would do: same signatures, same retry policy. It starts in a fraction of the
+time and memory, and it limits a whole exchange, where botocore's ``read_timeout`` limits each read: a response that
+trickles would keep a boto3 client for as long as it likes.
 """
 
 import json
@@ -26,6 +26,9 @@ _PAUSE = 0.025
 
 # Seconds that one call takes at most, name resolution apart. A connection takes its time twice, the second for TLS.
 CALL_SECONDS = ATTEMPTS * (2 * CONNECT_SECONDS + READ_SECONDS) + (ATTEMPTS - 1) * _THROTTLED_PAUSE
+
+# The reason that is logged where a response with status 200 is none of the operation.
+UNEXPECTED = "UnexpectedResponse"
 
 # Seconds that a handler needs besides its calls.
 _MARGIN = 0.2
@@ -60,7 +63,7 @@ _THROTTLED_RETRY_COST = 5
 
 
 class Service:
-    """A service of AWS that speaks JSON, over one connection; for one call at a time.
+    """A client of one AWS service that speaks JSON, over one connection, for one call at a time.
 
     Parameters
     ----------
@@ -72,7 +75,7 @@ class Service:
     Raises
     ------
     SettingsError
-        Region or credentials are missing.
+        Region, credentials or endpoint are missing or cannot be used.
     """
 
     def __init__(self, name: str, target: str) -> None:
@@ -89,12 +92,14 @@ class Service:
             self._connection.open()
 
     def call(self, operation: str, parameters: dict[str, Any]) -> Any:
-        """Call an operation, with and for the JSON of its reference; takes :data:`CALL_SECONDS` at most.
+        """Call an operation and return its response, both as in the API reference, in :data:`CALL_SECONDS` at most.
+
+        The response is a JSON object. Whether it is one of the operation is for the caller to check.
 
         Raises
         ------
         CallFailed
-            The service refused, or did not answer. It may have obeyed all the same.
+            The service refused, or did not respond in time. The request may still have been applied.
         """
         body = json.dumps(parameters, separators=(",", ":")).encode()
         attempts, spent = 1, 0
@@ -127,12 +132,22 @@ class Service:
         except (ValueError, RecursionError):
             document = None
         if not isinstance(document, dict):
-            # Whatever answered, it was not the service itself.
+            # The response did not come from AWS: a proxy or a load balancer, for example.
             raise CallFailed(f"HTTP {status}", status)
         if status != _OK:
             code = str(document.get("__type") or f"HTTP {status}")
             raise CallFailed(code.rpartition("#")[2], status, document)
         return document
+
+
+def dynamodb() -> Service:
+    """Return a client of DynamoDB."""
+    return Service("dynamodb", "DynamoDB_20120810")
+
+
+def sqs() -> Service:
+    """Return a client of SQS."""
+    return Service("sqs", "AmazonSQS")
 
 
 def deadline(context: Any) -> float:

@@ -1,4 +1,7 @@
-"""One connection to an AWS service: opened ahead, kept open, opened anew where the other side has closed it."""
+"""One HTTP/1.1 connection to an AWS service: kept open between requests, and bounded in time and size.
+
+It does what the two calls of a decision need and no more: one request at a time, a response whose length is announced.
+"""
 
 import functools
 import os
@@ -7,37 +10,43 @@ import ssl
 import time
 from urllib.parse import urlsplit
 
-# The roots of Amazon Trust Services, to which the certificates of all endpoints at amazonaws.com lead. At a cold start,
-# reading them takes a twentieth of what the hundred and more of a system's bundle take.
+# The roots of Amazon Trust Services, to which the certificates of the endpoints at amazonaws.com lead. At a cold start,
+# reading them takes a twentieth of the time that the hundred and more roots of the system take.
 _AMAZON_ROOTS = os.path.join(os.path.dirname(__file__), "amazon-roots.pem")  # noqa: PTH118, PTH120  as in scoring.rules
 
+# DynamoDB closes a connection that is idle for about a minute. An environment that was frozen does not notice.
+MAX_IDLE_SECONDS = 50
+# The most that DynamoDB returns from one call (BatchGetItem, DynamoDB Developer Guide, "Quotas").
+MAX_BODY_BYTES = 16 * 1024 * 1024
+MAX_HEAD_BYTES = 65_536
+
 _HEAD_END = b"\r\n\r\n"
-_LONGEST_HEAD = 65_536
-_PIECE = 65_536
-# 0 would mean not to wait at all, which is another error.
-_SHORTEST_WAIT = 0.001
+_CHUNK_BYTES = 65_536
 
 
-class ReplyError(OSError):
-    """What was answered is no answer of HTTP/1.1 whose length is announced."""
+class ResponseError(OSError):
+    """The response is not HTTP/1.1 with an announced length, or is too long."""
 
 
 class Connection:
-    """HTTP/1.1 to one endpoint, one request at a time.
+    """An HTTP/1.1 connection to one endpoint, for one request at a time.
 
     Parameters
     ----------
     url
         ``https://host`` or, for an emulator, ``http://host:port``.
     ca_bundle
-        File of the authorities that are trusted; empty for Amazon's own, outside of amazonaws.com the system's.
-    connect_seconds, read_seconds
-        How long to wait for a connection, and again for its encryption; how long for a whole exchange.
+        File of trusted authorities. If empty: Amazon's own for amazonaws.com, the system's for any other domain and for
+        the regions of AWS GovCloud (US).
+    connect_seconds
+        Time limit for connecting, whatever the number of addresses, and again for the TLS handshake.
+    read_seconds
+        Time limit for a whole exchange, from the first byte sent to the last byte received.
 
     Attributes
     ----------
     host
-        What the header ``Host`` has to say.
+        The value of the header ``Host``.
     """
 
     def __init__(self, url: str, ca_bundle: str, connect_seconds: float, read_seconds: float) -> None:
@@ -45,103 +54,170 @@ class Connection:
         name = parts.hostname or ""
         self.host = parts.netloc
         self._address = name, parts.port or (443 if parts.scheme == "https" else 80)
-        authorities = ca_bundle or (_AMAZON_ROOTS if name.endswith(".amazonaws.com") else "")
-        self._tls = _trust(authorities) if parts.scheme == "https" else None
+        self._tls = _trust(ca_bundle or _authorities(name)) if parts.scheme == "https" else None
         self._connect_seconds = connect_seconds
         self._read_seconds = read_seconds
         self._socket: socket.socket | None = None
+        self._last_used = 0.0
 
     def open(self) -> socket.socket:
-        """Connect, where that is not done already.
+        """Connect, unless a connection that can still be used is open.
 
         Raises
         ------
         OSError
-            Nobody answers there, or not in time, or not with a certificate that is trusted.
+            The host refused, did not respond in time, or has no trusted certificate.
         """
-        if self._socket is not None and _is_over(self._socket):
+        if self._socket is not None and (self._is_stale() or _is_over(self._socket)):
             self.close()
         if self._socket is None:
-            opened = socket.create_connection(self._address, self._connect_seconds)
-            # Else the end of a request may wait for the acknowledgement of its beginning, for 40 ms.
+            opened = _connect(self._address, self._connect_seconds)
+            # Without it, the end of a request may wait up to 40 ms for the acknowledgement of its beginning.
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls:
+                opened.settimeout(self._connect_seconds)
                 opened = self._tls.wrap_socket(opened, server_hostname=self._address[0])
             self._socket = opened
+            self._last_used = time.time()
         return self._socket
 
     def exchange(self, request: bytes) -> tuple[int, bytes]:
-        """Send a whole request and read the answer to it: status and body.
+        """Send a whole request and return the status and the body of its response.
 
         Raises
         ------
         OSError
-            No answer in time, or none that is complete. The request may have been obeyed all the same.
+            No complete response in time. The request may still have been applied.
         """
         opened = self.open()
         end = time.monotonic() + self._read_seconds
         try:
             opened.settimeout(self._read_seconds)
             opened.sendall(request)
-            status, body, closes = _read(opened, end)
+            status, body, closes = _receive(opened, end)
         except BaseException:
-            self.close()  # what still comes must not be taken for the next answer
+            self.close()  # the rest of this response must not be taken for the next one
             raise
+        self._last_used = time.time()
         if closes:
             self.close()
         return status, body
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection, if there is one."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
+    def _is_stale(self) -> bool:
+        """Return whether the connection was idle for too long.
 
-def _read(connection: socket.socket, end: float) -> tuple[int, bytes, bool]:
-    """Status and body of an answer, and whether the connection is closed after it."""
-    answer = b""
-    while _HEAD_END not in answer:
-        if len(answer) > _LONGEST_HEAD:
-            raise ReplyError("The head of the answer does not end")
-        answer += _piece(connection, end)
-    head, _, body = answer.partition(_HEAD_END)
-    status, length, closes = _parse(head)
+        By the wall clock, since the monotonic clock may stand still while an environment is frozen. A wall clock that
+        was set back says nothing, so the connection counts as stale.
+        """
+        return not 0 <= time.time() - self._last_used < MAX_IDLE_SECONDS
+
+
+def _authorities(host: str) -> str:
+    """Return the file of the authorities to trust for a host; empty for those of the system."""
+    # Amazon Trust Services is documented for the commercial regions only.
+    return _AMAZON_ROOTS if host.endswith(".amazonaws.com") and ".us-gov-" not in host else ""
+
+
+def _connect(address: tuple[str, int], seconds: float) -> socket.socket:
+    """Connect to the first address of a host that accepts, all of them within one time limit.
+
+    Each address gets an equal share of the time that is left, so that a silent one does not use up that of the others.
+    """
+    end = time.monotonic() + seconds
+    found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)
+    failure: OSError = TimeoutError("timed out")
+    for index, (family, kind, protocol, _, target) in enumerate(found):
+        candidate = socket.socket(family, kind, protocol)
+        try:
+            candidate.settimeout(_left(end) / (len(found) - index))
+            candidate.connect(target)
+        except OSError as error:
+            candidate.close()
+            failure = error
+        else:
+            return candidate
+    raise failure
+
+
+def _receive(connection: socket.socket, end: float) -> tuple[int, bytes, bool]:
+    """Return status and body of a response, and whether the connection closes after it."""
+    received = bytearray()
+    while (head_end := received.find(_HEAD_END)) < 0:
+        if len(received) > MAX_HEAD_BYTES:
+            raise ResponseError("The head of the response is too long")
+        received += _chunk(connection, end)
+    status, length, closes = _parse(bytes(received[:head_end]))
+    body = received[head_end + len(_HEAD_END) :]
     while len(body) < length:
-        body += _piece(connection, end)
+        body += _chunk(connection, end)
     if len(body) > length:
-        raise ReplyError("More was answered than was announced")
-    return status, body, closes
+        raise ResponseError("The response is longer than announced")
+    return status, bytes(body), closes
 
 
-def _piece(connection: socket.socket, end: float) -> bytes:
-    """What has come of an answer; however small its pieces are, together they take no longer than until then."""
-    connection.settimeout(max(end - time.monotonic(), _SHORTEST_WAIT))
-    piece = connection.recv(_PIECE)
-    if not piece:
-        raise ConnectionResetError("The connection was closed before the answer was complete")
-    return piece
+def _chunk(connection: socket.socket, end: float) -> bytes:
+    """Return the next bytes of a response. The time limit is that of the whole response, however small the chunks."""
+    connection.settimeout(_left(end))
+    chunk = connection.recv(_CHUNK_BYTES)
+    if not chunk:
+        raise ConnectionResetError("The connection was closed before the response was complete")
+    return chunk
+
+
+def _left(end: float) -> float:
+    """Return the seconds until a time on the clock of :func:`time.monotonic`.
+
+    Raises
+    ------
+    TimeoutError
+        The time is up.
+    """
+    seconds = end - time.monotonic()
+    if seconds <= 0:
+        raise TimeoutError("timed out")
+    return seconds
 
 
 def _parse(head: bytes) -> tuple[int, int, bool]:
-    """Status, length of the body, and whether the connection is closed then, of an answer of HTTP/1.1.
+    """Return status, length of the body, and whether the connection closes after it.
 
-    AWS announces the length of every answer to a call; what does not is taken for no answer.
+    AWS announces the length of every response to a call. A response that does not is taken for none.
     """
     first, *lines = head.split(b"\r\n")
-    headers = {name.lower(): value.strip() for name, _, value in [line.partition(b":") for line in lines]}
-    try:
-        version, status, *_ = first.split(b" ", 2)
-        if version != b"HTTP/1.1":
-            raise ReplyError(f"The answer is not of HTTP/1.1: {first[:20]!r}")
-        return int(status), int(headers[b"content-length"]), headers.get(b"connection", b"").lower() == b"close"
-    except (KeyError, ValueError):
-        raise ReplyError("The answer has no status or no length") from None
+    version, _, rest = first.partition(b" ")
+    status = rest.partition(b" ")[0]
+    if version != b"HTTP/1.1" or len(status) != 3 or not status.isdigit():
+        raise ResponseError(f"The response has no status of HTTP/1.1: {first[:20]!r}")
+    length = -1
+    closes = False
+    for line in lines:
+        name, _, value = line.partition(b":")
+        name, value = name.lower(), value.strip()
+        if name == b"content-length":
+            if length >= 0 or not value.isdigit():
+                raise ResponseError(f"The response has no single length: {value[:20]!r}")
+            # So long a number is too large, and would not be converted.
+            length = int(value) if len(value) < 10 else MAX_BODY_BYTES + 1
+        elif name == b"transfer-encoding":
+            raise ResponseError("The response has a transfer encoding in place of a length")
+        elif name == b"connection":
+            closes = value.lower() == b"close"
+    if length < 0:
+        raise ResponseError("The response has no length")
+    if length > MAX_BODY_BYTES:
+        raise ResponseError(f"The response announces more than {MAX_BODY_BYTES} bytes")
+    return int(status), length, closes
 
 
 @functools.cache
 def _trust(authorities: str) -> ssl.SSLContext:
-    """Who is trusted: the authorities in a file, or, where it is empty, those of the system. Read once for all."""
+    """Return a context that trusts the authorities in a file, or those of the system; made once for each file."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if authorities:
         context.load_verify_locations(authorities)
@@ -151,7 +227,7 @@ def _trust(authorities: str) -> ssl.SSLContext:
 
 
 def _is_over(connection: socket.socket) -> bool:
-    """Whether the other side has closed a connection, or said what it was not asked; nothing may be unread."""
+    """Return whether the other side has closed a connection, or sent something unasked; nothing may be unread."""
     connection.settimeout(0)
     try:
         connection.recv(1)

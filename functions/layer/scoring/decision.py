@@ -1,4 +1,4 @@
-"""A decision: one transaction, judged by one version of the rules, ready to be answered and stored."""
+"""A decision: one transaction, assessed by one version of the rules, ready to be returned and stored."""
 
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -35,8 +35,8 @@ class Decision(NamedTuple):
 
     @property
     def key(self) -> str:
-        """What the decision is stored under: the transaction id, or the decision id where the caller gave none."""
-        return self.transaction.tx_id or self.decision_id
+        """The partition key of the decision: its transaction id, or :func:`key_without_tx_id`."""
+        return self.transaction.tx_id or key_without_tx_id(self.decision_id)
 
     def answer(self) -> dict[str, Any]:
         """The body of the answer to ``POST /score``."""
@@ -49,6 +49,15 @@ class Decision(NamedTuple):
             "version": self.version,
             "evaluated_at": self.evaluated_at,
         }
+
+
+def key_without_tx_id(decision_id: str) -> str:
+    """Return the partition key of a decision about a transaction without ``tx_id``.
+
+    It begins with a control character, which no ``tx_id`` contains. So the decision never shares a partition with a
+    transaction whose id happens to be its own decision id.
+    """
+    return "\x1f" + decision_id
 
 
 def decide(document: Any, decision_id: str, rule_set: RuleSet) -> Decision:

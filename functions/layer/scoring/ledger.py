@@ -1,6 +1,7 @@
 """The ledger: decisions and their counts in DynamoDB, written together or not at all.
 
-Two tables. A decision is one item under ``(tx_id, decision_id)``. The counters are spread over a fixed number of
+Two tables. A decision is one item under ``(tx_id, decision_id)``; :attr:`Decision.key <scoring.decision.Decision.key>`
+says what stands in for a missing ``tx_id``. The counters are spread over a fixed number of
 shards, each one item that holds ``total``, ``high``, a number per risk level and a number per rule, so that in every
 shard ``total`` is the sum of the levels at any moment. One ``TransactWriteItems`` puts the decision on condition that
 it does not exist and adds it to one shard; whatever is retried, lost or sent twice, a decision is there once and
@@ -32,6 +33,9 @@ _PATIENCE = 0.5
 _FIRST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.1
 _SECONDS_A_DAY = 86_400
+
+# The members of a response of TransactWriteItems (DynamoDB API Reference).
+_RESPONSE_MEMBERS = frozenset({"ConsumedCapacity", "ItemCollectionMetrics"})
 
 
 class Recorded(NamedTuple):
@@ -91,12 +95,12 @@ class Ledger:
         obstacle = "NoTimeLeft"
         for pause in _pauses(deadline):
             try:
-                self._dynamodb.call("TransactWriteItems", self._transaction(decision, answer))
+                response = self._dynamodb.call("TransactWriteItems", self._transaction(decision, answer))
             except CallFailed as failure:
-                reasons: list[Any] = failure.answer.get("CancellationReasons") or []
+                reasons = _cancellation_reasons(failure)
                 if stored := _existing(reasons):
                     return _replay(decision, answer, stored)
-                passing = _PASSING & {failure.reason, *(reason.get("Code") for reason in reasons)}
+                passing = _PASSING & {failure.reason, *(code for code, _ in reasons)}
                 if not passing:
                     raise aws.unavailable("store", failure.reason, decision.decision_id) from failure
                 obstacle = min(passing)
@@ -105,7 +109,10 @@ class Ledger:
                 self._shard = (self._shard + random.randrange(1, max(shards, 2))) % shards
                 time.sleep(pause)
             else:
-                return Recorded(answer, replayed=False)
+                if response.keys() <= _RESPONSE_MEMBERS:
+                    return Recorded(answer, replayed=False)
+                # Whatever sent it, it does not confirm the transaction, which may be recorded or not.
+                raise aws.unavailable("store", aws.UNEXPECTED, decision.decision_id)
         raise aws.unavailable("store", obstacle, decision.decision_id)
 
     def _transaction(self, decision: Decision, answer: dict[str, Any]) -> dict[str, Any]:
@@ -122,9 +129,8 @@ class Ledger:
                 "Item": {
                     "tx_id": {"S": decision.key},
                     "decision_id": {"S": decision.decision_id},
-                    # As JSON text, since DynamoDB's numbers hold less than JSON's.
-                    "transaction": {"S": json.dumps(decision.transaction.as_dict(), separators=(",", ":"))},
-                    "answer": {"S": json.dumps(answer, separators=(",", ":"))},
+                    "transaction": {"S": _json(decision.transaction.as_dict())},
+                    "answer": {"S": _json(answer)},
                     "request_hash": {"S": decision.request_hash},
                     "expires_at": {"N": str(int(time.time()) + self._settings.decision_days * _SECONDS_A_DAY)},
                 },
@@ -158,7 +164,7 @@ def connect() -> Ledger:
     SettingsError
         A variable is missing or wrong.
     """
-    dynamodb = aws.Service("dynamodb", "DynamoDB_20120810")
+    dynamodb = aws.dynamodb()
     dynamodb.connect()
     return Ledger(dynamodb, settings.read())
 
@@ -175,19 +181,50 @@ def _pauses(deadline: float) -> Iterator[float]:
         longest = min(2 * longest, _LONGEST_PAUSE)
 
 
-def _existing(reasons: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The stored decision, where the condition of the put failed."""
-    if reasons and reasons[0].get("Code") == "ConditionalCheckFailed":
-        item: dict[str, Any] | None = reasons[0].get("Item")
-        return item
+def _json(value: Any) -> str:
+    """Return JSON text to store: text, since DynamoDB's numbers hold less than JSON's.
+
+    Escapes no more than JSON asks for. As ASCII, the largest decision would exceed the 400 KB of an item: six bytes for
+    each of two or three.
+    """
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def _cancellation_reasons(failure: CallFailed) -> list[tuple[str, Any]]:
+    """Return code and stored item of each action of a cancelled transaction; nothing of a malformed response."""
+    reasons = failure.answer.get("CancellationReasons")
+    if not isinstance(reasons, list) or not all(isinstance(reason, dict) for reason in reasons):
+        return []
+    return [(str(reason.get("Code")), reason.get("Item")) for reason in reasons]
+
+
+def _existing(reasons: list[tuple[str, Any]]) -> Any:
+    """Return the stored decision if the condition of the put failed, else None."""
+    if reasons and reasons[0][0] == "ConditionalCheckFailed":
+        return reasons[0][1]
     return None
 
 
-def _replay(decision: Decision, answer: dict[str, Any], stored: dict[str, Any]) -> Recorded:
-    if stored["request_hash"]["S"] != decision.request_hash:
+def _replay(decision: Decision, answer: dict[str, Any], stored: Any) -> Recorded:
+    """Return the stored answer for a decision that exists already.
+
+    Raises
+    ------
+    IdempotencyConflict
+        It was made for another request.
+    StoreUnavailable
+        The item is not one of a decision, so the response did not come from DynamoDB.
+    """
+    try:
+        request_hash, first = stored["request_hash"]["S"], json.loads(stored["answer"]["S"])
+        complete = first.keys() >= answer.keys()
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        complete = False
+    if not complete:
+        raise aws.unavailable("store", aws.UNEXPECTED, decision.decision_id)
+    if request_hash != decision.request_hash:
         raise IdempotencyConflict(
             f"Header 'Idempotency-Key': {decision.decision_id!r} was already used with another body"
         )
-    first = json.loads(stored["answer"]["S"])
     # The stored answer is this very one where DynamoDB had applied a write whose reply was lost: no replay then.
     return Recorded(first, replayed=first != answer)

@@ -1,37 +1,26 @@
-"""What the ledger holds, read back: the totals of all decisions, and the decisions of one transaction.
-
-For people and dashboards, who can wait for a boto3 client to start.
-"""
+"""Read the ledger: the totals of all decisions, and the decisions about one transaction."""
 
 import json
 import random
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from typing import Any, NamedTuple
 
 from scoring import aws, settings
+from scoring.decision import key_without_tx_id
+from scoring.errors import CallFailed
 from scoring.ledger import LEVEL_PREFIX, RULE_PREFIX
 from scoring.rules import RISK_LEVELS
 
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
-
 MAX_FOUND = 100
-
-# botocore's defaults changed in 1.44: all of them stand here.
-CLIENT_CONFIG = Config(
-    connect_timeout=aws.CONNECT_SECONDS,
-    read_timeout=aws.READ_SECONDS,
-    retries={"mode": "standard", "total_max_attempts": aws.ATTEMPTS},
-)
+# Lambda returns at most 6 MB (AWS Lambda quotas), of which this leaves some for the rest of the response.
+MAX_FOUND_BYTES = 5_500_000
 
 _BATCH_GET_LIMIT = 100
 _LONGEST_PAUSE = 0.1
+
+# Raised where a response has not the shape of its operation.
+_MALFORMED = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
 
 
 class Totals(NamedTuple):
@@ -55,19 +44,28 @@ class Totals(NamedTuple):
     by_rule: dict[str, int]
 
 
+class _Stored(NamedTuple):
+    """A stored decision. Its fields sort by time, then by id."""
+
+    evaluated_at: str
+    decision_id: str
+    answer: dict[str, Any]
+    transaction: str
+
+
 class Reports:
     """Reads decisions and counters; one instance for the life of an execution environment.
 
     Parameters
     ----------
-    client
-        A ``boto3.client("dynamodb")``.
+    dynamodb
+        The service.
     configuration
         Names of the tables, number of shards.
     """
 
-    def __init__(self, client: "DynamoDBClient", configuration: settings.Settings) -> None:
-        self._client = client
+    def __init__(self, dynamodb: aws.Service, configuration: settings.Settings) -> None:
+        self._dynamodb = dynamodb
         self._settings = configuration
 
     def totals(self, deadline: float) -> Totals:
@@ -76,12 +74,12 @@ class Reports:
         Parameters
         ----------
         deadline
-            On the clock of :func:`time.monotonic`; nothing is begun that could end later.
+            On the clock of :func:`time.monotonic`; no call is begun that could end later.
 
         Raises
         ------
         StoreUnavailable
-            A shard could not be read; zeros are never made up.
+            A shard could not be read; it is never taken for zeros.
         """
         numbers: dict[str, int] = {}
         try:
@@ -89,8 +87,10 @@ class Reports:
                 for name, value in item.items():
                     if name != "shard":
                         numbers[name] = numbers.get(name, 0) + int(value["N"])
-        except (ClientError, BotoCoreError) as error:
-            raise aws.unavailable("store", _reason(error)) from error
+        except CallFailed as failure:
+            raise aws.unavailable("store", failure.reason) from failure
+        except _MALFORMED as error:
+            raise aws.unavailable("store", aws.UNEXPECTED) from error
         return Totals(
             total=numbers.get("total", 0),
             high=numbers.get("high", 0),
@@ -103,78 +103,110 @@ class Reports:
         )
 
     def find(self, tx_id: str, deadline: float) -> list[dict[str, Any]]:
-        """Answers that were given for a transaction, newest first, at most :data:`MAX_FOUND`.
+        """Return the decisions about a transaction, newest first, each as it was answered and with its transaction.
 
         Parameters
         ----------
         tx_id
-            Of the transaction, or the decision id where the transaction had none.
+            Of the transaction. Where no transaction has this id: the id of a decision without ``tx_id``.
         deadline
             As in :meth:`totals`.
+
+        Returns
+        -------
+        list
+            At most :data:`MAX_FOUND` decisions, and no more than :data:`MAX_FOUND_BYTES` of them.
 
         Raises
         ------
         StoreUnavailable
-            DynamoDB did not answer in time, or has more decisions of this transaction than can be read in it.
+            DynamoDB did not respond in time, or holds more decisions of this transaction than can be read in it.
         """
-        answers: list[dict[str, Any]] = []
-        pages = self._client.get_paginator("query").paginate(
-            TableName=self._settings.decisions_table,
-            KeyConditionExpression="tx_id = :tx_id",
-            ExpressionAttributeValues={":tx_id": {"S": tx_id}},
-            ProjectionExpression="answer",
-            ConsistentRead=True,
-        )
         try:
-            # The sort key is no time, so the newest are known only when all have been read.
-            for page in pages:
-                answers.extend(json.loads(item["answer"]["S"]) for item in page["Items"])
-                if not aws.is_time_for_a_call(deadline):
-                    raise aws.unavailable("store", "TooManyDecisions")
-        except (ClientError, BotoCoreError) as error:
-            raise aws.unavailable("store", _reason(error)) from error
-        answers.sort(key=lambda answer: (answer["evaluated_at"], answer["decision_id"]), reverse=True)
-        return answers[:MAX_FOUND]
+            stored = self._newest(tx_id, deadline)
+            found = [one for one in stored if one.answer["tx_id"] == tx_id]
+            if not found:
+                # Earlier versions kept a decision without tx_id in the partition of its decision id.
+                found = self._newest(key_without_tx_id(tx_id), deadline) + stored
+            return _fitting(found)
+        except CallFailed as failure:
+            raise aws.unavailable("store", failure.reason) from failure
+        except _MALFORMED as error:
+            raise aws.unavailable("store", aws.UNEXPECTED) from error
 
-    def _shards(self, deadline: float) -> Iterator[dict[str, "AttributeValueTypeDef"]]:
+    def _newest(self, key: str, deadline: float) -> list[_Stored]:
+        """Return the newest decisions of a partition. All of it is read, since the sort key is no time."""
+        newest: list[_Stored] = []
+        for items in self._pages(key, deadline):
+            newest.extend(_stored(item) for item in items)
+            newest.sort(key=lambda one: one[:2], reverse=True)
+            del newest[MAX_FOUND:]
+        return newest
+
+    def _pages(self, key: str, deadline: float) -> Iterator[list[dict[str, Any]]]:
+        request: dict[str, Any] = {
+            "TableName": self._settings.decisions_table,
+            "KeyConditionExpression": "tx_id = :key",
+            "ExpressionAttributeValues": {":key": {"S": key}},
+            # A reserved word needs a placeholder.
+            "ProjectionExpression": "answer, #transaction",
+            "ExpressionAttributeNames": {"#transaction": "transaction"},
+            "ConsistentRead": True,
+        }
+        while True:
+            page = self._call("Query", request, deadline)
+            yield page["Items"]
+            if not page.get("LastEvaluatedKey"):
+                return
+            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    def _shards(self, deadline: float) -> Iterator[dict[str, Any]]:
         table = self._settings.stats_table
         keys = [{"shard": {"N": str(shard)}} for shard in range(self._settings.stats_shards)]
         for start in range(0, len(keys), _BATCH_GET_LIMIT):
             wanted: Any = {table: {"Keys": keys[start : start + _BATCH_GET_LIMIT], "ConsistentRead": True}}
             while wanted:
-                if not aws.is_time_for_a_call(deadline):
-                    raise aws.unavailable("store", "TotalsNotInTime")
-                page = self._client.batch_get_item(RequestItems=wanted)
+                page = self._call("BatchGetItem", {"RequestItems": wanted}, deadline)
+                # Shards that were never written to are missing, so only these two names tell a response from any other.
                 yield from page["Responses"].get(table, [])
                 wanted = page["UnprocessedKeys"]
                 if wanted:
                     time.sleep(random.uniform(0, _LONGEST_PAUSE))
 
+    def _call(self, operation: str, parameters: dict[str, Any], deadline: float) -> dict[str, Any]:
+        if not aws.is_time_for_a_call(deadline):
+            raise aws.unavailable("store", "NoTimeLeft")
+        response: dict[str, Any] = self._dynamodb.call(operation, parameters)
+        return response
+
 
 def connect() -> Reports:
-    """Open the ledger that the environment variables name, for reading.
+    """Open the ledger that the environment variables name for reading, and the connection to it.
 
     Raises
     ------
     SettingsError
         A variable is missing or wrong.
     """
-    return Reports(client(), settings.read())
+    dynamodb = aws.dynamodb()
+    dynamodb.connect()
+    return Reports(dynamodb, settings.read())
 
 
-def client() -> "DynamoDBClient":
-    """A boto3 client that waits, and tries again, as :mod:`scoring.aws` does."""
-    made = boto3.client("dynamodb", config=CLIENT_CONFIG)
-    made.meta.events.register_first("needs-retry.dynamodb", _ignore_wish_for_a_pause)
-    return made
+def _stored(item: dict[str, Any]) -> _Stored:
+    answer = json.loads(item["answer"]["S"])
+    return _Stored(answer["evaluated_at"], answer["decision_id"], answer, item["transaction"]["S"])
 
 
-def _ignore_wish_for_a_pause(response: Any, **_: Any) -> None:
-    """Drop the header by which a service makes botocore wait for up to 5 s more before it tries again."""
-    if response is not None:
-        response[0].headers.pop("x-amz-retry-after", None)
-
-
-def _reason(error: ClientError | BotoCoreError) -> str:
-    """What went wrong, by one name: the service's own error code, or the class of botocore's error."""
-    return error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
+def _fitting(stored: list[_Stored]) -> list[dict[str, Any]]:
+    """Return the decisions in full, as many of the newest as a response may hold."""
+    found: list[dict[str, Any]] = []
+    size = 0
+    for one in stored[:MAX_FOUND]:
+        decision = one.answer | {"transaction": json.loads(one.transaction)}
+        # Twice, since the response is JSON with the body as a string in it.
+        size += len(json.dumps(json.dumps(decision)))
+        if found and size > MAX_FOUND_BYTES:
+            break
+        found.append(decision)
+    return found

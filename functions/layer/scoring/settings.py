@@ -25,6 +25,9 @@ _DOMAINS = {
 
 _SERVER = r"https?://([\w-]{1,63}(\.[\w-]{1,63})*|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?/?"
 
+# More digits than any setting needs.
+_MAX_DIGITS = 6
+
 
 class Settings(NamedTuple):
     """What the template tells the functions that use the store.
@@ -91,31 +94,43 @@ def account(environment: Mapping[str, str] = os.environ) -> Account:
     Raises
     ------
     SettingsError
-        A variable is missing or empty; the text names it.
+        A variable is missing or empty, or has a character that no header may contain; the text names it, and does not
+        show it.
     """
+    region = "AWS_REGION" if environment.get("AWS_REGION") else "AWS_DEFAULT_REGION"
     return Account(
-        region=environment.get("AWS_REGION") or _text(environment, "AWS_DEFAULT_REGION"),
-        access_key=_text(environment, "AWS_ACCESS_KEY_ID"),
-        secret_key=_text(environment, "AWS_SECRET_ACCESS_KEY"),
-        session_token=environment.get("AWS_SESSION_TOKEN", ""),
+        region=_visible(environment, region),
+        access_key=_visible(environment, "AWS_ACCESS_KEY_ID"),
+        secret_key=_visible(environment, "AWS_SECRET_ACCESS_KEY"),
+        session_token=_visible(environment, "AWS_SESSION_TOKEN") if environment.get("AWS_SESSION_TOKEN") else "",
         ca_bundle=environment.get("AWS_CA_BUNDLE", ""),
     )
 
 
 def endpoint(service: str, region: str, environment: Mapping[str, str] = os.environ) -> str:
-    """URL of a service: its public endpoint, or, as for boto3, what ``AWS_ENDPOINT_URL...`` says.
+    """Return the URL of a service: its public endpoint or, as for boto3, the one in ``AWS_ENDPOINT_URL...``.
 
     Raises
     ------
     SettingsError
-        What is said there is not the address of a server, or has more than that.
+        The variable is not the address of a server, or has more than that.
     """
     given = environment.get(f"AWS_ENDPOINT_URL_{service.upper()}") or environment.get("AWS_ENDPOINT_URL")
     if not given:
         return f"https://{service}.{region}.{_DOMAINS.get(region.rsplit('-', 2)[0], 'amazonaws.com')}"
-    if not re.fullmatch(_SERVER, given, re.ASCII):
+    if not _is_server(given):
         raise SettingsError(f"The endpoint of {service} must be http(s)://host or http(s)://host:port, not {given!r}")
     return given
+
+
+def _is_server(url: str) -> bool:
+    from urllib.parse import urlsplit  # noqa: PLC0415  only emulators need it, and importing it costs every cold start
+
+    try:
+        # Raises for a port above 65535 and for brackets around anything but an IPv6 address.
+        return re.fullmatch(_SERVER, url, re.ASCII) is not None and urlsplit(url).port != 0
+    except ValueError:
+        return False
 
 
 def _text(environment: Mapping[str, str], name: str) -> str:
@@ -125,8 +140,18 @@ def _text(environment: Mapping[str, str], name: str) -> str:
     return value
 
 
+def _visible(environment: Mapping[str, str], name: str) -> str:
+    """Return a value that goes into the head of a request, or into its signature."""
+    value = _text(environment, name)
+    if not (value.isascii() and value.isprintable()) or " " in value:
+        raise SettingsError(f"Environment variable {name} must consist of visible ASCII characters")
+    return value
+
+
 def _positive(environment: Mapping[str, str], name: str) -> int:
     value = _text(environment, name)
-    if not (value.isascii() and value.isdigit() and int(value) > 0):
-        raise SettingsError(f"Environment variable {name} must be a positive integer, not {value!r}")
+    if not (value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS and int(value) > 0):
+        raise SettingsError(
+            f"Environment variable {name} must be a positive integer of up to {_MAX_DIGITS} digits, not {value[:20]!r}"
+        )
     return int(value)
