@@ -198,10 +198,11 @@ class _Store:
         self.items: list[dict[str, Any]] = []
         self.counters: set[str] = set()
 
-    def call(self, _operation: str, parameters: dict[str, Any]) -> None:
+    def call(self, _operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
         put, update = parameters["TransactItems"]
         self.items.append(put["Put"]["Item"])
         self.counters.update(update["Update"]["ExpressionAttributeNames"].values())
+        return {}
 
 
 class Context:

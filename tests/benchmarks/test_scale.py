@@ -41,12 +41,13 @@ class RealEnvironment:
         configuration = Settings("DecisionsTable", "StatsTable", model.shards, 90, "OutboxQueue")
         self._ledger = ledger.Ledger(self, configuration)  # type: ignore[arg-type]
 
-    def call(self, _operation: str, parameters: dict[str, Any]) -> None:
+    def call(self, _operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
         shard = parameters["TransactItems"][1]["Update"]["Key"]["shard"]["N"]
         code = self._ask("attempt", int(shard))
         if code is not None:
             reasons = [{"Code": "None"}, {"Code": code}]
             raise CallFailed("TransactionCanceledException", 400, {"CancellationReasons": reasons})
+        return {}
 
     def record(self) -> Recording:
         decision = decide({"amount": 1}, "k1")

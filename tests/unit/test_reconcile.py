@@ -45,7 +45,7 @@ def its_ledger(invoke: Functions, ledger: Ledger, monkeypatch: pytest.MonkeyPatc
 def test_a_decision_is_recorded_as_it_was_answered(invoke: Functions, reports: Reports) -> None:
     decision = decide(TRANSACTION, "k1")
     assert failures(invoke("ReconcileFunction", batch(encode(decision)))) == []
-    assert reports.find("TX003", LATER) == [decision.answer()]
+    assert reports.find("TX003", LATER) == [{**decision.answer(), "transaction": TRANSACTION}]
     assert reports.totals(LATER).total == 1
 
 
