@@ -23,6 +23,9 @@ SCHEMAS = COMPONENTS["schemas"]
 # Of API Gateway itself, no function answers them: to callers whom it does not know, and to everybody.
 UNKNOWN = {"401", "403"}
 REFUSALS = UNKNOWN | {"429", "500"}
+# Also of API Gateway itself; a function has a 503 of its own where it needs the store.
+GATEWAY_503 = {"$ref": "#/components/responses/FunctionUnavailable"}
+STORE_503 = {"$ref": "#/components/responses/StoreUnavailable"}
 
 
 def resolved(value: dict[str, Any]) -> dict[str, Any]:
@@ -112,10 +115,28 @@ def test_every_answer_of_a_function_has_the_headers_of_every_answer() -> None:
     for _, _, operation in operations():
         for status, response in operation["responses"].items():
             headers = resolved(response).get("headers", {})
-            if status not in REFUSALS:
+            of_function = status not in REFUSALS and response != GATEWAY_503
+            if of_function:
                 assert {"Cache-Control", "X-Content-Type-Options"} <= headers.keys()
-            assert ("Retry-After" in headers) == (status == "503")
+            assert ("Retry-After" in headers) == (of_function and status == "503")
             assert ("Allow" in headers) == (status == "405")
+
+
+def test_every_route_has_the_503_of_api_gateway() -> None:
+    assert {path for path, _, operation in operations() if operation["responses"]["503"] == STORE_503} == {
+        "/score",
+        "/stats",
+        "/transaction/{tx_id}",
+    }
+    for _, _, operation in operations():
+        response = operation["responses"]["503"]
+        assert response in (GATEWAY_503, STORE_503)
+        schema = validator(resolved(response)["content"]["application/json"]["schema"])
+        assert schema.is_valid({"message": "Service Unavailable"})
+        assert schema.is_valid({"error": "Later"}) == (response == STORE_503)
+        # API Gateway's has no header of the functions.
+        headers = resolved(response).get("headers", {}).values()
+        assert not any(resolved(header).get("required") for header in headers)
 
 
 def test_limits() -> None:
@@ -296,9 +317,12 @@ def test_answers_without_the_store(invoke: Functions) -> None:
         check_answer(operation_of("/score"), response)
         assert response["statusCode"] == score_status
         assert ("recorded" in json.loads(response["body"])) == (score_status == 200)
+        assert ("Retry-After" in response["headers"]) == (score_status == 503)
     invoke.context.get_remaining_time_in_millis = lambda: 1
     for name in ("stats", "transaction"):
         event = events.load(name)
         response = invoke(ANSWERS[name].function, event)
         check_answer(operation_of(event["rawPath"]), response)
-    assert invoke("StatsFunction", events.load("stats"))["statusCode"] == 503
+        assert response["statusCode"] == 503
+        # All that the document cannot require, since API Gateway's own 503 has none of it.
+        assert {"Cache-Control", "X-Content-Type-Options", "Retry-After"} <= response["headers"].keys()
