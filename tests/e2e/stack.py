@@ -43,7 +43,7 @@ class Stack:
         return cls(
             template=template,
             parameters={
-                parameter: _parameter(declared["Type"], values[parameter])
+                parameter: parameter_value(declared["Type"], values[parameter])
                 for parameter, declared in template.get("Parameters", {}).items()
             },
             resources={
@@ -160,5 +160,6 @@ def _text(value: Any) -> Any:
     return value if isinstance(value, list) else str(value)
 
 
-def _parameter(kind: str, value: str) -> str | list[str]:
+def parameter_value(kind: str, value: str) -> str | list[str]:
+    """The value of a parameter as a template refers to it: a list where the type is one."""
     return [part.strip() for part in value.split(",")] if kind in {"CommaDelimitedList", "List<Number>"} else value

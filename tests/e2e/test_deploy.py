@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 import requests
+import yaml
 from botocore.exceptions import ClientError
 
 from scoring.outbox import encode
@@ -57,6 +58,7 @@ class Kept:
 
 OPEN_ROUTES = {"GET /health", "$default"}
 DOCS_ROUTES = {"GET /docs", "GET /docs/{file}", "GET /openapi.json"}
+KEPT = {"DecisionsTable", "StatsTable", "OutboxQueue", "OutboxDeadLetterQueue"}
 ORIGIN = "https://dashboard.example.com"
 AUDIENCE = "risk-scoring-callers"
 THREADS = 8
@@ -418,10 +420,9 @@ def test_a_changed_rule_is_served_after_an_update_and_nothing_is_lost(
 
 @pytest.fixture(scope="module")
 def other(deployed: Deployment, issuer: Issuer) -> Deployment:
-    """A stack to throw away, of the same build, for a dashboard: tokens in the place of signatures, and open docs."""
-    made = replace(deployed, other_name="throw-away")
+    """A second stack of the same build, for a dashboard: tokens in the place of signatures, and open docs."""
+    made = replace(deployed, other_name="dashboard")
     made.deploy(
-        KeepData="false",
         JwtIssuer=issuer.url,
         JwtAudience=f"{AUDIENCE},others",
         OpenDocs="true",
@@ -512,45 +513,73 @@ def test_the_alarms_go_to_the_address_of_the_parameter(deployed: Deployment, oth
         assert {action for one in described for action in one["AlarmActions"]} == {made.stack.outputs["AlarmTopicArn"]}
 
 
-def test_a_stack_that_keeps_no_data_leaves_nothing(other: Deployment) -> None:
-    stack = other.stack
-    other.delete()
-    assert remaining(other, stack) == set()
-
-
 def test_a_deleted_stack_leaves_its_data(deployed: Deployment, service: Service) -> None:
     stack, total = deployed.stack, service.stats()["total"]
-    kept = {
-        logical_id
-        for logical_id, resource in stack.template["Resources"].items()
-        if stack.value(resource.get("DeletionPolicy")) == "Retain"
-    }
-    assert kept == {"DecisionsTable", "StatsTable", "OutboxQueue", "OutboxDeadLetterQueue"}
     deployed.delete()
-    assert remaining(deployed, stack) == kept
+    assert remaining(deployed, stack.resources) == KEPT
     items = deployed.client("dynamodb").scan(TableName=stack.resources["StatsTable"])["Items"]
     assert sum(int(item["total"]["N"]) for item in items) == total
 
 
-def remaining(deleted: Deployment, stack: Stack) -> set[str]:
-    """Logical ids of what is still there of a stack that was deleted."""
+def test_the_events_of_a_deleted_stack_tell_what_it_left_behind(other: Deployment) -> None:
+    """The README has commands that delete it."""
+    stack = other.stack
+    other.delete()
     with pytest.raises(ClientError, match="does not exist"):
-        Stack.read(deleted.client("cloudformation"), deleted.name)
+        Stack.read(other.client("cloudformation"), other.name)
+    assert remaining(other, stack.resources) == KEPT
+    assert with_event(other, stack.arn, "DELETE_SKIPPED") == {name: stack.resources[name] for name in KEPT}
+
+
+def test_a_first_deployment_that_fails_leaves_only_the_tables(deployed: Deployment) -> None:
+    made = replace(deployed, other_name="failed")
+    built = made.folder / ".aws-sam" / "build" / "template.yaml"
+    document = yaml.safe_load(built.read_text(encoding="utf-8"))
+    document["Resources"]["Wrong"] = {
+        "Type": "AWS::Logs::MetricFilter",
+        "DependsOn": [*KEPT, "OutboxMapping"],
+        "Properties": {
+            "LogGroupName": "no-such-group",
+            "FilterPattern": "",
+            "MetricTransformations": [{"MetricNamespace": "Wrong", "MetricName": "Wrong", "MetricValue": "1"}],
+        },
+    }
+    built.write_text(yaml.safe_dump(document), encoding="utf-8")
+    with pytest.raises(AssertionError, match="ROLLBACK_COMPLETE"):
+        made.deploy()
+    created = with_event(made, made.name, "CREATE_COMPLETE")
+    assert created.keys() > KEPT
+    assert remaining(made, created) == {"DecisionsTable", "StatsTable"}
+
+
+def with_event(deployed: Deployment, stack: str, status: str) -> dict[str, str]:
+    """Physical id of each resource that had this status, by logical id; a deleted stack is given by its own id."""
+    pages = deployed.client("cloudformation").get_paginator("describe_stack_events").paginate(StackName=stack)
+    return {
+        event["LogicalResourceId"]: event["PhysicalResourceId"]
+        for page in pages
+        for event in page["StackEvents"]
+        if event["ResourceStatus"] == status
+    }
+
+
+def remaining(deployed: Deployment, resources: dict[str, str]) -> set[str]:
+    """Logical ids of the resources that exist, given the physical id of each."""
     there = {
-        *deleted.client("dynamodb").list_tables()["TableNames"],
-        *map(_last, deleted.client("sqs").list_queues().get("QueueUrls", [])),
-        *(one["FunctionName"] for one in deleted.client("lambda").list_functions()["Functions"]),
-        *(one["ApiId"] for one in deleted.client("apigatewayv2").get_apis()["Items"]),
-        *(one["RoleName"] for one in deleted.client("iam").list_roles()["Roles"]),
-        *(one["logGroupName"] for one in deleted.client("logs").describe_log_groups()["logGroups"]),
+        *deployed.client("dynamodb").list_tables()["TableNames"],
+        *map(_last, deployed.client("sqs").list_queues().get("QueueUrls", [])),
+        *(one["FunctionName"] for one in deployed.client("lambda").list_functions()["Functions"]),
+        *(one["ApiId"] for one in deployed.client("apigatewayv2").get_apis()["Items"]),
+        *(one["RoleName"] for one in deployed.client("iam").list_roles()["Roles"]),
+        *(one["logGroupName"] for one in deployed.client("logs").describe_log_groups()["logGroups"]),
         *(
             version["LayerVersionArn"]
-            for layer in deleted.client("lambda").list_layers()["Layers"]
-            for version in deleted.client("lambda").list_layer_versions(LayerName=layer["LayerName"])["LayerVersions"]
+            for layer in deployed.client("lambda").list_layers()["Layers"]
+            for version in deployed.client("lambda").list_layer_versions(LayerName=layer["LayerName"])["LayerVersions"]
         ),
-        *(one["UUID"] for one in deleted.client("lambda").list_event_source_mappings()["EventSourceMappings"]),
+        *(one["UUID"] for one in deployed.client("lambda").list_event_source_mappings()["EventSourceMappings"]),
     }
-    return {logical_id for logical_id, physical_id in stack.resources.items() if _last(physical_id) in there}
+    return {logical_id for logical_id, physical_id in resources.items() if _last(physical_id) in there}
 
 
 def _last(name: str) -> str:

@@ -1,22 +1,27 @@
-"""The template, as CloudFormation gets it after the SAM transform."""
+"""The template, as CloudFormation gets it after its transforms."""
 
+import itertools
 import json
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
-from samtranslator.parser.parser import Parser
-from samtranslator.translator.translator import Translator
 
 from functions.fallback.app import ROUTES
 from scoring import aws, ledger
+from tests.e2e import http_api
+from tests.e2e.stack import Stack
+from tests.infrastructure import stacks
+from tests.infrastructure.stacks import TransformError
 from tests.local import template
 from tests.local.template import ROOT
 
 # The transform writes "/$default" where FailOnWarnings is asked for.
 DEFAULT = "/$default"
-OPEN_ROUTES = {("get", "/health"), ("x-amazon-apigateway-any-method", DEFAULT)}
-DOCS_ROUTES = {("get", "/docs"), ("get", "/docs/{file}"), ("get", "/openapi.json")}
+OPEN_ROUTES = {"GET /health", "$default"}
+DOCS_ROUTES = {"GET /docs", "GET /docs/{file}", "GET /openapi.json"}
+ISSUER = "https://login.example.com"
+ORIGIN = "https://dashboard.example.com"
 # What $context offers and a log may hold: nothing of the body, of headers, or of the path behind the route.
 LOGGED = {
     "requestTime",
@@ -35,35 +40,37 @@ LOGGED = {
 }
 
 
-def transformed(document: dict[str, Any]) -> dict[str, Any]:
-    """Resources of the template after the SAM transform, with the code where ``sam build`` would have put it."""
-    for resource in document["Resources"].values():
-        for name in ("CodeUri", "ContentUri"):
-            if name in resource.get("Properties", {}):
-                resource["Properties"][name] = "s3://bucket/key"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-        resources: dict[str, Any] = Translator({}, Parser()).translate(document, {})["Resources"]
-    return resources
+class Options(NamedTuple):
+    """A deployment, by the parameters that change who may call it."""
+
+    tokens: bool = False
+    docs: bool = False
+    origin: bool = False
+
+    def parameters(self) -> dict[str, str]:
+        """The parameters that differ from the defaults."""
+        return {
+            **({"JwtIssuer": ISSUER, "JwtAudience": "callers,others"} if self.tokens else {}),
+            **({"OpenDocs": "true"} if self.docs else {}),
+            **({"AllowedOrigin": ORIGIN} if self.origin else {}),
+        }
+
+
+ALL_OPTIONS = [Options(*chosen) for chosen in itertools.product((False, True), repeat=3)]
 
 
 @pytest.fixture(scope="module")
-def resources() -> dict[str, Any]:
-    return transformed(template.load())
+def deployed() -> dict[Options, Stack]:
+    """A stack for each of the options."""
+    made = stacks.make(template.load(), *(options.parameters() for options in ALL_OPTIONS))
+    return dict(zip(ALL_OPTIONS, made, strict=True))
 
 
-def evaluated(value: Any, *conditions: str) -> Any:
-    """A value with each ``Fn::If`` decided, given the conditions that hold; None for ``AWS::NoValue``."""
-    if isinstance(value, list):
-        return [evaluated(item, *conditions) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if value == {"Ref": "AWS::NoValue"}:
-        return None
-    if "Fn::If" in value:
-        condition, then, otherwise = value["Fn::If"]
-        return evaluated(then if condition in conditions else otherwise, *conditions)
-    return {name: evaluated(item, *conditions) for name, item in value.items()}
+@pytest.fixture(scope="module")
+def resources(deployed: dict[Options, Stack]) -> dict[str, Any]:
+    """Resources of a deployment with the defaults; conditions are not evaluated."""
+    found: dict[str, Any] = deployed[Options()].template["Resources"]
+    return found
 
 
 def of_type(resources: dict[str, Any], kind: str) -> dict[str, Any]:
@@ -72,76 +79,109 @@ def of_type(resources: dict[str, Any], kind: str) -> dict[str, Any]:
     return found
 
 
-def api_body(resources: dict[str, Any], *conditions: str) -> dict[str, Any]:
-    """The OpenAPI document that API Gateway imports, given the conditions that hold."""
-    (api,) = of_type(resources, "AWS::ApiGatewayV2::Api").values()
-    body: dict[str, Any] = evaluated(api["Properties"]["Body"], *conditions)
+def api_body(stack: Stack) -> dict[str, Any]:
+    """The OpenAPI document that API Gateway imports."""
+    (api,) = of_type(stack.template["Resources"], "AWS::ApiGatewayV2::Api")
+    body: dict[str, Any] = stack.properties(api)["Body"]
     return body
 
 
-def operations(resources: dict[str, Any], *conditions: str) -> dict[tuple[str, str], Any]:
-    """``(method, path)`` of every route of the API, with its OpenAPI operation."""
+def operations(stack: Stack) -> dict[str, Any]:
+    """The OpenAPI operation of every route, by its key."""
     return {
-        (method, path): operation
-        for path, item in api_body(resources, *conditions)["paths"].items()
+        "$default" if path == DEFAULT else f"{method.upper()} {path}": operation
+        for path, item in api_body(stack)["paths"].items()
         for method, operation in item.items()
     }
 
 
-def open_routes(resources: dict[str, Any], scheme: str, *conditions: str) -> set[tuple[str, str]]:
-    """The routes that ask for something else than the scheme, or for nothing."""
-    return {
-        route
-        for route, operation in operations(resources, *conditions).items()
-        if operation["security"] != [{scheme: []}]
-    }
+def security(stack: Stack) -> dict[str, Any]:
+    """What every route asks of its callers, by its key; None where it asks for nothing."""
+    return {key: operation.get("security") for key, operation in operations(stack).items()}
 
 
-def test_the_routes_are_those_that_the_fallback_knows(resources: dict[str, Any]) -> None:
-    routes = {(path, method.upper()) for method, path in operations(resources) if path != DEFAULT}
-    assert routes == set(ROUTES.items())
-    default = operations(resources)["x-amazon-apigateway-any-method", DEFAULT]
-    assert default["isDefaultRoute"] is True
+def expected_security(stack: Stack, options: Options) -> dict[str, Any]:
+    """What every route of a stack should ask of its callers."""
+    scheme = "JWT" if options.tokens else "AWS_IAM"
+    opened = OPEN_ROUTES | (DOCS_ROUTES if options.docs else set())
+    return {key: None if key in opened else [{scheme: []}] for key in operations(stack)}
 
 
-def test_every_route_but_two_asks_for_a_signed_request(resources: dict[str, Any]) -> None:
-    assert open_routes(resources, "AWS_IAM") == OPEN_ROUTES
-    schemes = api_body(resources)["components"]["securitySchemes"]
+def test_the_routes_are_those_that_the_fallback_knows(deployed: dict[Options, Stack]) -> None:
+    for stack in deployed.values():
+        assert operations(stack).keys() == {f"{method} {path}" for path, method in ROUTES.items()} | {"$default"}
+        assert operations(stack)["$default"]["isDefaultRoute"] is True
+
+
+@pytest.mark.parametrize("options", ALL_OPTIONS, ids=str)
+def test_who_may_call_each_route(deployed: dict[Options, Stack], options: Options) -> None:
+    """Every route asks for a token alone or a signature alone, but for those that are open to everybody."""
+    stack = deployed[options]
+    assert security(stack) == expected_security(stack, options)
+    # This reading of the document fails on whatever else could open or close a route.
+    opened = {key for key, route in http_api.routes(stack, "Api").items() if route.authorization == "NONE"}
+    assert opened == OPEN_ROUTES | (DOCS_ROUTES if options.docs else set())
+
+
+def test_language_extensions_would_close_open_routes() -> None:
+    """``AWS::LanguageExtensions`` drops ``AWS::NoValue``, so the SAM transform adds its default authorizer."""
+    document = template.load() | {"Transform": ["AWS::LanguageExtensions", "AWS::Serverless-2016-10-31"]}
+    options = Options(tokens=True, docs=True)
+    (stack,) = stacks.make(document, options.parameters())
+    changed = {key for key, one in security(stack).items() if one != expected_security(stack, options)[key]}
+    assert changed == OPEN_ROUTES | DOCS_ROUTES
+    assert {str(security(stack)[key]) for key in changed} == {"[{'AWS_IAM': []}]"}
+
+
+def test_unknown_transform_is_an_error() -> None:
+    document = template.load() | {"Transform": ["AWS::Serverless-2016-10-31", "AWS::Include"]}
+    with pytest.raises(TransformError, match="KeyError: 'AWS::Include'"):
+        stacks.make(document, {})
+
+
+def test_callers_sign_their_requests_by_default(deployed: dict[Options, Stack]) -> None:
+    schemes = api_body(deployed[Options()])["components"]["securitySchemes"]
+    assert schemes.keys() == {"AWS_IAM"}
     assert schemes["AWS_IAM"]["x-amazon-apigateway-authtype"] == "awsSigv4"
-    assert schemes["JWT"] is None
 
 
-def test_with_an_issuer_every_route_but_two_asks_for_its_token(resources: dict[str, Any]) -> None:
-    assert open_routes(resources, "JWT", "TakesTokens") == OPEN_ROUTES
-    authorizer = api_body(resources, "TakesTokens")["components"]["securitySchemes"]["JWT"]
+def test_tokens_are_those_of_the_issuer_and_audiences(deployed: dict[Options, Stack]) -> None:
+    authorizer = api_body(deployed[Options(tokens=True)])["components"]["securitySchemes"]["JWT"]
     assert authorizer["x-amazon-apigateway-authorizer"] == {
         "type": "jwt",
         "identitySource": "$request.header.Authorization",
-        "jwtConfiguration": {"issuer": {"Ref": "JwtIssuer"}, "audience": {"Ref": "JwtAudience"}},
+        "jwtConfiguration": {"issuer": ISSUER, "audience": ["callers", "others"]},
     }
 
 
-def test_an_issuer_that_cannot_be_read_fails_the_deployment(resources: dict[str, Any]) -> None:
+def test_an_issuer_that_cannot_be_read_fails_the_deployment(deployed: dict[Options, Stack]) -> None:
     """Else API Gateway leaves out the routes that ask for its tokens, and says so to nobody."""
-    (api,) = of_type(resources, "AWS::ApiGatewayV2::Api").values()
-    assert evaluated(api["Properties"]["FailOnWarnings"], "TakesTokens") is True
-    assert evaluated(api["Properties"]["FailOnWarnings"]) is False
+    for options, stack in deployed.items():
+        assert stack.properties("Api")["FailOnWarnings"] is options.tokens
 
 
-@pytest.mark.parametrize(("scheme", "conditions"), [("AWS_IAM", ()), ("JWT", ("TakesTokens",))])
-def test_the_documentation_can_be_opened_and_nothing_else(
-    resources: dict[str, Any], scheme: str, conditions: tuple[str, ...]
-) -> None:
-    assert open_routes(resources, scheme, *conditions, "DocsAreOpen") == OPEN_ROUTES | DOCS_ROUTES
+def test_path_parameters_are_declared(deployed: dict[Options, Stack]) -> None:
+    """The import may warn of one that is not, which fails a deployment that takes tokens."""
+    found = set()
+    for key, operation in operations(deployed[Options(tokens=True)]).items():
+        declared = {one["name"]: one for one in operation.get("parameters", [])}
+        assert declared.keys() == set(re.findall(r"{(\w+)}", key))
+        for name, parameter in declared.items():
+            assert parameter == {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            found.add(name)
+    assert found == {"tx_id", "file"}
 
 
-def test_a_route_that_is_added_without_a_thought_is_closed() -> None:
+def test_new_route_requires_a_signature_by_default() -> None:
     document = template.load()
     document["Resources"]["LabFunction"]["Properties"]["Events"]["New"] = {
         "Type": "HttpApi",
         "Properties": {"ApiId": {"Ref": "Api"}, "Method": "GET", "Path": "/new"},
     }
-    assert open_routes(transformed(document), "AWS_IAM") == OPEN_ROUTES
+    for options, stack in zip(
+        ALL_OPTIONS, stacks.make(document, *(options.parameters() for options in ALL_OPTIONS)), strict=True
+    ):
+        assert security(stack) == expected_security(stack, options) | {"GET /new": [{"AWS_IAM": []}]}
 
 
 def test_nothing_is_open_unless_a_parameter_says_so() -> None:
@@ -153,8 +193,7 @@ def test_nothing_is_open_unless_a_parameter_says_so() -> None:
         "OpenDocs": "false",
         "AllowedOrigin": "",
     }
-    assert {name: defaults[name] for name in ("KeepData", "ThrottleRate", "ThrottleBurst", "LogDays")} == {
-        "KeepData": "true",
+    assert {name: defaults[name] for name in ("ThrottleRate", "ThrottleBurst", "LogDays")} == {
         "ThrottleRate": 1000,
         "ThrottleBurst": 500,
         "LogDays": 30,
@@ -173,7 +212,6 @@ def test_nothing_is_open_unless_a_parameter_says_so() -> None:
         "DocsAreOpen": {"Fn::Equals": [{"Ref": "OpenDocs"}, "true"]},
         "HasOrigin": {"Fn::Not": [{"Fn::Equals": [{"Ref": "AllowedOrigin"}, ""]}]},
         "ReservesConcurrency": {"Fn::Not": [{"Fn::Equals": [{"Ref": "ScoreConcurrency"}, "0"]}]},
-        "KeepsData": {"Fn::Equals": [{"Ref": "KeepData"}, "true"]},
         "HasAlarmEmail": {"Fn::Not": [{"Fn::Equals": [{"Ref": "AlarmEmail"}, ""]}]},
     }
 
@@ -196,10 +234,12 @@ def test_a_parameter_takes_what_it_should(parameter: str, right: list[str], wron
     assert not any(pattern.search(value) for value in wrong)
 
 
-def test_browsers_of_other_sites_may_call_only_from_the_origin_of_the_parameter(resources: dict[str, Any]) -> None:
-    assert api_body(resources)["x-amazon-apigateway-cors"] is None
-    assert api_body(resources, "HasOrigin")["x-amazon-apigateway-cors"] == {
-        "allowOrigins": [{"Ref": "AllowedOrigin"}],
+def test_browsers_of_other_sites_may_call_only_from_the_origin_of_the_parameter(
+    deployed: dict[Options, Stack],
+) -> None:
+    assert "x-amazon-apigateway-cors" not in api_body(deployed[Options()])
+    assert api_body(deployed[Options(origin=True)])["x-amazon-apigateway-cors"] == {
+        "allowOrigins": [ORIGIN],
         "allowMethods": ["GET", "POST"],
         "allowHeaders": [
             *("authorization", "content-type", "idempotency-key"),
@@ -293,23 +333,38 @@ def test_every_function_has_its_folder_its_role_and_its_log_group(resources: dic
         assert group["Properties"]["RetentionInDays"] == {"Ref": "LogDays"}
 
 
-def test_only_scoring_has_environments_of_its_own(resources: dict[str, Any]) -> None:
-    for name, function in of_type(resources, "AWS::Lambda::Function").items():
-        reserved = function["Properties"].get("ReservedConcurrentExecutions")
-        assert evaluated(reserved) is None
-        assert (evaluated(reserved, "ReservesConcurrency") == {"Ref": "ScoreConcurrency"}) == (name == "ScoreFunction")
+def test_only_scoring_has_environments_of_its_own() -> None:
+    for number, stack in zip("05", stacks.make(template.load(), {}, {"ScoreConcurrency": "5"}), strict=True):
+        reserved = {
+            name: stack.value({"number": function["Properties"].get("ReservedConcurrentExecutions")}).get("number")
+            for name, function in of_type(stack.template["Resources"], "AWS::Lambda::Function").items()
+        }
+        assert reserved.pop("ScoreFunction") == (number if number != "0" else None)
+        assert set(reserved.values()) == {None}
 
 
-KEPT = {"Fn::If": ["KeepsData", "Retain", "Delete"]}
+def test_only_tables_and_queues_outlive_the_stack(resources: dict[str, Any]) -> None:
+    """Without an intrinsic function, which these policies take only with ``AWS::LanguageExtensions``."""
+    kept = {
+        name: (resource["DeletionPolicy"], resource["UpdateReplacePolicy"])
+        for name, resource in resources.items()
+        if resource.get("DeletionPolicy", "Delete") != "Delete"
+    }
+    assert kept == {
+        # A rollback cannot delete a table that is protected from deletion.
+        "DecisionsTable": ("Retain", "Retain"),
+        "StatsTable": ("Retain", "Retain"),
+        "OutboxQueue": ("RetainExceptOnCreate", "Retain"),
+        "OutboxDeadLetterQueue": ("RetainExceptOnCreate", "Retain"),
+    }
 
 
-def test_tables_are_kept_encrypted_and_recoverable(resources: dict[str, Any]) -> None:
+def test_tables_are_protected_encrypted_and_recoverable(resources: dict[str, Any]) -> None:
     tables = of_type(resources, "AWS::DynamoDB::Table")
     assert tables.keys() == {"DecisionsTable", "StatsTable"}
     for table in tables.values():
-        assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == KEPT
         properties = table["Properties"]
-        assert properties["DeletionProtectionEnabled"] == {"Fn::If": ["KeepsData", True, False]}
+        assert properties["DeletionProtectionEnabled"] is True
         assert properties["BillingMode"] == "PAY_PER_REQUEST"
         assert properties["SSESpecification"] == {"SSEEnabled": True}
         assert "ResourcePolicy" not in properties
@@ -329,7 +384,6 @@ def test_the_outbox_is_tried_for_an_hour_then_set_aside_and_seen(resources: dict
     assert outbox["VisibilityTimeout"] == 6 * resources["ReconcileFunction"]["Properties"]["Timeout"]
     for queue in of_type(resources, "AWS::SQS::Queue").values():
         assert queue["Properties"]["SqsManagedSseEnabled"] is True
-        assert queue["DeletionPolicy"] == queue["UpdateReplacePolicy"] == KEPT
     # The age of a message counts from when it was first sent, also in the dead-letter queue.
     assert outbox["MessageRetentionPeriod"] < dead_letters["MessageRetentionPeriod"] == 14 * 86_400
 
@@ -404,10 +458,6 @@ def test_old_versions_of_the_layer_go(resources: dict[str, Any]) -> None:
 def test_the_access_log_begins_as_api_gateway_asks_for(resources: dict[str, Any]) -> None:
     name = resources["AccessLogGroup"]["Properties"]["LogGroupName"]
     assert name == {"Fn::Sub": "/aws/vendedlogs/${AWS::StackName}/access"}
-
-
-def test_the_transforms_come_in_the_order_that_aws_asks_for() -> None:
-    assert template.load()["Transform"] == ["AWS::LanguageExtensions", "AWS::Serverless-2016-10-31"]
 
 
 def test_an_address_for_the_alarms_is_subscribed(resources: dict[str, Any]) -> None:
