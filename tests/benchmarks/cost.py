@@ -16,8 +16,9 @@ different, mostly higher.
 Assumed: how long a transaction takes (as in :mod:`tests.benchmarks.scale`) and with it an invocation, how many of them
 are cold starts, what API Gateway and Lambda themselves log and send.
 
-Left out, since they come to cents: the messages of the outbox, and the requests to KMS for the key of the tables, which
-DynamoDB makes about once in five minutes for each table and caller.
+Left out, since they come to cents: the messages of the outbox, the metric of throttled requests, which costs something
+only in hours with some, and the requests to KMS for the key of the tables, which DynamoDB makes about once in five
+minutes for each table and caller.
 """
 
 import argparse

@@ -271,6 +271,43 @@ def test_the_access_log_is_json_and_holds_nothing_of_a_payload(resources: dict[s
     assert {value.removeprefix("$context.") for value in fields.values()} == LOGGED
 
 
+def matches(pattern: str, line: dict[str, str]) -> bool:
+    """Whether a filter pattern of CloudWatch Logs, of comparisons with strings joined by ``&&``, takes a line."""
+    assert (pattern[:2], pattern[-2:]) == ("{ ", " }")
+    comparisons = [re.fullmatch(r'\(\$\.(\w+) (!?=) "([^"]*)"\)', one) for one in pattern[2:-2].split(" && ")]
+    return all(one and (line[one[1]] == one[3]) == (one[2] == "=") for one in comparisons)
+
+
+def test_throttled_callers_are_counted(resources: dict[str, Any]) -> None:
+    (counted,) = (one["Properties"] for one in of_type(resources, "AWS::Logs::MetricFilter").values())
+    assert counted["LogGroupName"] == {"Ref": "AccessLogGroup"}
+    (metric,) = counted["MetricTransformations"]
+    # Without a default value, which would make a custom metric of every minute with a request.
+    assert metric == {
+        "MetricNamespace": {"Fn::Sub": "RiskScoring/${AWS::StackName}"},
+        "MetricName": "ThrottledRequests",
+        "MetricValue": "1",
+        "Unit": "Count",
+    }
+    (stage,) = (one["Properties"] for one in of_type(resources, "AWS::ApiGatewayV2::Stage").values())
+    line = json.loads(stage["AccessLogSettings"]["Format"])
+    # What the pattern compares is text in the log, not a number.
+    assert (line["status"], line["route"]) == ("$context.status", "$context.routeKey")
+    closed = {f"{method} {path}" for path, method in ROUTES.items()} - OPEN_ROUTES - DOCS_ROUTES
+    # "-" is what API Gateway writes for what it does not know.
+    for route in closed | {"-"}:
+        assert matches(counted["FilterPattern"], {"status": "429", "route": route})
+        assert not matches(counted["FilterPattern"], {"status": "200", "route": route})
+    for route in stage["RouteSettings"]:
+        assert not matches(counted["FilterPattern"], {"status": "429", "route": route})
+
+
+def test_every_alarm_is_in_the_readme(resources: dict[str, Any]) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = " ".join(re.findall(r"^\| (`\w+Alarm`(?:, `\w+Alarm`)*) \|", readme, re.MULTILINE))
+    assert sorted(re.findall(r"\w+Alarm", rows)) == sorted(of_type(resources, "AWS::CloudWatch::Alarm"))
+
+
 def test_api_gateway_may_invoke_the_function_of_every_route(resources: dict[str, Any]) -> None:
     sources = {
         resource["Properties"]["SourceArn"]["Fn::Sub"][0].partition("${__Stage__}/")[2]
@@ -443,6 +480,7 @@ def test_there_is_nothing_of_another_kind(resources: dict[str, Any]) -> None:
         "AWS::Lambda::LayerVersion",
         "AWS::Lambda::Permission",
         "AWS::Logs::LogGroup",
+        "AWS::Logs::MetricFilter",
         "AWS::SNS::Subscription",
         "AWS::SNS::Topic",
         "AWS::SQS::Queue",
@@ -474,6 +512,7 @@ def test_nothing_has_a_physical_name(resources: dict[str, Any]) -> None:
         "AWS::IAM::Role": "RoleName",
         "AWS::Lambda::Function": "FunctionName",
         "AWS::Logs::LogGroup": "LogGroupName",
+        "AWS::Logs::MetricFilter": "FilterName",
         "AWS::SQS::Queue": "QueueName",
         "AWS::CloudWatch::Alarm": "AlarmName",
         "AWS::CloudWatch::Dashboard": "DashboardName",

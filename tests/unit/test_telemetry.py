@@ -41,7 +41,10 @@ METRICS_OF_AWS = {
     "AWS/DynamoDB": (
         "TableName",
         "AWS::DynamoDB::Table",
-        {"ConsumedReadCapacityUnits", "ConsumedWriteCapacityUnits", "WriteThrottleEvents", "TransactionConflict"},
+        {
+            *("ConsumedReadCapacityUnits", "ConsumedWriteCapacityUnits"),
+            *("ReadThrottleEvents", "WriteThrottleEvents", "TransactionConflict"),
+        },
     ),
 }
 
@@ -276,14 +279,29 @@ def resolved(value: dict[str, Any]) -> str:
     return template.PSEUDO_PARAMETERS.get(name, name)
 
 
+def namespace_of(value: Any) -> str:
+    """A namespace as the dashboard's is written here."""
+    return value if isinstance(value, str) else str(value["Fn::Sub"]).replace("${AWS::StackName}", STACK)
+
+
+def filtered() -> set[Metric]:
+    """Each metric that is made of the lines of a log."""
+    return {
+        (namespace_of(one["MetricNamespace"]), one["MetricName"], frozenset())
+        for resource in template.load()["Resources"].values()
+        if resource["Type"] == "AWS::Logs::MetricFilter"
+        for one in resource["Properties"]["MetricTransformations"]
+    }
+
+
 def alarms() -> Iterator[tuple[str, Metric]]:
     """Each metric that an alarm asks for."""
     for name, resource in template.load()["Resources"].items():
         if resource["Type"] != "AWS::CloudWatch::Alarm":
             continue
         properties = resource["Properties"]
-        dimensions = frozenset((one["Name"], resolved(one["Value"])) for one in properties["Dimensions"])
-        yield name, (properties["Namespace"], properties["MetricName"], dimensions)
+        dimensions = frozenset((one["Name"], resolved(one["Value"])) for one in properties.get("Dimensions", []))
+        yield name, (namespace_of(properties["Namespace"]), properties["MetricName"], dimensions)
 
 
 def widgets() -> list[dict[str, Any]]:
@@ -324,6 +342,8 @@ def test_alarms_and_dashboard_ask_only_for_metrics_that_there_are(
     for where, (namespace, name, dimensions) in asked:
         if namespace == telemetry.NAMESPACE:
             assert (namespace, name, dimensions) in ours, where
+        elif namespace not in METRICS_OF_AWS:
+            assert (namespace, name, dimensions) in filtered(), where
         else:
             dimension, kind, names = METRICS_OF_AWS[namespace]
             assert name in names, where
@@ -332,6 +352,7 @@ def test_alarms_and_dashboard_ask_only_for_metrics_that_there_are(
     assert {name for _, (namespace, name, _) in asked if namespace == telemetry.NAMESPACE} == {
         name for _, name, _ in ours
     }
+    assert filtered() <= {one for _, one in asked}
 
 
 def test_every_function_table_and_queue_is_watched() -> None:
@@ -362,18 +383,28 @@ ALARMS = {
     "ScoreThrottlesAlarm": ("Throttles", "Sum", 300, 1, ">", 0),
     "ReconcileErrorsAlarm": ("Errors", "Sum", 300, 1, ">", 0),
     "ServerErrorsAlarm": ("5xx", "Sum", 300, 1, ">=", 5),
+    "ThrottledRequestsAlarm": ("ThrottledRequests", "Sum", 300, 1, ">=", 5),
+    # Not sooner: a table may throttle for some minutes while it grows, and the ledger retries.
+    "DecisionsWriteThrottlesAlarm": ("WriteThrottleEvents", "Sum", 300, 3, ">=", 10),
+    "DecisionsReadThrottlesAlarm": ("ReadThrottleEvents", "Sum", 300, 3, ">=", 10),
+    "StatsWriteThrottlesAlarm": ("WriteThrottleEvents", "Sum", 300, 3, ">=", 10),
+    "StatsReadThrottlesAlarm": ("ReadThrottleEvents", "Sum", 300, 3, ">=", 10),
     "LatencyAlarm": ("Latency", "p99", 300, 3, ">", 1000),
     "UnrecordedAlarm": ("UnrecordedDecisions", "Sum", 60, 3, ">", 0),
     "OutboxAgeAlarm": ("OutboxAge", "Maximum", 60, 1, ">", 300),
     "OutboxBacklogAlarm": ("ApproximateAgeOfOldestMessage", "Maximum", 60, 1, ">", 300),
     "OutboxDeadLetterAlarm": ("ApproximateNumberOfMessagesVisible", "Maximum", 60, 1, ">", 0),
 }
-# What each is about: the function, API, queue or stack of its dimension
+# What each is about: the function, API, table, queue or stack of its dimension
 SUBJECTS = {
     "ScoreErrorsAlarm": "ScoreFunction",
     "ScoreThrottlesAlarm": "ScoreFunction",
     "ReconcileErrorsAlarm": "ReconcileFunction",
     "ServerErrorsAlarm": "Api",
+    "DecisionsWriteThrottlesAlarm": "DecisionsTable",
+    "DecisionsReadThrottlesAlarm": "DecisionsTable",
+    "StatsWriteThrottlesAlarm": "StatsTable",
+    "StatsReadThrottlesAlarm": "StatsTable",
     "LatencyAlarm": STACK,
     "UnrecordedAlarm": STACK,
     "OutboxAgeAlarm": STACK,
