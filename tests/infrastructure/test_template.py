@@ -421,6 +421,8 @@ def test_the_outbox_is_tried_for_an_hour_then_set_aside_and_seen(resources: dict
     assert outbox["VisibilityTimeout"] == 6 * resources["ReconcileFunction"]["Properties"]["Timeout"]
     for queue in of_type(resources, "AWS::SQS::Queue").values():
         assert queue["Properties"]["SqsManagedSseEnabled"] is True
+        # Not left to the default, which was 256 KiB: the largest decision needs more.
+        assert queue["Properties"]["MaximumMessageSize"] == 1024 * 1024
     # The age of a message counts from when it was first sent, also in the dead-letter queue.
     assert outbox["MessageRetentionPeriod"] < dead_letters["MessageRetentionPeriod"] == 14 * 86_400
 
