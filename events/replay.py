@@ -1,51 +1,140 @@
 #!/usr/bin/env python3
-"""Send transactions to a scoring service, one after the other, and print what it decided.
+"""Send transactions to a scoring service, one after the other, and print its decisions.
 
     python events/replay.py                              the ten samples, to `make run`
-    python events/replay.py FILE --url ADDRESS --sign    a JSON Lines or CSV file (or .gz), to a deployed stack
-    python events/replay.py FILE --url ADDRESS --token   the same where the stack takes tokens, with that in $TOKEN
+    python events/replay.py FILE --url ADDRESS --sign    a file, to a deployed stack
+    python events/replay.py FILE --url ADDRESS --token   the same, where the stack takes tokens; reads $TOKEN
 
-Every transaction goes out under an idempotency key of its own, so that what is sent again after a lost connection or
-a 503 is decided and counted once. Exits with 1 where a request failed, with 2 where the file or the service cannot be
+FILE holds JSON Lines, a JSON array or CSV with column names; it may be compressed with gzip. Its content tells which,
+its name does not matter.
+
+The idempotency key of a row derives from its content, so sending a file again counts nothing twice: after an
+interruption, run the same command again. Exits with 1 if a row failed, with 2 if the file or the service cannot be
 used.
 """
 
 import argparse
+import codecs
 import csv
 import gzip
+import io
 import json
 import os
+import re
 import sys
 import time
-import uuid
+import zlib
 from collections import Counter
 from collections.abc import Iterator
+from hashlib import sha256
+from http import HTTPStatus
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, NamedTuple, TextIO
+from urllib.parse import urlsplit
 
-import requests
-from requests.adapters import HTTPAdapter
-from urllib3.util.retry import Retry
+try:
+    import requests
+    from requests.adapters import HTTPAdapter
+    from urllib3.exceptions import HTTPError
+    from urllib3.util.retry import Retry
+except ModuleNotFoundError as error:
+    print(
+        f"error: this Python has no {error.name}: run `make install` once, then `.venv/bin/python events/replay.py`",
+        file=sys.stderr,
+    )
+    sys.exit(2)
 
 SAMPLES = Path(__file__).with_name("transactions.jsonl")
+DEFAULT_PORT = 3000
 RISK_LEVELS = ("CRITICAL", "HIGH", "MEDIUM", "LOW")
-CSV_FIELDS = {"tx_id": str, "amount": float, "category": str, "store": str, "hour": int}
 SHOWN_ROWS = 50
+SHOWN_CHARACTERS = 200
 PROGRESS_SECONDS = 5
 TIMEOUT_SECONDS = 10
 RETRIES = Retry(total=4, backoff_factor=0.2, status_forcelist=[503], allowed_methods=None, raise_on_status=False)
+
+CSV_FIELDS = {"tx_id": str, "amount": float, "category": str, "store": str, "hour": int}
+# Other names of a transaction's id, the more specific first
+TX_ID_NAMES = ("transaction_id", "transactionid", "txid", "id")
+DELIMITERS = ",;\t|"
+NUMBER = re.compile(r"[+-]?\d+(?:(?P<mark>[.,])\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
+# One with three decimals, or one in the thousands?
+AMBIGUOUS_NUMBER = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
+
+GZIP_MAGIC = b"\x1f\x8b"
+# What a file is that holds no text, by its first bytes
+SIGNATURES = {
+    GZIP_MAGIC: "compressed twice",
+    b"PK\x03\x04": "an Excel workbook or another ZIP archive",
+    b"\xd0\xcf\x11\xe0": "an old Excel or Office document",
+    b"PAR1": "a Parquet file",
+    b"Obj\x01": "an Avro file",
+    b"ORC": "an ORC file",
+    b"SQLite format 3": "an SQLite database",
+    b"BZh": "compressed with bzip2",
+    b"\xfd7zXZ": "compressed with xz",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd",
+    b"%PDF": "a PDF document",
+    b"\x89PNG": "a picture",
+    b"\xff\xd8\xff": "a picture",
+    b"GIF8": "a picture",
+}
+ACCEPTED = "JSON Lines, a JSON array or CSV in UTF-8, plain or compressed with gzip"
+CHUNK_CHARACTERS = 65_536
+# Far beyond the 64 KiB that the service takes.
+MAX_VALUE_CHARACTERS = 1_048_576
+# Only finds where a value ends, so numbers may have any length.
+SCANNER = json.JSONDecoder(parse_int=str, parse_float=str)
+
+
+class UnusableError(Exception):
+    """The file, the address, the credentials or the service cannot be used; the message is a sentence for the user."""
+
+
+class Row(NamedTuple):
+    """A transaction of the file.
+
+    Attributes
+    ----------
+    line
+        Line of the file.
+    body
+        JSON text to send. Malformed rows are sent too, for the service to name what is wrong.
+    identity
+        What the key derives from: every field or column, in one spelling for all formats.
+    problem
+        Why the row cannot be sent, if it cannot.
+    note
+        What to tell the user before this row.
+    """
+
+    line: int
+    body: str
+    identity: str
+    problem: str = ""
+    note: str = ""
 
 
 class SigV4(requests.auth.AuthBase):
     """Sign requests for API Gateway with the AWS credentials of this machine."""
 
     def __init__(self) -> None:
-        import boto3  # noqa: PLC0415  only a closed API needs it
-
-        session = boto3.Session()
-        credentials, region = session.get_credentials(), session.region_name
+        try:
+            import boto3  # noqa: PLC0415  only a closed API needs it
+            from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            raise UnusableError(
+                f"--sign needs {error.name}, which this Python lacks: "
+                "run `make install` once, then `.venv/bin/python events/replay.py`"
+            ) from error
+        self._errors = BotoCoreError
+        try:
+            session = boto3.Session()
+            credentials, region = session.get_credentials(), session.region_name
+        except BotoCoreError as error:
+            raise UnusableError(f"--sign cannot use the AWS credentials: {error}") from error
         if credentials is None or region is None:
-            raise ValueError("--sign needs AWS credentials and a region")
+            raise UnusableError("--sign needs AWS credentials and a region")
         self._credentials, self._region = credentials, region
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -53,7 +142,10 @@ class SigV4(requests.auth.AuthBase):
         from botocore.awsrequest import AWSRequest  # noqa: PLC0415
 
         signed = AWSRequest(request.method, request.url, {"content-type": "application/json"}, request.body)
-        SigV4Auth(self._credentials, "execute-api", self._region).add_auth(signed)
+        try:
+            SigV4Auth(self._credentials, "execute-api", self._region).add_auth(signed)
+        except self._errors as error:
+            raise UnusableError(f"--sign cannot use the AWS credentials: {error}") from error
         request.headers.update(dict(signed.headers))
         return request
 
@@ -62,119 +154,401 @@ class Bearer(requests.auth.AuthBase):
     """Send the token of the environment variable ``TOKEN``, which stays out of the command line."""
 
     def __init__(self) -> None:
-        self._token = os.environ.get("TOKEN", "")
+        self._token = os.environ.get("TOKEN", "").strip()
         if not self._token:
-            raise ValueError("--token needs a token in the environment variable TOKEN")
+            raise UnusableError("--token needs a token in the environment variable TOKEN")
+        if not re.fullmatch(r"[\x21-\x7e]+", self._token):
+            raise UnusableError("the environment variable TOKEN holds characters that no token has")
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers["Authorization"] = f"Bearer {self._token}"
         return request
 
 
-def read(path: Path) -> Iterator[tuple[int, str]]:
-    """Line number and JSON text of each transaction; what is malformed is passed on, for the service to name it."""
-    name = path.name.removesuffix(".gz")
-    # With or without the byte order mark that spreadsheets write
-    with (
-        gzip.open(path, "rt", encoding="utf-8-sig") if path.suffix == ".gz" else path.open(encoding="utf-8-sig") as file
-    ):
-        if name.endswith(".csv"):
-            yield from _read_csv(file)
-        else:
-            yield from ((number, line) for number, line in enumerate(file, start=1) if line.strip())
+def read(path: Path) -> Iterator[Row]:
+    """Yield the transactions of a file, whose format is detected by its content.
 
-
-def _read_csv(file: IO[str]) -> Iterator[tuple[int, str]]:
-    rows = csv.DictReader(file)
-    if "amount" not in (rows.fieldnames or ()):
-        raise ValueError("the first line of a CSV file must name its columns, 'amount' among them")
-    for row in rows:
-        transaction = {name: _value(kind, row[name]) for name, kind in CSV_FIELDS.items() if row.get(name)}
-        yield rows.line_num, json.dumps(transaction)
-
-
-def _value(kind: type, text: str) -> Any:
+    Raises
+    ------
+    UnusableError
+        The file cannot be read, or holds something else.
+    """
     try:
-        number = float(text) if kind is int else text
-        return int(number) if isinstance(number, float) and number.is_integer() else kind(text)
-    except (ValueError, OverflowError):
+        with path.open("rb") as file:
+            binary = gzip.GzipFile(fileobj=file) if file.peek(2).startswith(GZIP_MAGIC) else file
+            encoding = _encoding(path, binary.peek(CHUNK_CHARACTERS))
+            with io.TextIOWrapper(binary, encoding=encoding, newline="") as text:
+                yield from _rows(path, text)
+    except UnicodeDecodeError as error:
+        raise UnusableError(f"{path} is not text in {error.encoding.upper()}: save it as UTF-8 first") from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UnusableError(f"{path} is damaged or cut short: {error}") from error
+    except csv.Error as error:
+        raise UnusableError(f"{path} is not valid CSV: {error}") from error
+    except OSError as error:
+        raise UnusableError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _encoding(path: Path, head: bytes) -> str:
+    """Return the encoding of a text file that begins with ``head``; spreadsheets write UTF-16 and byte order marks."""
+    kind = next((kind for magic, kind in SIGNATURES.items() if head.startswith(magic)), None)
+    if kind or head[257:262] == b"ustar":
+        raise UnusableError(f"{path} is {kind or 'a tar archive'}; this script reads {ACCEPTED}")
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    # ASCII in UTF-16 has a zero in every other byte.
+    for encoding, zeros, others in (("utf-16-le", head[1::2], head[::2]), ("utf-16-be", head[::2], head[1::2])):
+        if zeros.count(0) > len(zeros) // 2 and 0 not in others:
+            return encoding
+    if 0 in head:
+        raise UnusableError(f"{path} is a binary file; this script reads {ACCEPTED}")
+    return "utf-8-sig"
+
+
+def _rows(path: Path, text: TextIO) -> Iterator[Row]:
+    head = text.read(CHUNK_CHARACTERS)
+    start = head.lstrip()
+    first_line = (start.splitlines() or [""])[0]
+    if start.startswith("<"):
+        raise UnusableError(f"{path} looks like HTML or XML; this script reads {ACCEPTED}")
+    if start.startswith("[") or (start.startswith("{") and _ends(first_line) is None and _ends(start)):
+        yield from _json_values(path, head, text)
+    elif start.startswith("{"):
+        lines = enumerate(_lines(head, text), start=1)
+        yield from (_json_row(number, line.strip()) for number, line in lines if line.strip())
+    elif start:
+        yield from _csv_rows(path, first_line, _lines(head, text))
+
+
+def _lines(head: str, text: TextIO) -> Iterator[str]:
+    yield from io.StringIO(head + text.readline(), newline="")
+    yield from text
+
+
+def _ends(text: str) -> int | None:
+    """Return where the JSON value at the start of ``text`` ends, None if it is malformed or cut."""
+    try:
+        return SCANNER.raw_decode(text)[1]
+    except (ValueError, RecursionError):
+        return None
+
+
+def _json_values(path: Path, head: str, text: TextIO) -> Iterator[Row]:
+    """Yield the items of a JSON array, or objects that take several lines each; reads only as far as it needs to."""
+    is_array = head.lstrip().startswith("[")
+    buffer, line = (head.replace("[", " ", 1) if is_array else head), 1
+    while True:
+        value = buffer.lstrip(" \t\r\n,")
+        line += buffer.count("\n", 0, len(buffer) - len(value))
+        buffer = value
+        end = 1 if buffer.startswith("]") and is_array else _ends(buffer)
+        # What ends with the buffer may go on in the file, as 12 does in 123.
+        if end in {None, len(buffer)} and len(buffer) < MAX_VALUE_CHARACTERS and (more := text.read(CHUNK_CHARACTERS)):
+            buffer += more
+        elif is_array and not buffer:
+            raise UnusableError(f"{path} is cut short: the array has no closing bracket")
+        elif is_array and buffer.startswith("]"):
+            if buffer[1:].strip():
+                raise UnusableError(f"{path} has more than one JSON array: text follows the bracket on line {line}")
+            return
+        elif not buffer:
+            return
+        elif end is None:
+            raise UnusableError(f"{path} is not valid JSON from line {line} on")
+        else:
+            yield _json_row(line, buffer[:end])
+            line += buffer.count("\n", 0, end)
+            buffer = buffer[end:]
+
+
+def _json_row(line: int, text: str) -> Row:
+    try:
+        value = json.loads(text)
+        if isinstance(value, dict) and "tx_id" not in value:
+            names = {_normal(name): name for name in reversed(value)}
+            name = next((names[name] for name in TX_ID_NAMES if name in names), None)
+            if name is not None:
+                tx_id = value.pop(name)
+                # The service takes text only.
+                value = {"tx_id": str(tx_id) if type(tx_id) is int else tx_id, **value}
+                text = json.dumps(value)
+        return Row(line, text, json.dumps(value, sort_keys=True))
+    except (ValueError, RecursionError):
+        return Row(line, text, text)
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[\s-]+", "_", name.strip().lower())
+
+
+def _csv_rows(path: Path, first_line: str, lines: Iterator[str]) -> Iterator[Row]:
+    delimiter = _delimiter(path, first_line)
+    reader = csv.reader(lines, delimiter=delimiter)
+    names = next(cells for cells in reader if cells)
+    positions = _positions(names)
+    note = _columns(names, positions)
+    # Next to commas decimals are written with a point; next to other delimiters the first amount tells.
+    decimal_mark = "." if delimiter == "," else ""
+    for cells in reader:
+        if not any(cell.strip() for cell in cells):
+            continue
+        texts = {field: cells[at] for field, at in positions.items() if at < len(cells) and cells[at]}
+        number = NUMBER.fullmatch(texts.get("amount", "").strip())
+        decimal_mark = decimal_mark or (number and number["mark"]) or ""
+        transaction = {field: _value(CSV_FIELDS[field], text, decimal_mark) for field, text in texts.items()}
+        others = {names[at]: cells[at] for at in range(min(len(names), len(cells))) if at not in positions.values()}
+        identity = json.dumps({**others, **transaction}, sort_keys=True)
+        problem = _problem(cells, len(names), texts.get("amount", ""), delimiter)
+        yield Row(reader.line_num, json.dumps(transaction), identity, problem, note)
+        note = ""
+
+
+def _delimiter(path: Path, first_line: str) -> str:
+    """Return the delimiter between whose cells a column ``amount`` stands in the first line."""
+    columns = {delimiter: next(csv.reader([first_line], delimiter=delimiter)) for delimiter in DELIMITERS}
+    for delimiter, names in columns.items():
+        if "amount" in map(_normal, names):
+            return delimiter
+    shown = _printable(first_line)[:SHOWN_CHARACTERS]
+    raise UnusableError(f"{path} is neither JSON nor CSV with a column 'amount': its first line is {shown!r}")
+
+
+def _positions(names: list[str]) -> dict[str, int]:
+    """Return which column holds each field of a transaction."""
+    normal = [_normal(name) for name in names]
+    positions = {}
+    for field in CSV_FIELDS:
+        known = [name for name in (field, *(TX_ID_NAMES if field == "tx_id" else ())) if name in normal]
+        if known:
+            positions[field] = normal.index(known[0])
+    return positions
+
+
+def _columns(names: list[str], positions: dict[str, int]) -> str:
+    """Say which columns are sent under another name or not at all; an empty string if none is."""
+    renamed = [f"{names[at]} as {field}" for field, at in positions.items() if _normal(names[at]) != field]
+    ignored = [name for at, name in enumerate(names) if at not in positions.values() and name]
+    parts = [f"sent {', '.join(renamed)}"] if renamed else []
+    parts += [f"not sent {', '.join(ignored)}"] if ignored else []
+    return f"columns: {'; '.join(parts)}" if parts else ""
+
+
+def _problem(cells: list[str], columns: int, amount: str, delimiter: str) -> str:
+    """Return why a row would be misread, or an empty string."""
+    if any(cells[columns:]):
+        return f"{len(cells)} cells for {columns} columns: a cell that contains {delimiter!r} must be in double quotes"
+    if delimiter != "," and AMBIGUOUS_NUMBER.fullmatch(amount.strip()):
+        return f"amount {amount} may be {amount.replace(',', '')} or {amount.replace(',', '.')}: write one of these"
+    return ""
+
+
+def _value(kind: type, text: str, decimal_mark: str) -> Any:
+    """Return a cell as the service takes it, or as it stands where it is no number."""
+    number = NUMBER.fullmatch(text.strip())
+    if kind is str or not number or number["mark"] not in {None, decimal_mark}:
         return text
+    value = float(number[0].replace(",", "."))
+    return int(value) if kind is int and value.is_integer() else value
 
 
-def replay(path: Path, url: str, auth: requests.auth.AuthBase | None, outcome: Counter[str]) -> None:
-    """Send the file and count in ``outcome`` which risk level each transaction had, or that it ``failed``."""
-    run = uuid.uuid4()
+class Keys:
+    """Derives an idempotency key from each row: a hash of its content, and which of its equals in the file it is.
+
+    Parameters
+    ----------
+    batch
+        Part of the hash: the same rows have other keys in another batch.
+    """
+
+    def __init__(self, batch: str) -> None:
+        self._batch = batch
+        self._seen: Counter[bytes] = Counter()
+
+    def key(self, row: Row) -> str:
+        digest = sha256(f"{self._batch}\n{row.identity}".encode(errors="surrogatepass")).digest()[:16]
+        self._seen[digest] += 1
+        return f"{digest.hex()}-{self._seen[digest]}"
+
+
+class Tally:
+    """Counts what became of the rows: by risk level, ``failed``, and how many were ``replayed``."""
+
+    def __init__(self) -> None:
+        self.outcome: Counter[str] = Counter()
+        self.replayed = 0
+
+    def print(self) -> None:
+        total = self.outcome.total()
+        print()
+        for level in RISK_LEVELS:
+            print(f"{level:<8} {self.outcome[level]:>8}  {self.outcome[level] / total:>6.1%}")
+        print(f"{'failed':<8} {self.outcome['failed']:>8}")
+        if self.replayed:
+            print(f"{'replayed':<8} {self.replayed:>8}  already recorded, not counted again; --batch NAME counts them")
+
+
+def replay(rows: Iterator[Row], url: str, auth: requests.auth.AuthBase | None, keys: Keys, tally: Tally) -> None:
+    """Send the rows in their order.
+
+    Raises
+    ------
+    UnusableError
+        The file or the service cannot be used, or the service refuses every request of this caller.
+    """
     reported = time.monotonic()
     with requests.Session() as session:
         session.auth = auth
         for scheme in ("http://", "https://"):
             session.mount(scheme, HTTPAdapter(max_retries=RETRIES))
-        for number, body in read(path):
-            headers = {"content-type": "application/json", "idempotency-key": f"{run}-{number}"}
-            response = session.post(f"{url}/score", body.encode(), headers=headers, timeout=TIMEOUT_SECONDS)
-            row = _row(response)
-            outcome[row["risk_level"] if row else "failed"] += 1
-            if row is None:
-                print(f"line {number}: {response.status_code} {response.text.strip()[:200]}", file=sys.stderr)
-            elif outcome.total() <= SHOWN_ROWS:
-                if outcome.total() == 1:
+        for row in rows:
+            if row.note:
+                print(_printable(row.note))
+            answer, problem = None, row.problem
+            if not problem:
+                response = _send(session, url, row, keys.key(row))
+                answer = _answer(response)
+                problem = f"{response.status_code} {_printable(response.text)[:SHOWN_CHARACTERS]}"
+                tally.replayed += response.headers.get("Idempotent-Replayed") == "true"
+            tally.outcome[answer["risk_level"] if answer else "failed"] += 1
+            sent = tally.outcome.total()
+            if answer is None:
+                print(f"line {row.line}: {problem}", file=sys.stderr)
+            elif sent <= SHOWN_ROWS:
+                if sent - tally.outcome["failed"] == 1:
                     print(f"{'tx_id':<12} {'amount':>12}  {'level':<8} {'score':>3}  rules")
-                _print_row(row, body)
+                _print_row(answer, row.body)
             if time.monotonic() - reported > PROGRESS_SECONDS:
                 reported = time.monotonic()
-                print(f"{outcome.total()} sent, {outcome['failed']} failed", file=sys.stderr)
+                print(f"{sent} sent, {tally.outcome['failed']} failed, {tally.replayed} replayed", file=sys.stderr)
 
 
-def _row(response: requests.Response) -> dict[str, Any] | None:
-    if response.status_code != requests.codes.ok:
+def _send(session: requests.Session, url: str, row: Row, key: str) -> requests.Response:
+    headers = {"content-type": "application/json", "idempotency-key": key}
+    try:
+        response = session.post(
+            f"{url}/score", row.body.encode(), headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False
+        )
+    except (requests.RequestException, HTTPError) as error:
+        raise UnusableError(_unreachable(url, error)) from error
+    status = response.status_code
+    text = _printable(response.text)[:SHOWN_CHARACTERS]
+    if response.is_redirect:
+        raise UnusableError(
+            f"{url} redirects to {_printable(response.headers['location'])}: pass that address as --url"
+        )
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        raise UnusableError(f"{url} refuses the request ({status} {text}): a deployed stack asks for --sign or --token")
+    is_json = "json" in response.headers.get("content-type", "json")
+    if status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED} or (
+        status < HTTPStatus.BAD_GATEWAY and not is_json
+    ):
+        raise UnusableError(f"{url}/score is no scoring service ({status} {text}): check --url")
+    return response
+
+
+def _unreachable(url: str, error: Exception) -> str:
+    """Return a sentence that says why no response came, and what to do where that is known."""
+    if isinstance(error, requests.exceptions.ProxyError):
+        return f"the proxy for {url} cannot be reached: check HTTP_PROXY and HTTPS_PROXY, or set NO_PROXY"
+    root: BaseException = error
+    while (cause := root.__cause__ or root.__context__) is not None:
+        root = cause
+    detail = _printable(getattr(root, "strerror", None) or str(root))
+    if not isinstance(error, requests.ConnectionError | requests.Timeout):
+        return f"{url} cannot be used: {detail}"
+    address = urlsplit(url)
+    hint = ""
+    if address.hostname in {"127.0.0.1", "localhost", "::1"} and isinstance(root, ConnectionRefusedError):
+        port = address.port or 80
+        hint = f"; start the service with `make run{'' if port == DEFAULT_PORT else f' PORT={port}'}`"
+    return f"{url} cannot be reached: {detail}{hint}"
+
+
+def _answer(response: requests.Response) -> dict[str, Any] | None:
+    """Return the decision of a response, None if it is something else."""
+    if response.status_code != HTTPStatus.OK:
         return None
     try:
-        row = response.json()
-    except ValueError:
+        answer = response.json()
+    except (ValueError, RecursionError):
         return None
-    return row if isinstance(row, dict) and row.get("risk_level") in RISK_LEVELS else None
+    is_decision = isinstance(answer, dict) and answer.get("risk_level") in RISK_LEVELS
+    return answer if is_decision else None
 
 
-def _print_row(row: dict[str, Any], body: str) -> None:
-    amount = json.loads(body)["amount"]
-    rules = ", ".join(row["triggered_rules"])
-    print(f"{row['tx_id']:<12} {amount:>12.2f}  {row['risk_level']:<8} {row['score']:>3}  {rules}".rstrip())
+def _print_row(answer: dict[str, Any], body: str) -> None:
+    try:
+        amount = f"{json.loads(body)['amount']:.2f}"
+    except (ValueError, LookupError, TypeError, ArithmeticError):
+        amount = "?"  # more digits than a double holds, for example
+    tx_id, score, rules = (answer.get(name, "?") for name in ("tx_id", "score", "triggered_rules"))
+    labels = ", ".join(map(str, rules)) if isinstance(rules, list) else "?"
+    line = f"{tx_id!s:<12} {amount:>12}  {answer['risk_level']:<8} {score!s:>3}  {labels}"
+    print(_plain(line).rstrip())
+
+
+def _printable(text: str) -> str:
+    """Return a text on one line, without what a terminal would obey."""
+    return _plain(" ".join(text.split()))
+
+
+def _plain(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _url(text: str) -> str:
+    if not re.match(r"https?://[^/]", text):
+        raise argparse.ArgumentTypeError(f"{text!r} must begin with http:// or https://")
+    return text.rstrip("/")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    tally, problem = Tally(), ""
+    try:
+        auth = arguments.auth() if arguments.auth else None
+        replay(read(arguments.file), arguments.url, auth, Keys(arguments.batch), tally)
+    except UnusableError as error:
+        problem = str(error)
+    except KeyboardInterrupt:
+        problem = "interrupted"
+    sent = tally.outcome.total()
+    if sent:
+        tally.print()
+    elif not problem:
+        problem = f"{arguments.file} holds no transactions"
+    if problem:
+        again = f"stopped after {sent} transactions, run this again to go on: " if sent else ""
+        print(f"error: {again}{problem}", file=sys.stderr)
+        return 2
+    return 1 if tally.outcome["failed"] else 0
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", nargs="?", type=Path, default=SAMPLES, help="JSON Lines or CSV, may end in .gz")
-    parser.add_argument("--url", default="http://127.0.0.1:3000", help="address of the service")
+    parser.add_argument("file", nargs="?", type=Path, default=SAMPLES, help=ACCEPTED)
+    parser.add_argument("--url", type=_url, default=f"http://127.0.0.1:{DEFAULT_PORT}", help="address of the service")
+    parser.add_argument("--batch", default="", metavar="NAME", help="count the rows anew, once for each name")
     access = parser.add_mutually_exclusive_group()
     access.add_argument("--sign", action="store_const", dest="auth", const=SigV4, help="with your AWS credentials")
     access.add_argument("--token", action="store_const", dest="auth", const=Bearer, help="with the token in $TOKEN")
     arguments = parser.parse_args()
-    outcome: Counter[str] = Counter()
-    error = None
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal need not know every character of an id.
+            stream.reconfigure(errors="backslashreplace")
     try:
-        replay(arguments.file, arguments.url.rstrip("/"), arguments.auth() if arguments.auth else None, outcome)
-    except (requests.ConnectionError, requests.Timeout) as exception:
-        error = f"{arguments.url} cannot be reached ({type(exception).__name__})"
+        code = _run(arguments)
+        sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read the output, `head` say, has seen enough.
+        # The reader of the output, `head` for example, has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
-        error = "interrupted"
-    except (OSError, EOFError, ValueError, csv.Error) as exception:  # requests' other errors are among them
-        error = str(exception)
-    if not outcome and not error:
-        error = f"{arguments.file} holds no transactions"
-    if outcome:
-        print()
-        for level in RISK_LEVELS:
-            print(f"{level:<8} {outcome[level]:>8}  {outcome[level] / outcome.total():>6.1%}")
-        print(f"{'failed':<8} {outcome['failed']:>8}")
-    if error:
-        print(f"error: stopped after {outcome.total()} transactions: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"error: the output cannot be written: {error.strerror or error}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
-    return 1 if outcome["failed"] else 0
+    return code
 
 
 if __name__ == "__main__":

@@ -1,17 +1,26 @@
 """The replay script, as a person runs it."""
 
+import codecs
 import gzip
 import hmac
+import io
 import itertools
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
+import sysconfig
 import threading
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,14 +30,23 @@ from tests.local.processes import free_port
 from tests.local.template import ROOT
 
 
-def replay(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "events/replay.py", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+def replay(*arguments: object, python: tuple[str, ...] = (), **environment: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, *python, "events/replay.py", *map(str, arguments)]
+    return subprocess.run(
+        command, cwd=ROOT, check=False, capture_output=True, text=True, env={**os.environ, **environment}
+    )
+
+
+def summary(result: "subprocess.CompletedProcess[str]") -> dict[str, int]:
+    """Return the counts that end the output, by name."""
+    return {
+        words[0]: int(words[1]) for words in map(str.split, ("\n" + result.stdout).rpartition("\n\n")[2].splitlines())
+    }
 
 
 def test_the_ten_samples(service: Service) -> None:
     before = service.stats()
-    result = replay("--url", service.url)
+    result = replay("--url", service.url, "--batch", "samples")
     assert (result.returncode, result.stderr) == (0, "")
     assert (
         "TX003             4500.00  CRITICAL   7  R1: amount > 3000, R2: electronics > 1500, R3: night hour\n"
@@ -123,7 +141,7 @@ def unreliable(service: Service) -> type[Quiet]:
 def test_what_is_sent_again_is_counted_once(service: Service) -> None:
     before = service.stats()["total"]
     with serving(unreliable(service)) as url:
-        result = replay("--url", url)
+        result = replay("--url", url, "--batch", "unreliable")
     assert (result.returncode, result.stderr) == (0, "")
     assert service.stats()["total"] == before + 10
 
@@ -169,44 +187,372 @@ def test_requests_are_signed_as_api_gateway_asks(tmp_path: Path) -> None:
     assert parts["Signature"] == key.hex()
 
 
+DECISION = b'{"tx_id": "T", "risk_level": "LOW", "score": 0, "triggered_rules": []}'
+
+
+@dataclass
+class Receiver:
+    """A service that only notes what it receives."""
+
+    url: str = ""
+    sent: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    @property
+    def keys(self) -> list[str]:
+        return [key for key, _ in self.sent]
+
+    @property
+    def bodies(self) -> list[dict[str, Any]]:
+        return [body for _, body in self.sent]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    receiver = Receiver()
+
+    class Handler(Quiet):
+        def do_POST(self) -> None:
+            receiver.sent.append((self.headers["Idempotency-Key"], json.loads(self.body())))
+            self.answer(200, DECISION, Content_Type="application/json")
+
+    with serving(Handler) as receiver.url:
+        yield receiver
+
+
+def test_sending_a_file_again_counts_nothing_twice(service: Service, tmp_path: Path) -> None:
+    file = tmp_path / "some.jsonl"
+    rows = [json.dumps({"tx_id": f"TX-again-{number}", "amount": 1}) for number in range(4)]
+    file.write_text("\n".join(rows))
+    before = service.stats()["total"]
+    assert "replayed" not in summary(replay(file, "--url", service.url))
+    again = replay(file, "--url", service.url)
+    assert again.returncode == 0
+    assert summary(again)["replayed"] == 4
+    assert "--batch" in again.stdout.splitlines()[-1]
+    # The rows of before keep their keys in a file that has grown, and a row that was corrected is a new one.
+    file.write_text("\n".join([rows[3], rows[1].replace("1}", "2}"), "", *rows, rows[0]]))
+    assert summary(replay(file, "--url", service.url))["replayed"] == 4
+    assert service.stats()["total"] == before + 4 + 3
+    assert "replayed" not in summary(replay(file, "--url", service.url, "--batch", "another"))
+    assert service.stats()["total"] == before + 4 + 3 + 7
+
+
+def test_an_interrupted_file_goes_on_where_it_stopped(service: Service, tmp_path: Path) -> None:
+    turns = itertools.count()
+
+    class Handler(Quiet):
+        def do_POST(self) -> None:
+            body = self.body()
+            if next(turns) >= 3:
+                self.answer(403, b'{"message":"Forbidden"}', Content_Type="application/json")
+                return
+            reply = service.post(self.path, data=body, headers=dict(self.headers))
+            self.answer(reply.status_code, reply.content)
+
+    file = tmp_path / "some.jsonl"
+    file.write_text("".join(f'{{"amount": {number}, "store": "resumed"}}\n' for number in range(8)))
+    before = service.stats()["total"]
+    with serving(Handler) as url:
+        stopped = replay(file, "--url", url)
+    assert stopped.returncode == 2
+    assert "stopped after 3 transactions, run this again to go on: " in stopped.stderr
+    # Who sends them, and where the file is by now, changes no key.
+    moved = file.rename(tmp_path / "moved")
+    result = replay(moved, "--url", service.url, "--token", TOKEN="abc")  # noqa: S106
+    assert (result.returncode, summary(result)["replayed"]) == (0, 3)
+    assert service.stats()["total"] == before + 8
+
+
+def test_keys_are_such_as_the_service_takes(receiver: Receiver, tmp_path: Path) -> None:
+    file = tmp_path / "some.jsonl"
+    file.write_text('{"amount": 1}\n{"amount": 1}\n{"amount": 1.0}\n{"amount": "\\ud800"}\n')
+    assert replay(file, "--url", receiver.url, "--batch", "ą, \u2028").returncode == 0
+    assert len(set(receiver.keys)) == 4
+    assert all(re.fullmatch(r"[\x21-\x2b\x2d-\x7e]{1,128}", key) for key in receiver.keys)
+
+
+JSON_LINES = """
+{"tx_id": "A", "amount": 3001.5, "store": "Łódź, \\"x\\"", "hour": 3}
+{"tx_id": "B", "amount": 20.0}
+"""
+CSV = """tx_id;amount;store;hour\nA;3001,50;"Łódź, ""x""\";3\nB;20;;\n;;;\n"""
+ARRAY = "[" + JSON_LINES.strip().replace("\n", ",\n") + "]\n"
+
+
 @pytest.mark.parametrize(
-    ("name", "content", "message"),
+    "content",
     [
-        ("empty.jsonl", b"", "holds no transactions"),
-        ("cut.jsonl.gz", gzip.compress(b'{"amount": 1}\n' * 99)[:30], "Compressed file ended"),
-        ("columns.csv", b"a,b\n1,2\n", "'amount' among them"),
-        ("long.csv", b"amount,store\n1," + b"x" * 200_000 + b"\n", "field larger than field limit"),
-        ("latin.csv", b"amount,store\n1,\xff\n", "codec can't decode"),
+        pytest.param(JSON_LINES.encode(), id="JSON Lines"),
+        pytest.param(JSON_LINES.replace("\n", "\r\n").encode("utf-8-sig"), id="JSON Lines of Windows"),
+        pytest.param(ARRAY.encode(), id="JSON array"),
+        pytest.param(json.dumps(json.loads(ARRAY), indent=2).encode(), id="pretty JSON array"),
+        pytest.param(
+            json.dumps(json.loads(ARRAY), separators=(",", ":")).encode("utf-16-le"), id="JSON array in UTF-16"
+        ),
+        pytest.param(
+            "\n".join(json.dumps(item, indent=2) for item in json.loads(ARRAY)).encode(), id="pretty JSON objects"
+        ),
+        pytest.param(CSV.encode(), id="semicolons"),
+        pytest.param(CSV.replace(";", "\t").encode("utf-16"), id="Unicode text of a spreadsheet"),
+        pytest.param(CSV.replace(";", "\t").encode("utf-16-be"), id="UTF-16 without a byte order mark"),
+        pytest.param(CSV.replace("3001,50", "3001.50").replace(";", "|").encode(), id="bars"),
+        pytest.param(CSV.replace("3001,50", "3001.5").replace(";", ",").encode("utf-8-sig"), id="commas"),
+        pytest.param(CSV.replace("tx_id;amount", "Transaction ID; Amount ").encode(), id="other names"),
+        pytest.param(ARRAY.replace("tx_id", "transactionId").encode(), id="other names in JSON"),
+        pytest.param(gzip.compress(ARRAY.encode()), id="compressed"),
     ],
 )
-def test_a_file_that_cannot_be_used(service: Service, tmp_path: Path, name: str, content: bytes, message: str) -> None:
-    (tmp_path / name).write_bytes(content)
-    result = replay(tmp_path / name, "--url", service.url)
+def test_formats_are_detected_by_content_and_have_the_same_keys(
+    receiver: Receiver, tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "plain").write_text(JSON_LINES)
+    (tmp_path / "file").write_bytes(content)
+    assert replay(tmp_path / "plain", "--url", receiver.url).returncode == 0
+    result = replay(tmp_path / "file", "--url", receiver.url)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert receiver.bodies[:2] == [
+        {"tx_id": "A", "amount": 3001.5, "store": 'Łódź, "x"', "hour": 3},
+        {"tx_id": "B", "amount": 20.0},
+    ]
+    assert receiver.sent[2:] == receiver.sent[:2]
+
+
+def test_an_amount_beyond_a_double_is_shown_as_unknown(receiver: Receiver, tmp_path: Path) -> None:
+    file = tmp_path / "some.jsonl"
+    file.write_text('{"amount": 1' + "0" * 400 + "}")
+    result = replay(file, "--url", receiver.url)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "T                       ?  LOW        0\n" in result.stdout
+
+
+def test_a_large_array_on_one_line(receiver: Receiver, tmp_path: Path) -> None:
+    file = tmp_path / "large.json"
+    store = "x" * 1_000
+    file.write_text(json.dumps([{"amount": number, "store": store} for number in range(150)]))
+    assert replay(file, "--url", receiver.url).returncode == 0
+    assert [body["amount"] for body in receiver.bodies] == list(range(150))
+
+
+def test_columns_that_are_renamed_or_not_sent_are_named(receiver: Receiver, tmp_path: Path) -> None:
+    file = tmp_path / "some.txt"
+    file.write_text("ts,transaction_id,amount,is_fraud\n1,17,5,0\n2,17,5,0\n")
+    result = replay(file, "--url", receiver.url)
+    assert result.stdout.startswith("columns: sent transaction_id as tx_id; not sent ts, is_fraud\n")
+    assert receiver.bodies == [{"tx_id": "17", "amount": 5}] * 2
+    # Columns that are not sent tell rows apart.
+    assert [key.rpartition("-")[2] for key in receiver.keys] == ["1", "1"]
+    assert receiver.keys[0] != receiver.keys[1]
+
+
+def test_an_id_that_is_a_number_in_json(receiver: Receiver, tmp_path: Path) -> None:
+    file = tmp_path / "some.jsonl"
+    file.write_text('{"id": 17, "amount": 5}\n{"id": 1, "tx_id": "A", "amount": 5}\n')
+    assert replay(file, "--url", receiver.url).returncode == 0
+    assert receiver.bodies == [{"tx_id": "17", "amount": 5}, {"id": 1, "tx_id": "A", "amount": 5}]
+
+
+def test_rows_that_could_be_misread_are_not_sent(receiver: Receiver, tmp_path: Path) -> None:
+    file = tmp_path / "some.csv"
+    file.write_text("amount,store\n3001,50,Kraków\n20,Kraków,\n")
+    result = replay(file, "--url", receiver.url)
+    assert result.returncode == 1
+    assert result.stderr == "line 2: 3 cells for 2 columns: a cell that contains ',' must be in double quotes\n"
+    file.write_text("amount;store\n3,001;a\n2,5;b\n2.500;c\n1.234,50;d\n")
+    result = replay(file, "--url", receiver.url)
+    assert result.stderr == "line 2: amount 3,001 may be 3001 or 3.001: write one of these\n"
+    # What is no number in this file is sent as text, for the service to refuse.
+    assert [body["amount"] for body in receiver.bodies] == [20.0, 2.5, "2.500", "1.234,50"]
+
+
+def workbook() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("xl/workbook.xml", "<workbook/>")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "holds no transactions"),
+        (b" \n\n", "holds no transactions"),
+        (b"[]", "holds no transactions"),
+        (b"amount\n", "holds no transactions"),
+        (gzip.compress(b""), "holds no transactions"),
+        (gzip.compress(b'{"amount": 1}\n' * 99)[:30], "is damaged or cut short: Compressed file ended"),
+        (gzip.compress(b'{"amount": 1}\n' * 99)[:-8] + bytes(8), "is damaged or cut short: CRC check failed"),
+        (b"\x1f\x8b\x08" + b"\0" * 7 + b"\xff" * 40, "is damaged or cut short"),
+        (gzip.compress(gzip.compress(b"{}")), "compressed twice"),
+        (b"a,b\n1,2\n", "neither JSON nor CSV with a column 'amount': its first line is 'a,b'"),
+        (b"hello \x1b[31m", "its first line is 'hello  [31m'"),
+        (b"amount,store\n1," + b"x" * 200_000 + b"\n", "is not valid CSV: field larger than field limit"),
+        (b"amount,store\n1,\xff\n", "is not text in UTF-8: save it as UTF-8"),
+        (codecs.BOM_UTF16_LE + b"a\0\0", "is not text in UTF-16"),
+        (b'[{"amount": 1},\n{"amount" 2}]', "is not valid JSON from line 2 on"),
+        (b'[{"amount": 1},\n{"amount": 2', "is not valid JSON from line 2 on"),
+        (b'[{"amount": 1},\n', "the array has no closing bracket"),
+        (b'[{"amount": 1}]\n[]', "text follows the bracket on line 1"),
+        (b"[" * 100_000, "is not valid JSON from line 1 on"),
+        (workbook(), "an Excel workbook"),
+        (b"PAR1\x15\x04\x15", "a Parquet file"),
+        (b"%PDF-1.7\n", "a PDF document"),
+        (b"SQLite format 3\0", "an SQLite database"),
+        (b"\x7fELF\x02\x01\x01\0\0\0", "a binary file"),
+        (b"<!DOCTYPE html>\n<html></html>", "looks like HTML or XML"),
+    ],
+)
+def test_a_file_that_cannot_be_used(receiver: Receiver, tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "file").write_bytes(content)
+    result = replay(tmp_path / "file", "--url", receiver.url)
     assert result.returncode == 2
     assert message in result.stderr
+    assert str(tmp_path / "file") in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_nothing_to_send_or_nobody_there(tmp_path: Path) -> None:
-    nowhere = f"http://127.0.0.1:{free_port()}"
-    missing = replay(tmp_path / "missing.jsonl", "--url", nowhere)
-    assert (missing.returncode, len(missing.stderr.splitlines())) == (2, 1)
-    unreachable = replay("--url", nowhere)
-    assert unreachable.returncode == 2
-    assert (unreachable.stdout, unreachable.stderr) == (
-        "",
-        f"error: stopped after 0 transactions: {nowhere} cannot be reached (ConnectionError)\n",
+def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
+    assert_one_error(replay(tmp_path / "missing"), f"{tmp_path}/missing cannot be read: No such file or directory")
+    assert_one_error(replay(tmp_path), f"{tmp_path} cannot be read: Is a directory")
+
+
+def assert_one_error(result: "subprocess.CompletedProcess[str]", message: str) -> None:
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert message in result.stderr
+
+
+def test_nobody_there() -> None:
+    port = free_port()
+    for name in ("127.0.0.1", "localhost"):
+        assert_one_error(
+            replay("--url", f"http://{name}:{port}/"),
+            f"error: http://{name}:{port} cannot be reached: Connection refused; "
+            f"start the service with `make run PORT={port}`\n",
+        )
+    assert_one_error(replay("--url", "http://nowhere.invalid"), "http://nowhere.invalid cannot be reached: ")
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:3000", "ftp://127.0.0.1", "http://", "localhost", ""])
+def test_what_is_no_address_is_refused_at_once(url: str) -> None:
+    result = replay("--url", url)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.endswith(f"{url!r} must begin with http:// or https://\n")
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://a..b", "http://127.0.0.1:99999", "http://a b", "http://*"])
+def test_an_address_that_cannot_be_used(url: str) -> None:
+    assert_one_error(replay("--url", url), f"error: {url} cannot be used: ")
+
+
+def test_a_proxy_and_a_certificate_in_the_way(receiver: Receiver) -> None:
+    proxy = f"http://127.0.0.1:{free_port()}"
+    assert_one_error(
+        replay("--url", receiver.url, HTTP_PROXY=proxy, http_proxy=proxy, NO_PROXY="", no_proxy=""),
+        f"error: the proxy for {receiver.url} cannot be reached: check HTTP_PROXY",
     )
-    assert "stopped after 0 transactions: No connection adapters" in replay("--url", "127.0.0.1:3000").stderr
+    url = receiver.url.replace("http:", "https:")
+    assert_one_error(replay("--url", url), f"error: {url} cannot be reached: [SSL")
+    assert_one_error(replay("--url", url, REQUESTS_CA_BUNDLE="/nowhere.pem"), "/nowhere.pem")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "message"),
+    [
+        (301, b"", {"Location": "https://example.org/score"}, "redirects to https://example.org/score"),
+        (307, b"", {"Location": "/elsewhere"}, "redirects to /elsewhere: pass that address as --url"),
+        (403, b'{"message":"Forbidden"}', {"Content-Type": "application/json"}, "asks for --sign or --token"),
+        (401, b'{"message":"Unauthorized"}', {"Content-Type": "application/json"}, "asks for --sign or --token"),
+        (404, b'{"error":"No"}', {"Content-Type": "application/json"}, "is no scoring service (404 {"),
+        (200, b"<html>\n<p>\x1b[1mHi", {"Content-Type": "text/html"}, "is no scoring service (200 <html> <p>"),
+    ],
+)
+def test_a_service_that_refuses_everything_is_asked_once(
+    status: int, body: bytes, headers: dict[str, str], message: str
+) -> None:
+    asked = []
+
+    class Handler(Quiet):
+        def do_POST(self) -> None:
+            asked.append(self.body())
+            self.answer(status, body, **headers)
+
+    with serving(Handler) as url:
+        result = replay("--url", url)
+    assert_one_error(result, message)
+    assert len(asked) == 1
+
+
+def test_a_web_page_in_place_of_an_answer_is_a_failure_where_it_is_passing() -> None:
+    class Handler(Quiet):
+        def do_POST(self) -> None:
+            self.body()
+            self.answer(502, b"<html>\n<h1>Bad gateway</h1>", Content_Type="text/html")
+
+    with serving(Handler) as url:
+        result = replay("--url", url)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[0] == "line 1: 502 <html> <h1>Bad gateway</h1>"
+    assert summary(result)["failed"] == 10
+
+
+def test_a_python_without_the_packages_says_what_to_run(tmp_path: Path) -> None:
+    advice = "run `make install` once, then `.venv/bin/python events/replay.py`\n"
+    assert_one_error(replay(python=("-S",)), f"error: this Python has no requests: {advice}")
+    site = Path(sysconfig.get_path("purelib"))
+    for name in ("requests", "urllib3", "idna", "certifi", "charset_normalizer"):
+        (tmp_path / name).symlink_to(site / name)
+    result = replay("--sign", python=("-S",), PYTHONPATH=str(tmp_path))
+    assert_one_error(result, f"error: --sign needs boto3, which this Python lacks: {advice}")
+
+
+def test_credentials_that_cannot_be_used() -> None:
+    assert_one_error(
+        replay("--sign", AWS_PROFILE="nobody"), "--sign cannot use the AWS credentials: The config profile"
+    )
+    assert_one_error(replay("--token", TOKEN=""), "--token needs a token in the environment variable TOKEN")
+    result = replay("--token", TOKEN="secret\nX-Other: 1")  # noqa: S106
+    assert_one_error(result, "TOKEN holds characters that no token has")
+    assert "secret" not in result.stderr
+
+
+def test_interrupted_by_the_user() -> None:
+    asked = threading.Event()
+
+    class Handler(Quiet):
+        def do_POST(self) -> None:
+            self.body()
+            asked.set()
+            self.rfile.read(1)
+
+    with serving(Handler) as url:
+        command = [sys.executable, "events/replay.py", "--url", url]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert asked.wait(30)
+            process.send_signal(signal.SIGINT)
+            output = process.communicate(timeout=30)
+    assert (process.returncode, output) == (2, ("", "error: interrupted\n"))
+
+
+def test_output_that_cannot_be_written_or_shown(service: Service, tmp_path: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "events/replay.py", "--url", service.url]
+        result = subprocess.run(command, cwd=ROOT, check=False, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (result.returncode, result.stderr) == (2, "error: the output cannot be written: No space left on device\n")
+    file = tmp_path / "some.jsonl"
+    file.write_text('{"tx_id": "TX-\u2028Łódź", "amount": 1}')
+    shown = replay(file, "--url", service.url, PYTHONIOENCODING="ascii")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert r"TX- \u0141\xf3d\u017a" in shown.stdout
 
 
 def test_a_reader_that_has_seen_enough(service: Service, tmp_path: Path) -> None:
     file = tmp_path / "some.jsonl"
     file.write_text('{"amount": 1}\n' * 40)
-    command = f"{sys.executable} -u events/replay.py {file} --url {service.url} | head -n 1"
-    result = subprocess.run(["bash", "-c", command], cwd=ROOT, check=False, capture_output=True, text=True)
-    assert result.stderr == ""
-    assert len(result.stdout.splitlines()) == 1
+    # Unbuffered, and with all of the output in the buffer until the end
+    for option, reader in (("-u", "head -n 1"), ("-X utf8", "true")):
+        command = f"{sys.executable} {option} events/replay.py {file} --url {service.url} | {reader}"
+        result = subprocess.run(["bash", "-c", command], cwd=ROOT, check=False, capture_output=True, text=True)
+        assert result.stderr == ""
+        assert len(result.stdout.splitlines()) == (reader != "true")
 
 
 def test_an_answer_that_is_no_decision_is_a_failure() -> None:
