@@ -8,14 +8,25 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page, Request, Response, Route, expect
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Error,
+    FloatRect,
+    Locator,
+    Page,
+    Request,
+    Response,
+    Route,
+    expect,
+)
 from playwright.sync_api import sync_playwright as playwright
 
 from tests.integration.service import Service, started
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 TIMEOUT_MS = 10_000
-DESKTOP, PHONE = (1280, 1600), (400, 800)
+DESKTOP, PHONE = (1280, 900), (390, 844)
 # Runs before the page's own scripts, and is not bound by the policy.
 TELL_OF_VIOLATIONS = """
     addEventListener("securitypolicyviolation",
@@ -77,6 +88,23 @@ class Visit:
         method, _, path = title.partition(" ")
         return self.page.locator(f".opblock-{method.lower()}", has=self.page.locator(f"[data-path='{path}']"))
 
+    def box(self, locator: Locator) -> FloatRect:
+        """Where an element is, in pixels from the top left corner of the page."""
+        expect(locator).to_be_visible()
+        box = locator.bounding_box()
+        assert box
+        scrolled = self.page.evaluate("scrollY")
+        return {**box, "y": box["y"] + scrolled}
+
+    def boxes_of_score(self) -> list[FloatRect]:
+        """The transaction, the button and the response of ``POST /score`` after it was executed."""
+        score = self.operation("POST /score")
+        return [
+            self.box(score.locator("textarea")),
+            self.box(score.get_by_role("button", name="Execute")),
+            self.box(score.locator(".live-responses-table .highlight-code").first),
+        ]
+
     def execute(self, title: str) -> tuple[str, str]:
         """Press the button of an operation; status and body of what is answered, as they are shown."""
         operation = self.operation(title)
@@ -121,6 +149,61 @@ def test_a_newcomer_scores_a_transaction(visit: Visit, service: Service, tmp_pat
     assert visit.troubles == []
     assert visit.hosts == {service.url}
     visit.page.screenshot(path=tmp_path / "scored.png", full_page=True)
+
+
+def bottom(box: FloatRect) -> float:
+    return box["y"] + box["height"]
+
+
+def test_request_button_and_response_fit_on_one_screen(visit: Visit, service: Service, tmp_path: Path) -> None:
+    visit.page.goto(f"{service.url}/docs")
+    button = visit.operation("POST /score").get_by_role("button", name="Execute")
+    assert bottom(visit.box(button)) <= DESKTOP[1]
+    _, body = visit.execute("POST /score")
+    assert visit.page.evaluate("scrollY") == 0
+    visit.page.screenshot(path=tmp_path / "screen.png")
+    assert '"risk_level": "CRITICAL"' in body
+    assert all(label in body for label in ("R1: amount > 3000", "R2: electronics > 1500", "R3: night hour"))
+    transaction, button_box, response = visit.boxes_of_score()
+    assert max(map(bottom, (transaction, button_box, response))) <= DESKTOP[1]
+    # The response is beside the request, and nothing has to be scrolled inside it.
+    assert bottom(transaction) <= button_box["y"]
+    assert max(box["x"] + box["width"] for box in (transaction, button_box)) <= response["x"]
+    assert response["x"] + response["width"] <= DESKTOP[0]
+    code = visit.operation("POST /score").locator(".live-responses-table .highlight-code pre").first
+    assert code.evaluate("element => element.scrollHeight <= element.clientHeight")
+    textarea = visit.operation("POST /score").locator("textarea")
+    assert textarea.evaluate("element => element.scrollHeight <= element.clientHeight")
+
+
+def test_the_page_is_about_scoring_first(visit: Visit, service: Service) -> None:
+    visit.page.goto(f"{service.url}/docs")
+    expect(visit.page.locator("p").first).to_have_text(re.compile(r"^\s*Press Execute to score the transaction below"))
+    description = visit.page.locator(".info .renderedMarkdown")
+    expect(description.locator("p").first).to_have_text(re.compile("^POST /score takes one transaction"))
+    # The conventions of errors follow the operations.
+    assert bottom(visit.box(description.locator("p").first)) <= visit.box(visit.operation("POST /score"))["y"]
+    assert visit.box(description.get_by_role("heading", name="Errors"))["y"] >= bottom(
+        visit.box(visit.operation("POST /echo"))
+    )
+
+
+def test_there_is_no_server_to_choose_and_no_signature_to_enter(visit: Visit, service: Service) -> None:
+    visit.page.goto(f"{service.url}/docs")
+    expect(visit.operation("POST /score")).to_be_visible()
+    expect(visit.page.get_by_text("Servers", exact=True)).not_to_be_visible()
+    expect(visit.page.locator("#servers")).not_to_be_visible()
+    visit.page.locator("button.authorize").first.click()
+    dialog = visit.page.locator(".dialog-ux")
+    expect(dialog.get_by_role("heading", level=4)).to_have_text(re.compile("^token"))
+    expect(dialog.get_by_text("leave it empty")).to_have_count(0)
+    dialog.get_by_role("textbox").fill("a.b.c")
+    dialog.get_by_role("button", name="Apply credentials").click()
+    dialog.get_by_role("button", name="Close").last.click()
+    with visit.page.expect_request(lambda request: request.method == "POST") as caught:
+        visit.execute("POST /score")
+    assert caught.value.headers["authorization"] == "Bearer a.b.c"
+    assert visit.troubles == []
 
 
 def test_what_is_wrong_with_a_transaction_is_read_on_the_page(visit: Visit, service: Service) -> None:
@@ -192,4 +275,11 @@ def test_a_narrow_screen_shows_all_without_scrolling_sideways(visit: Visit, serv
     visit.page.goto(f"{service.url}/docs")
     assert visit.execute("POST /score")[0] == "200"
     assert visit.page.evaluate("document.documentElement.scrollWidth") == PHONE[0]
+    # One below the other, in the order of their use
+    transaction, button, response = visit.boxes_of_score()
+    assert bottom(transaction) <= button["y"]
+    assert bottom(button) <= response["y"]
+    assert max(box["x"] + box["width"] for box in (transaction, button, response)) <= PHONE[0]
+    title = visit.box(visit.page.locator(".info hgroup"))
+    assert bottom(title) <= visit.box(visit.page.locator("button.authorize").first)["y"]
     visit.page.screenshot(path=tmp_path / "narrow.png", full_page=True)
