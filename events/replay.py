@@ -58,8 +58,8 @@ CSV_FIELDS = {"tx_id": str, "amount": float, "category": str, "store": str, "hou
 TX_ID_NAMES = ("transaction_id", "transactionid", "txid", "id")
 DELIMITERS = ",;\t|"
 NUMBER = re.compile(r"[+-]?\d+(?:(?P<mark>[.,])\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
-# One with three decimals, or one in the thousands?
-AMBIGUOUS_NUMBER = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
+# Three decimals, or a thousand and more?
+AMBIGUOUS_NUMBER = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}", re.ASCII)
 
 GZIP_MAGIC = b"\x1f\x8b"
 # What a file is that holds no text, by its first bytes
@@ -79,7 +79,7 @@ SIGNATURES = {
     b"\xff\xd8\xff": "a picture",
     b"GIF8": "a picture",
 }
-ACCEPTED = "JSON Lines, a JSON array or CSV in UTF-8, plain or compressed with gzip"
+ACCEPTED = "JSON Lines, a JSON array or CSV, plain or compressed with gzip"
 CHUNK_CHARACTERS = 65_536
 # Far beyond the 64 KiB that the service takes.
 MAX_VALUE_CHARACTERS = 1_048_576
@@ -248,7 +248,7 @@ def _json_values(path: Path, head: str, text: TextIO) -> Iterator[Row]:
         elif is_array and not buffer:
             raise UnusableError(f"{path} is cut short: the array has no closing bracket")
         elif is_array and buffer.startswith("]"):
-            if buffer[1:].strip():
+            if (buffer[1:] + text.read(CHUNK_CHARACTERS)).strip():
                 raise UnusableError(f"{path} has more than one JSON array: text follows the bracket on line {line}")
             return
         elif not buffer:
@@ -293,12 +293,13 @@ def _csv_rows(path: Path, first_line: str, lines: Iterator[str]) -> Iterator[Row
         if not any(cell.strip() for cell in cells):
             continue
         texts = {field: cells[at] for field, at in positions.items() if at < len(cells) and cells[at]}
-        number = NUMBER.fullmatch(texts.get("amount", "").strip())
-        decimal_mark = decimal_mark or (number and number["mark"]) or ""
+        amount = texts.get("amount", "").strip()
+        problem = _problem(cells, len(names), amount, delimiter, decimal_mark)
+        if not problem and (number := NUMBER.fullmatch(amount)):
+            decimal_mark = decimal_mark or number["mark"] or ""
         transaction = {field: _value(CSV_FIELDS[field], text, decimal_mark) for field, text in texts.items()}
         others = {names[at]: cells[at] for at in range(min(len(names), len(cells))) if at not in positions.values()}
         identity = json.dumps({**others, **transaction}, sort_keys=True)
-        problem = _problem(cells, len(names), texts.get("amount", ""), delimiter)
         yield Row(reader.line_num, json.dumps(transaction), identity, problem, note)
         note = ""
 
@@ -333,12 +334,12 @@ def _columns(names: list[str], positions: dict[str, int]) -> str:
     return f"columns: {'; '.join(parts)}" if parts else ""
 
 
-def _problem(cells: list[str], columns: int, amount: str, delimiter: str) -> str:
+def _problem(cells: list[str], columns: int, amount: str, delimiter: str, decimal_mark: str) -> str:
     """Return why a row would be misread, or an empty string."""
-    if any(cells[columns:]):
+    if any(cell.strip() for cell in cells[columns:]):
         return f"{len(cells)} cells for {columns} columns: a cell that contains {delimiter!r} must be in double quotes"
-    if delimiter != "," and AMBIGUOUS_NUMBER.fullmatch(amount.strip()):
-        return f"amount {amount} may be {amount.replace(',', '')} or {amount.replace(',', '.')}: write one of these"
+    if not decimal_mark and AMBIGUOUS_NUMBER.fullmatch(amount):
+        return f"amount {amount} may have thousands or decimals: write {re.sub('[.,]', '', amount)} or {amount}0"
     return ""
 
 
@@ -428,7 +429,7 @@ def _send(session: requests.Session, url: str, row: Row, key: str) -> requests.R
         response = session.post(
             f"{url}/score", row.body.encode(), headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False
         )
-    except (requests.RequestException, HTTPError) as error:
+    except (OSError, ValueError, HTTPError) as error:  # requests raises more than its own errors
         raise UnusableError(_unreachable(url, error)) from error
     status = response.status_code
     text = _printable(response.text)[:SHOWN_CHARACTERS]
@@ -449,7 +450,7 @@ def _send(session: requests.Session, url: str, row: Row, key: str) -> requests.R
 def _unreachable(url: str, error: Exception) -> str:
     """Return a sentence that says why no response came, and what to do where that is known."""
     if isinstance(error, requests.exceptions.ProxyError):
-        return f"the proxy for {url} cannot be reached: check HTTP_PROXY and HTTPS_PROXY, or set NO_PROXY"
+        return f"the proxy for {url} cannot be used: check HTTP_PROXY and HTTPS_PROXY, or set NO_PROXY"
     root: BaseException = error
     while (cause := root.__cause__ or root.__context__) is not None:
         root = cause
@@ -544,6 +545,8 @@ def main() -> int:
         # The reader of the output, `head` for example, has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except KeyboardInterrupt:
+        return 2
     except OSError as error:
         print(f"error: the output cannot be written: {error.strerror or error}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

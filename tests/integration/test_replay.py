@@ -333,6 +333,13 @@ def test_a_large_array_on_one_line(receiver: Receiver, tmp_path: Path) -> None:
     assert [body["amount"] for body in receiver.bodies] == list(range(150))
 
 
+def test_a_pipe_is_a_file_too(receiver: Receiver, tmp_path: Path) -> None:
+    for content in (gzip.compress(CSV.encode()), ARRAY.encode()):
+        command = [sys.executable, "events/replay.py", "/dev/stdin", "--url", receiver.url]
+        assert subprocess.run(command, cwd=ROOT, check=False, capture_output=True, input=content).returncode == 0
+    assert receiver.bodies[:2] == receiver.bodies[2:] == json.loads(ARRAY)
+
+
 def test_columns_that_are_renamed_or_not_sent_are_named(receiver: Receiver, tmp_path: Path) -> None:
     file = tmp_path / "some.txt"
     file.write_text("ts,transaction_id,amount,is_fraud\n1,17,5,0\n2,17,5,0\n")
@@ -357,11 +364,14 @@ def test_rows_that_could_be_misread_are_not_sent(receiver: Receiver, tmp_path: P
     result = replay(file, "--url", receiver.url)
     assert result.returncode == 1
     assert result.stderr == "line 2: 3 cells for 2 columns: a cell that contains ',' must be in double quotes\n"
-    file.write_text("amount;store\n3,001;a\n2,5;b\n2.500;c\n1.234,50;d\n")
+    file.write_text("amount;store\n3,001;a\n1.234;a\n2,5;b\n2.500;c\n1.234,50;d\n3,001;e\n")
     result = replay(file, "--url", receiver.url)
-    assert result.stderr == "line 2: amount 3,001 may be 3001 or 3.001: write one of these\n"
-    # What is no number in this file is sent as text, for the service to refuse.
-    assert [body["amount"] for body in receiver.bodies] == [20.0, 2.5, "2.500", "1.234,50"]
+    assert result.stderr.splitlines() == [
+        "line 2: amount 3,001 may have thousands or decimals: write 3001 or 3,0010",
+        "line 3: amount 1.234 may have thousands or decimals: write 1234 or 1.2340",
+    ]
+    # Once the file is known to have decimal commas, what is no number is sent as text, for the service to refuse.
+    assert [body["amount"] for body in receiver.bodies] == [20.0, 2.5, "2.500", "1.234,50", 3.001]
 
 
 def workbook() -> bytes:
@@ -392,6 +402,7 @@ def workbook() -> bytes:
         (b'[{"amount": 1},\n{"amount": 2', "is not valid JSON from line 2 on"),
         (b'[{"amount": 1},\n', "the array has no closing bracket"),
         (b'[{"amount": 1}]\n[]', "text follows the bracket on line 1"),
+        (b"[]" + b" " * 70_000 + b"[]", "text follows the bracket on line 1"),
         (b"[" * 100_000, "is not valid JSON from line 1 on"),
         (workbook(), "an Excel workbook"),
         (b"PAR1\x15\x04\x15", "a Parquet file"),
@@ -447,11 +458,15 @@ def test_a_proxy_and_a_certificate_in_the_way(receiver: Receiver) -> None:
     proxy = f"http://127.0.0.1:{free_port()}"
     assert_one_error(
         replay("--url", receiver.url, HTTP_PROXY=proxy, http_proxy=proxy, NO_PROXY="", no_proxy=""),
-        f"error: the proxy for {receiver.url} cannot be reached: check HTTP_PROXY",
+        f"error: the proxy for {receiver.url} cannot be used: check HTTP_PROXY",
     )
+    for proxy in ("http://[::1", "nonsense://x", "http://a b:1", "http://127.0.0.1:99999"):
+        result = replay("--url", receiver.url, HTTP_PROXY=proxy, http_proxy=proxy, NO_PROXY="", no_proxy="")
+        assert_one_error(result, f"error: {receiver.url} cannot be used: ")
     url = receiver.url.replace("http:", "https:")
     assert_one_error(replay("--url", url), f"error: {url} cannot be reached: [SSL")
-    assert_one_error(replay("--url", url, REQUESTS_CA_BUNDLE="/nowhere.pem"), "/nowhere.pem")
+    result = replay("--url", url, REQUESTS_CA_BUNDLE="/nowhere.pem")
+    assert_one_error(result, f"error: {url} cannot be used: Could not find a suitable TLS CA certificate bundle")
 
 
 @pytest.mark.parametrize(
