@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scoring import errors, web
+from scoring import aws, errors, web
 from scoring.errors import InvalidRequest, PayloadTooLarge, ScoringError, UnsupportedMediaType
 from tests import events
 
@@ -129,6 +129,12 @@ def test_an_error_is_answered_with_its_own_status(error: errors.AnswerableError)
 def test_headers_of_errors() -> None:
     assert errors.MethodNotAllowed("x", "POST").headers == {"Allow": "POST"}
     assert errors.StoreUnavailable().headers == {"Retry-After": "1"}
+
+
+def test_a_503_names_the_emulator_only_under_sam_local(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "make emulator" not in str(aws.unavailable("store", "ConnectionRefusedError"))
+    monkeypatch.setattr("scoring.settings.SAM_LOCAL", True)
+    assert "start it with 'make emulator'" in str(aws.unavailable("store", "ConnectionRefusedError"))
 
 
 def test_an_answer_is_neither_cached_nor_sniffed() -> None:

@@ -27,6 +27,8 @@ _PAUSE = 0.025
 # Seconds that one call takes at most, name resolution apart. A connection takes its time twice, the second for TLS.
 CALL_SECONDS = ATTEMPTS * (2 * CONNECT_SECONDS + READ_SECONDS) + (ATTEMPTS - 1) * _THROTTLED_PAUSE
 
+# What to do about a 503 in the containers of `sam local`, which reach no store by themselves.
+_START_EMULATOR = "please start it with 'make emulator', as 'sam local' needs it, and send the request again"
 # The reason that is logged where a response with status 200 is none of the operation.
 UNEXPECTED = "UnexpectedResponse"
 
@@ -164,7 +166,7 @@ def is_time_for_a_call(until: float) -> bool:
 def unavailable(what: str, why: str, decision_id: str | None = None) -> StoreUnavailable:
     """Log that the store or the outbox could not be used, and return the error to raise."""
     telemetry.error(f"{what} unavailable", reason=why, decision_id=decision_id)
-    return StoreUnavailable()
+    return StoreUnavailable(_START_EMULATOR) if settings.SAM_LOCAL else StoreUnavailable()
 
 
 def _price_of_another(failure: CallFailed) -> tuple[int, float]:

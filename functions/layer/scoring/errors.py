@@ -85,8 +85,8 @@ class StoreUnavailable(AnswerableError):
 
     status = 503
 
-    def __init__(self) -> None:
-        super().__init__("The store cannot be reached at the moment, please send the request again")
+    def __init__(self, advice: str = "please send the request again") -> None:
+        super().__init__(f"The store cannot be reached at the moment, {advice}")
 
     @property
     def headers(self) -> dict[str, str]:
