@@ -23,15 +23,11 @@ for candidate in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11};
     break
   fi
 done
-[[ -n $python ]] || fail "Python 3.11 or newer is needed, not found as ${PYTHON:-python3}; on Debian: apt-get install python3 python3-venv"
+[[ -n $python ]] || fail "Python 3.11 or newer is needed, not found as ${PYTHON:-python3}; on Debian or Ubuntu: apt-get install python3 python3-venv"
 
 # Debian ships Python without what makes virtual environments.
-if ! "$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then
-  install=(apt-get install -y --no-install-recommends python3-venv)
-  [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null || fail "$python cannot make virtual environments; on Debian: ${install[*]}"
-  echo "Installing python3-venv, which this machine's Python lacks ..."
-  { apt-get update && DEBIAN_FRONTEND=noninteractive "${install[@]}"; } >/dev/null 2>&1 || fail "this failed: ${install[*]}"
-fi
+"$python" -c 'import ensurepip, venv' >/dev/null 2>&1 ||
+  fail "$python cannot make virtual environments; on Debian or Ubuntu: apt-get install python3-venv"
 
 echo "Setting up $folder (once) ..."
 rm -rf "$folder"
