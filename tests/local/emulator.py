@@ -10,8 +10,9 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -19,7 +20,7 @@ import boto3
 from botocore.config import Config
 
 from tests.local import account, template
-from tests.local.processes import StartError, command, end, end_with_parent, free_port, listening, port_number
+from tests.local.processes import StartError, command, end, end_with_parent, fail, free_port, listening, port_number
 
 MINISTACK_PYTHON = template.ROOT / ".tools" / "ministack" / "bin" / "python"
 _START_SECONDS = 30
@@ -63,7 +64,9 @@ def create_queues(sqs: Any) -> None:
 
 
 @contextmanager
-def running(host: str = "127.0.0.1", port: int = 0, **settings: str) -> Iterator[str]:
+def running(
+    host: str = "127.0.0.1", port: int = 0, *, ended: Callable[[str], None] | None = None, **settings: str
+) -> Iterator[str]:
     """Run the emulator with the tables and queues, and end it on the way out.
 
     Parameters
@@ -72,6 +75,8 @@ def running(host: str = "127.0.0.1", port: int = 0, **settings: str) -> Iterator
         Interface to listen on.
     port
         0 takes a free one.
+    ended
+        Called with a sentence, in a thread of its own, if the emulator ends by itself.
     settings
         Environment variables of MiniStack, as those for TLS; a client then needs AWS_CA_BUNDLE.
 
@@ -85,19 +90,26 @@ def running(host: str = "127.0.0.1", port: int = 0, **settings: str) -> Iterator
     StartError
         It does not answer, or the port is in use.
     """
-    with started(host, port, None, SERVICES="dynamodb,sqs", **settings) as endpoint:
+    with started(host, port, None, ended=ended, SERVICES="dynamodb,sqs", **settings) as endpoint:
         create_tables(client("dynamodb", endpoint))
         create_queues(client("sqs", endpoint))
         yield endpoint
 
 
 @contextmanager
-def started(host: str = "127.0.0.1", port: int = 0, log: IO[bytes] | None = None, **settings: str) -> Iterator[str]:
+def started(
+    host: str = "127.0.0.1",
+    port: int = 0,
+    log: IO[bytes] | None = None,
+    *,
+    ended: Callable[[str], None] | None = None,
+    **settings: str,
+) -> Iterator[str]:
     """Run the emulator as it is, and end it on the way out.
 
     Parameters
     ----------
-    host, port
+    host, port, ended
         As in :func:`running`.
     log
         File for what it prints.
@@ -136,10 +148,14 @@ def started(host: str = "127.0.0.1", port: int = 0, log: IO[bytes] | None = None
         preexec_fn=end_with_parent,  # noqa: PLW1509  started before any thread
         start_new_session=True,
     )
+    ending = threading.Event()
     try:
         _wait(process, host, port)
+        if ended:
+            threading.Thread(target=_watch, args=(process, ending, ended), daemon=True).start()
         yield f"{'https' if settings.get('USE_SSL') else 'http'}://{host}:{port}"
     finally:
+        ending.set()
         end(process)
 
 
@@ -181,13 +197,20 @@ def _wait(process: "subprocess.Popen[bytes]", host: str, port: int) -> None:
     raise StartError(f"the emulator did not answer on {host}:{port} within {_START_SECONDS} s")
 
 
+def _watch(process: "subprocess.Popen[bytes]", ending: threading.Event, ended: Callable[[str], None]) -> None:
+    code = process.wait()
+    if not ending.is_set():
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        ended(f"the emulator of DynamoDB and SQS {how}, and its data is gone; start again")
+
+
 def main() -> None:
     """Run until Ctrl-C."""
     account.replace()
     parser = argparse.ArgumentParser(description="The embedded DynamoDB and SQS for the containers of `sam local`.")
     parser.add_argument("--port", default="8000", help="the one in tests/local/containers.json")
     arguments = parser.parse_args()
-    with command(), running(bridge_address(), port_number(arguments.port)) as endpoint:
+    with command(), running(bridge_address(), port_number(arguments.port), ended=fail) as endpoint:
         names = " and ".join([*template.tables(), *template.queues()])
         print(f"DynamoDB and SQS with {names} at {endpoint}, Ctrl-C ends it", flush=True)
         signal.pause()

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -21,7 +22,11 @@ _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class StartError(Exception):
-    """Something that the stack needs could not be started; the text is one line for the person at the keyboard."""
+    """Something that the command needs could not be started or has ended; the text is one line for the console."""
+
+
+# Set by :func:`fail`, read by :func:`command`.
+_failures: list[StartError] = []
 
 
 def end_with_parent() -> None:
@@ -75,6 +80,15 @@ def listening(host: str, port: int) -> socket.socket:
     return listener
 
 
+def fail(message: str) -> None:
+    """End the command from any thread, with this message and exit code 1."""
+    _failures.append(StartError(message))
+    main = threading.main_thread().ident
+    assert main
+    # A signal to another thread would not interrupt the call that the main thread may be waiting in.
+    signal.pthread_kill(main, signal.SIGTERM)
+
+
 @contextmanager
 def command() -> Iterator[None]:
     """The frame of a command that runs until it is stopped.
@@ -93,4 +107,5 @@ def command() -> Iterator[None]:
     except StartError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        pass
+        if _failures:
+            sys.exit(f"error: {_failures[0]}")
