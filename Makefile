@@ -1,6 +1,8 @@
 # `make run` serves the whole API on this machine, `make test` checks everything; both set up what they need.
 
 PORT ?= 3000
+# How `make run` logs: text for people, json for programs.
+LOGS ?= text
 
 APP := .venv
 SAM := .tools/sam
@@ -14,7 +16,7 @@ MAKEFLAGS += --no-print-directory
 .PHONY: help run test faults load bench lint format install emulator build clean
 
 help:
-	@echo "make run         serve the API on http://127.0.0.1:$(PORT) (PORT=...), no Docker needed"
+	@echo "make run         serve the API on http://127.0.0.1:$(PORT) (PORT=..., LOGS=json), no Docker needed"
 	@echo "make test        all checks and tests; with a Docker engine also the containers of 'sam local'"
 	@echo "make faults      the tests of faults at full length, some minutes; 'make test' has them in short"
 	@echo "make load        two minutes of load, over HTTP and into the handlers: latencies, errors, exact counts"
@@ -27,7 +29,7 @@ help:
 	@echo "make clean       remove what the others made"
 
 run: $(READY)
-	@exec $(SAM)/bin/python -m tests.local.stack --port $(PORT)
+	@exec $(SAM)/bin/python -m tests.local.stack --port "$(PORT)" --logs "$(LOGS)"
 
 test: lint
 	@$(APP)/bin/python -m pytest
@@ -59,6 +61,9 @@ emulator: $(READY)
 
 build: $(READY)
 	@PATH="$(CURDIR)/$(APP)/bin:$$PATH" $(SAM)/bin/sam build
+	@# The layer's own warning is one line among fifty that SAM CLI prints.
+	@find .aws-sam/build/ScoringLayer -name '*.pyc' | grep -q . || \
+		echo "warning: the functions' Python is not on the PATH: the layer works, but is compiled at every cold start" >&2
 
 clean:
 	rm -rf $(APP) .tools $(SWAGGER_UI) .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis

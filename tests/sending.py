@@ -65,6 +65,6 @@ def moved(before: dict[str, Any], after: dict[str, Any]) -> dict[str, int]:
 
 
 def decisions(log: str) -> list[str]:
-    """The decisions that a log tells of; lines of the server, which tell of requests, are no JSON."""
+    """The decisions in a log of the local stack that was started with ``--logs json``, or of a deployed function."""
     lines = [line for line in log.splitlines() if line.startswith("{")]
     return [line for line in lines if json.loads(line).get("message") == "decision"]

@@ -1,18 +1,34 @@
 """The running service: the local stack, or whatever ``API_URL`` names."""
 
 import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.integration.service import Service, started
+from tests.integration.service import STACK_LOGGING_JSON, Service, started
+from tests.local.template import ROOT
 
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """The local stack on a free port, or the service at ``API_URL`` where that is set."""
+    """The local stack on a free port, logging JSON, or the service at ``API_URL`` if that is set."""
     if url := os.environ.get("API_URL"):
         yield Service(url)
         return
-    with started(tmp_path_factory.mktemp("stack") / "stack.log") as stack:
+    with started(tmp_path_factory.mktemp("stack") / "stack.log", arguments=STACK_LOGGING_JSON) as stack:
         yield stack
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of what the stack reads, to edit, with the installed virtual environments."""
+    root = tmp_path / "checkout"
+    root.mkdir()
+    shutil.copy(ROOT / "template.yaml", root)
+    for folder in ("functions", "tests/local"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for link in (".venv", ".tools"):
+        (root / link).symlink_to(ROOT / link)
+    return root

@@ -17,6 +17,7 @@ from tests.local.template import ROOT
 SAM_PYTHON = ROOT / ".tools" / "sam" / "bin" / "python"
 TIMEOUT_SECONDS = 30
 _STACK = ("-m", "tests.local.stack", "--port", "0")
+STACK_LOGGING_JSON = (*_STACK, "--logs", "json")
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Service:
 def started(log: Path, root: Path = ROOT, arguments: Sequence[str] = _STACK) -> Iterator[Service]:
     """Start the local stack of the checkout ``root`` as ``make run`` does, and end it as Ctrl-C does.
 
-    ``arguments`` are Python's, where it is to start otherwise.
+    ``arguments`` are Python's, to start it in another way.
     """
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -3,6 +3,7 @@
 Routing, events and responses are SAM CLI's. Runs in SAM CLI's own virtual environment.
 """
 
+import json
 import logging
 import socket
 import sys
@@ -15,10 +16,13 @@ from samcli.commands.local.cli_common.invoke_context import InvokeContext
 from samcli.lib.providers.api_provider import ApiProvider
 from samcli.local.apigw.event_constructor import construct_v2_event_http
 from samcli.local.apigw.local_apigw_service import LocalApigwService
-from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
-from tests.local.environments import Environments
+from tests.local.console import Console
+from tests.local.environments import CONFIGURATION_ERROR, Environments
+from tests.local.server import Server
 from tests.local.template import ROOT, TEMPLATE_FILE
+
+_DEFAULT_ROUTE = "/<path:any_path>:GET"
 
 
 class _Runtime:
@@ -28,7 +32,22 @@ class _Runtime:
         self._environments = environments
 
     def invoke(self, function_config: Any, event: str, *_: Any, stdout: Any, **__: Any) -> None:
-        stdout.write_str(self._environments.invoke(function_config.name, event))
+        answer = self._environments.invoke(function_config.name, event)
+        stdout.write_str(_unavailable(answer) if CONFIGURATION_ERROR in answer else answer)
+
+
+def _unavailable(answer: str) -> str:
+    """Turn a configuration error into a 503; anything else stays as it is."""
+    error = json.loads(answer)
+    if error.get("errorType") != CONFIGURATION_ERROR:
+        return answer
+    return json.dumps(
+        {
+            "statusCode": 503,
+            "headers": {"Content-Type": "application/json", "Cache-Control": "no-store", "Retry-After": "1"},
+            "body": json.dumps({"error": error["errorMessage"]}),
+        }
+    )
 
 
 class _Context(InvokeContext):  # type: ignore[misc]  # samcli has no types
@@ -53,10 +72,10 @@ class _Context(InvokeContext):  # type: ignore[misc]  # samcli has no types
 class _Service(LocalApigwService):  # type: ignore[misc]  # samcli has no types
     """SAM CLI's API server, made to do as API Gateway does where the two differ.
 
-    SAM CLI's events carry the id and the time at which the server was started, a body that is not UTF-8 fails in it, as
-    does HEAD, it takes ``/score/`` for ``/score``, and sends ``/a//b`` away to ``/a/b``. API Gateway gives every
-    request an id and a time of its own, hands such a body on in base64, takes these for different paths, and sends
-    whatever no route matches to ``$default``.
+    SAM CLI's events carry the id and the time at which the server was started. A body that is not UTF-8 fails in it, as
+    do HEAD and the header ``X-Amz-Tenant-Id``. It takes ``/score/`` and ``//score`` for ``/score``, and sends ``/a//b``
+    away to ``/a/b``. API Gateway gives every request an id and a time of its own, hands such a body on in base64, takes
+    these for different paths, and sends whatever no route matches to ``$default``.
     """
 
     def create(self) -> None:
@@ -69,10 +88,17 @@ class _Service(LocalApigwService):  # type: ignore[misc]  # samcli has no types
             self._app.register_error_handler(status, lambda _: self._request_handler())
 
     def _get_current_route(self, flask_request: Any) -> Any:
+        # Werkzeug drops the slashes that a path begins with before it looks for a route.
+        if _path(flask_request).startswith("//"):
+            return self._dict_of_routes[_DEFAULT_ROUTE]
         try:
             return super()._get_current_route(flask_request)
         except KeyError:
-            return self._dict_of_routes["/<path:any_path>:GET"]
+            return self._dict_of_routes[_DEFAULT_ROUTE]
+
+    def _invoke_lambda_function(self, lambda_function_name: str, event: dict[str, Any], *_: Any, **__: Any) -> Any:
+        """Drop the tenant id, which SAM CLI reads from a header and then refuses."""
+        return super()._invoke_lambda_function(lambda_function_name, event)
 
     def _generate_lambda_event(self, flask_request: Any, route: Any, method: str, endpoint: str) -> dict[str, Any]:
         try:
@@ -84,6 +110,7 @@ class _Service(LocalApigwService):  # type: ignore[misc]  # samcli has no types
                 binary_types=["*/*"],
                 route_key="$default" if route.is_default_route else f"{method} {route.path}",
             )
+        event["rawPath"] = event["requestContext"]["http"]["path"] = _path(flask_request)
         now = time.time()
         event["requestContext"] |= {
             "requestId": str(uuid.uuid4()),
@@ -92,20 +119,19 @@ class _Service(LocalApigwService):  # type: ignore[misc]  # samcli has no types
         }
         return event
 
-    def server(self, listener: socket.socket) -> BaseWSGIServer:
+    def server(self, listener: socket.socket, console: Console) -> Server:
         """The HTTP server, to answer on a socket that listens already."""
         self.create()
-        return make_server(
-            self.host, self.port, self._app, threaded=True, request_handler=_Handler, fd=listener.fileno()
-        )
+        return Server(listener, self._app, console)
 
 
-class _Handler(WSGIRequestHandler):
-    # Headers and body are written apart; with Nagle's algorithm the body would wait for an acknowledgement.
-    disable_nagle_algorithm = True
+def _path(flask_request: Any) -> str:
+    """The path of a request; Flask's own lacks all but one of the slashes that it begins with."""
+    path: str = flask_request.environ["PATH_INFO"]
+    return path.encode("latin-1").decode()
 
 
-def serve(listener: socket.socket, environments: Environments, announce: Callable[[], None]) -> None:
+def serve(listener: socket.socket, environments: Environments, console: Console, announce: Callable[[], None]) -> None:
     """Serve the API of the template until interrupted; ``announce`` is called when it is about to."""
     # SAM CLI warns of the authorizer for tokens, which it takes for one that is there.
     logging.getLogger("samcli.commands.local.lib.swagger.parser").setLevel(logging.ERROR)
@@ -118,6 +144,6 @@ def serve(listener: socket.socket, environments: Environments, announce: Callabl
             port=port,
             stderr=sys.stderr,
         )
-        with service.server(listener) as server:
+        with service.server(listener, console) as server:
             announce()
             server.serve_forever()

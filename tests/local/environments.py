@@ -9,20 +9,23 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from tests.local import account, template
+from tests.local.console import Console
 from tests.local.processes import end
 from tests.local.template import ROOT, Function
 
 APP_PYTHON = ROOT / ".venv" / "bin" / "python"
 ENVIRONMENTS_PER_FUNCTION = 4
+# Error type that the bootstrap returns if the function's configuration is not valid.
+CONFIGURATION_ERROR = "Runtime.ConfigurationError"
 
 _BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
 _WATCHED = {".py", ".json", ".html", ".css", ".js"}
@@ -41,14 +44,18 @@ class Environments:
         Environments per function.
     log
         File descriptor for what the functions log; None for this process's own standard error.
+    console
+        Prints faults of the functions, and sets the format of their logs; JSON unless given.
     """
 
     def __init__(
-        self, variables: Mapping[str, str], limit: int = ENVIRONMENTS_PER_FUNCTION, log: int | None = None
+        self, variables: Mapping[str, str], limit: int, log: int | None = None, console: Console | None = None
     ) -> None:
         self._functions = template.functions()
         self._variables = variables
         self._stderr = log
+        self._console = console or Console("json")
+        self._reported: set[tuple[str, Stamp]] = set()
         self._lock = threading.Lock()
         self._idle: defaultdict[str, list[_Environment]] = defaultdict(list)
         self._busy: set[_Environment] = set()
@@ -60,9 +67,12 @@ class Environments:
         with self._places[name]:
             environment = self._take(self._functions[name])
             try:
-                return environment.invoke(event)
+                answer = environment.invoke(event)
             finally:
                 self._give_back(name, environment)
+        if CONFIGURATION_ERROR in answer:
+            self._report(self._functions[name], json.loads(answer))
+        return answer
 
     def end(self) -> None:
         """End all environments, also those at work."""
@@ -73,13 +83,26 @@ class Environments:
         for environment in environments:
             environment.end()
 
+    def _report(self, function: Function, answer: dict[str, Any]) -> None:
+        """Print a configuration error once, however many functions have it, and again after a layer has changed."""
+        if answer.get("errorType") != CONFIGURATION_ERROR:
+            return
+        state = answer["errorMessage"], _stamp(function.folders[1:])
+        with self._lock:
+            is_new = state not in self._reported
+            self._reported.add(state)
+        if is_new:
+            self._console.fault(answer["errorMessage"])
+
     def _take(self, function: Function) -> "_Environment":
         stamp = _stamp(function.folders)
         with self._lock:
             idle = self._idle[function.name]
             usable = [environment for environment in idle if environment.alive and environment.stamp == stamp]
             unusable = [environment for environment in idle if environment not in usable]
-            environment = usable.pop() if usable else _Environment(function, stamp, self._variables, self._stderr)
+            environment = (
+                usable.pop() if usable else _Environment(function, stamp, self._variables, self._stderr, self._console)
+            )
             idle[:] = usable
             self._busy.add(environment)
             if self._closed:
@@ -99,10 +122,13 @@ class Environments:
 
 @contextmanager
 def running(
-    variables: Mapping[str, str], limit: int = ENVIRONMENTS_PER_FUNCTION, log: int | None = None
+    variables: Mapping[str, str],
+    limit: int = ENVIRONMENTS_PER_FUNCTION,
+    log: int | None = None,
+    console: Console | None = None,
 ) -> Iterator[Environments]:
     """The execution environments of the template's functions, ended on the way out; see :class:`Environments`."""
-    environments = Environments(variables, limit, log)
+    environments = Environments(variables, limit, log, console)
     try:
         yield environments
     finally:
@@ -112,11 +138,14 @@ def running(
 class _Environment:
     """One process; it ends itself where it takes longer than the function's timeout."""
 
-    def __init__(self, function: Function, stamp: Stamp, variables: Mapping[str, str], log: int | None) -> None:
+    def __init__(
+        self, function: Function, stamp: Stamp, variables: Mapping[str, str], log: int | None, console: Console
+    ) -> None:
         self.stamp = stamp
         self._function = function
+        self._console = console
         self._process = subprocess.Popen(
-            [APP_PYTHON, _BOOTSTRAP],
+            [APP_PYTHON, _BOOTSTRAP, console.logs],
             env={**environment_variables(function), **variables},
             cwd=function.folders[0],
             stdin=subprocess.PIPE,
@@ -153,7 +182,7 @@ class _Environment:
 
     def _failed(self, kind: str, message: str) -> str:
         # The caller is told no more than 500.
-        print(f"{self._function.name}: {message}", file=sys.stderr)
+        self._console.fault(f"{self._function.name}: {message}")
         return json.dumps({"errorType": kind, "errorMessage": message})
 
 

@@ -1,0 +1,186 @@
+"""What `make run` does with bytes that are no request, or a strange one: it answers JSON and goes on."""
+
+import http.client
+import json
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.integration.service import TIMEOUT_SECONDS, Service
+from tests.sending import Answer
+
+SCORE = b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n"
+BODY = b'{"amount": 1}'
+CHUNKED = SCORE + b"Transfer-Encoding: chunked\r\n\r\n"
+END = b"\r\n"
+MALFORMED = "The chunked body is malformed"
+
+
+def score(*headers: bytes, body: bytes = BODY) -> bytes:
+    """A request to /score with these headers besides the content type."""
+    return SCORE + b"".join(header + END for header in headers) + END + body
+
+
+def get(target: bytes, *headers: bytes, method: bytes = b"GET") -> bytes:
+    return b"%b %b HTTP/1.1\r\nHost: x\r\n%b\r\n" % (method, target, b"".join(header + END for header in headers))
+
+
+LENGTH = b"Content-Length: 13"
+
+REFUSED = {
+    # Bodies
+    "a chunk size that is no number": (CHUNKED + b"zz\r\n" + BODY, 400, MALFORMED),
+    "a negative chunk size": (CHUNKED + b"-5\r\n" + BODY, 400, MALFORMED),
+    "a chunk longer than its size": (
+        CHUNKED + b"5\r\n" + BODY + b"\r\n0\r\n\r\n",
+        400,
+        "The chunked body is malformed",
+    ),
+    "a chunk's size without end": (CHUNKED + b"0" * 2000, 400, MALFORMED),
+    "a chunked body without its end": (CHUNKED + b"d\r\n" + BODY + END, 400, "incomplete"),
+    "a chunk cut short": (CHUNKED + b"d\r\n" + BODY[:5], 400, "incomplete"),
+    "a chunk of 4 GB": (CHUNKED + b"ffffffff\r\n", 413, "larger than 10485760 bytes"),
+    "a body cut short": (score(b"Content-Length: 50"), 400, "The body ends after 13 of 50 bytes"),
+    "a body of 10 MB and more": (score(b"Content-Length: 10485761"), 413, "larger than 10485760 bytes"),
+    "a length of 5,000 digits": (score(b"Content-Length: " + b"9" * 5000), 413, "larger than 10485760 bytes"),
+    "a negative length": (score(b"Content-Length: -5"), 400, "'Content-Length'"),
+    "a length that is no number": (score(b"Content-Length: 1_3"), 400, "'Content-Length'"),
+    "a length beyond ASCII": (score("Content-Length: ²".encode("latin-1")), 400, "'Content-Length'"),
+    "two lengths": (score(LENGTH, b"Content-Length: 5"), 400, "'Content-Length'"),
+    "a length and chunks": (score(LENGTH, b"Transfer-Encoding: chunked"), 400, "exclude each other"),
+    "an unknown transfer coding": (score(b"Transfer-Encoding: gzip"), 501, "'Transfer-Encoding'"),
+    "two transfer codings": (score(b"Transfer-Encoding: gzip, chunked"), 501, "'Transfer-Encoding'"),
+    # Headers
+    "headers of 20 KB": (get(b"/health", *[b"X-%d: %b" % (n, b"x" * 200) for n in range(100)]), 431, "10240 bytes"),
+    "a header of 70 KB": (get(b"/health", b"X: " + b"x" * 70_000), 431, "10240 bytes"),
+    "a lone CR in a header": (get(b"/health", b"X: a\rContent-Length: 5"), 400, "A header is not"),
+    "a header without a colon": (get(b"/health", b"X"), 400, "A header is not"),
+    "a space before the colon": (score(b"Content-Length : 13"), 400, "A header is not"),
+    "a first header that goes on": (b"GET /health HTTP/1.1\r\n Host: x\r\n\r\n", 400, "A header is not"),
+    "no host": (b"GET /health HTTP/1.1\r\n\r\n", 400, "'Host'"),
+    "two hosts": (get(b"/health", b"Host: y"), 400, "'Host'"),
+    "headers without end": (HEALTH, 400, "incomplete"),
+    # Request lines
+    "an empty line": (b"\r\n\r\n", 400, "request line"),
+    "one word": (b"HELLO\r\n\r\n", 400, "request line"),
+    "four words": (b"GET / a HTTP/1.1\r\n\r\n", 400, "request line"),
+    "half a line": (b"GET /hea", 400, "incomplete"),
+    "HTTP/0.9": (b"GET /health\r\n\r\n", 400, "request line"),
+    "HTTP/x": (b"GET /health HTTP/x\r\nHost: x\r\n\r\n", 400, "request line"),
+    "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "HTTP/1.1"),
+    "TLS": (bytes.fromhex("16030100c8010000c40303") + bytes(100), 400, "http://"),
+    "a path of 70 KB": (get(b"/" + b"x" * 70_000), 414, "10240 bytes"),
+    "a raw NUL in the path": (get(b"/transaction/\0"), 400, "request line"),
+    "a method that is none": (get(b"/health", method=b"G{}T"), 400, "request line"),
+    "a path without a slash": (get(b"health"), 400, "must be a path"),
+    "a fragment": (get(b"/health#x"), 400, "must be a path"),
+    "CONNECT": (get(b"x:443", method=b"CONNECT"), 400, "must be a path"),
+    "OPTIONS *": (get(b"*", method=b"OPTIONS"), 400, "must be a path"),
+    # What only the functions can tell
+    "a slash too many": (b"POST //score" + score(LENGTH).removeprefix(b"POST /score"), 404, "'//score'"),
+    "slashes only": (get(b"//"), 404, "'//'"),
+    "TRACE": (get(b"/score", method=b"TRACE"), 405, "TRACE"),
+    "a NUL in the path": (get(b"/transaction/%00"), 400, "'tx_id'"),
+    "no percent escape": (get(b"/transaction/%zz"), 404, "'%zz'"),
+    "an escape that is no UTF-8": (get(b"/transaction/%ff"), 404, "stored"),
+    "a byte beyond ASCII in the path": (get(b"/transaction/\xff"), 404, "stored"),
+    "a folded length": (score(b"Content-Length: 1", b" 3"), 400, "'Content-Length'"),
+}
+
+SERVED = {
+    "chunks": CHUNKED + b'5;x="y"\r\n{"amo\r\n8\r\nunt": 1}\r\n0\r\nTrailer: x\r\n\r\n',
+    "150 headers": score(LENGTH, *[b"X-%d: x" % number for number in range(150)]),
+    "a tenant, which only SAM CLI asks for": score(LENGTH, b"X-Amz-Tenant-Id: x"),
+    "a wish for a websocket": score(LENGTH, b"Connection: Upgrade", b"Upgrade: websocket"),
+    "lines that end in LF": score(LENGTH).replace(END, b"\n"),
+    "HTTP/1.0": score(LENGTH).replace(b"HTTP/1.1\r\nHost: x", b"HTTP/1.0"),
+    "an address in the place of the path": score(LENGTH).replace(b"/score", b"http://[/score"),
+    "a host that is none": score(LENGTH).replace(b"Host: x", b"Host: a b:abc"),
+    "cookies of no form": score(LENGTH, b"Cookie: \xff=;;;=a"),
+    "bytes after the body": score(LENGTH, body=BODY + b"GET / HTTP/1.1\r\n\r\n"),
+}
+
+
+@pytest.fixture(autouse=True)
+def no_trace(service: Service) -> Iterator[None]:
+    """Nothing of a test is a trace on the console, and the server answers after it."""
+    before = len(service.log.read_text()) if service.log else 0
+    yield
+    assert service.get("/health").status_code == 200
+    if service.log:
+        assert "Traceback" not in service.log.read_text()[before:]
+
+
+def connect(service: Service) -> socket.socket:
+    address = urlsplit(service.url)
+    return socket.create_connection((address.hostname or "", address.port or 80), TIMEOUT_SECONDS)
+
+
+def send(service: Service, request: bytes) -> Answer:
+    """Send these bytes and no more, and read one response, which must be HTTP."""
+    with connect(service) as connection:
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        return Answer(response.status, response.getheaders(), response.read())
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_wrong_is_one_json_sentence(service: Service, name: str) -> None:
+    request, status, words = REFUSED[name]
+    answer = send(service, request)
+    assert (answer.status, dict(answer.headers)["Content-Type"]) == (status, "application/json")
+    body = json.loads(answer.body)
+    assert list(body) == ["error"]
+    assert words in body["error"]
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_what_is_strange_but_right_is_served(service: Service, name: str) -> None:
+    answer = send(service, SERVED[name])
+    assert (answer.status, json.loads(answer.body)["score"]) == (200, 0)
+
+
+def test_one_continue_is_sent_where_it_is_expected(service: Service) -> None:
+    with connect(service) as connection:
+        connection.sendall(score(LENGTH, b"Expect: 100-continue", body=b""))
+        assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(BODY)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_a_refused_client_reads_why_though_it_goes_on_sending(service: Service) -> None:
+    with connect(service) as connection:
+        connection.sendall(score(b"Content-Length: 20000000", body=b""))
+        connection.sendall(bytes(1_000_000))
+        assert connection.recv(1000).startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.parametrize("request_", [b"", b"GET", HEALTH, score(b"Content-Length: 50"), CHUNKED, score(LENGTH)])
+def test_a_client_that_goes_away_is_no_fault(service: Service, request_: bytes) -> None:
+    for _ in range(5):
+        with connect(service) as connection:
+            # Closed with a reset, also while the server writes
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+            connection.sendall(request_)
+            time.sleep(0.01)
+
+
+def test_silent_clients_keep_nobody_waiting(service: Service) -> None:
+    connections = [connect(service) for _ in range(50)]
+    try:
+        for connection in connections[::2]:
+            connection.sendall(score(b"Content-Length: 50"))
+        start = time.monotonic()
+        with ThreadPoolExecutor(4) as pool:
+            assert {answer.status for answer in pool.map(send, [service] * 8, [score(LENGTH)] * 8)} == {200}
+        assert time.monotonic() - start < 5
+    finally:
+        for connection in connections:
+            connection.close()

@@ -1,0 +1,111 @@
+"""Prints one line per request, readable or, with ``--logs json``, as JSON, and the faults of the service.
+
+The functions' own log lines are formatted in :mod:`.bootstrap`, where they are written.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, TextIO
+
+LOGS = ("text", "json")
+
+_RED, _YELLOW, _RESET = "\x1b[31m", "\x1b[33m", "\x1b[0m"
+_CLIENT_ERROR, _SERVER_ERROR = 400, 500
+# A response that has all of these is one decision.
+_DECISION = ("risk_level", "score", "triggered_rules", "tx_id", "decision_id")
+
+
+class Console:
+    """Prints whole lines, from any thread.
+
+    Parameters
+    ----------
+    logs
+        One of :data:`LOGS`: ``text`` for people, ``json`` for one JSON object per line.
+    stream
+        Standard error unless given. It gets colors only if it is a terminal and ``NO_COLOR`` is not set.
+    """
+
+    def __init__(self, logs: str, stream: TextIO | None = None) -> None:
+        self.logs = logs
+        self._stream = stream or sys.stderr
+        self._colors = self._stream.isatty() and not os.environ.get("NO_COLOR")
+        self._reported: set[str] = set()
+
+    def request(self, request: str, status: int, headers: Mapping[str, str], body: bytes, seconds: float) -> None:
+        """Print one request and what came of it.
+
+        Parameters
+        ----------
+        request
+            Method and path; empty if they could not be read.
+        status, headers, body
+            Of the response.
+        seconds
+            From the first byte of the request to the response.
+        """
+        milliseconds = round(seconds * 1000, 1)
+        if self.logs == "json":
+            method, _, path = request.partition(" ")
+            self._json(message="request", method=method, path=path, status=status, milliseconds=milliseconds)
+        else:
+            details = self._details(headers, body)
+            self._line([str(status), request, *details, f"{milliseconds:.0f} ms"], _color(status))
+
+    def fault(self, message: str) -> None:
+        """Print what is wrong with the service; the lines of requests that fail with this message do not repeat it."""
+        self._reported.add(message)
+        if self.logs == "json":
+            self._json(level="ERROR", message=message)
+        else:
+            self._line(["ERROR", message], _RED)
+
+    def _details(self, headers: Mapping[str, str], body: bytes) -> list[str]:
+        """What a person wants to know of a response: the decision, or what was wrong."""
+        if headers.get("Content-Type") != "application/json":
+            return []
+        try:
+            answer = json.loads(body or b"null")
+        except (ValueError, RecursionError):
+            return []
+        if not isinstance(answer, dict):
+            return []
+        if all(name in answer for name in _DECISION):
+            return [
+                f"{answer['risk_level']} {answer['score']}",
+                ", ".join(map(str, answer["triggered_rules"])) or "no rule",
+                f"tx {answer['tx_id']}",
+                f"decision {answer['decision_id']}",
+                *(["replayed"] if "Idempotent-Replayed" in headers else []),
+                *(["not recorded yet"] if answer.get("recorded") is False else []),
+            ]
+        error = answer.get("error") or answer.get("message")
+        return [str(error)] if error and error not in self._reported else []
+
+    def _line(self, parts: list[str], color: str) -> None:
+        text = _printable("  ".join([time.strftime("%H:%M:%S"), *filter(None, parts)]))
+        self._print(f"{color}{text}{_RESET}" if color and self._colors else text)
+
+    def _json(self, **entry: Any) -> None:
+        self._print(json.dumps(entry, separators=(",", ":")))
+
+    def _print(self, line: str) -> None:
+        # In one piece, so that lines of several threads do not mix.
+        with suppress(OSError):  # nobody reads any longer
+            self._stream.write(line + "\n")
+            self._stream.flush()
+
+
+def _color(status: int) -> str:
+    if status >= _SERVER_ERROR:
+        return _RED
+    return _YELLOW if status >= _CLIENT_ERROR else ""
+
+
+def _printable(text: str) -> str:
+    """Text with control characters escaped, as a caller could move the cursor of the terminal otherwise."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
