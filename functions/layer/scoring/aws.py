@@ -28,7 +28,7 @@ _PAUSE = 0.025
 CALL_SECONDS = ATTEMPTS * (2 * CONNECT_SECONDS + READ_SECONDS) + (ATTEMPTS - 1) * _THROTTLED_PAUSE
 
 # What to do about a 503 in the containers of `sam local`, which reach no store by themselves.
-_START_EMULATOR = "please start it with 'make emulator', as 'sam local' needs it, and send the request again"
+_START_EMULATOR = "please start it with 'make emulator' and send the request again"
 # The reason that is logged where a response with status 200 is none of the operation.
 UNEXPECTED = "UnexpectedResponse"
 
