@@ -7,9 +7,9 @@
 :mod:`scoring.ledger`       decisions and counters in DynamoDB, written together or not at all
 :mod:`scoring.outbox`       where decisions wait while the ledger cannot be reached
 :mod:`scoring.recorder`     in the ledger, or else in the outbox
-:mod:`scoring.reports`      what the ledger holds, read back
-:mod:`scoring.aws`          the calls that record a decision: timeouts, attempts, deadlines
-:mod:`scoring.connection`   one connection to a service, kept open
+:mod:`scoring.reports`      reads the ledger: totals, and the decisions about a transaction
+:mod:`scoring.aws`          calls to AWS: time limits, retries, deadlines
+:mod:`scoring.connection`   one connection to a service: kept open, bounded in time and size
 :mod:`scoring.signature`    Signature Version 4 of a call
 :mod:`scoring.web`          API Gateway event in, response out
 :mod:`scoring.settings`     the environment variables, read and checked

@@ -1,6 +1,7 @@
 """One HTTP/1.1 connection to an AWS service: kept open between requests, and bounded in time and size.
 
-It does what the two calls of a decision need and no more: one request at a time, a response whose length is announced.
+It does what the calls of :mod:`scoring.aws` need and no more: one request at a time, and responses that announce their
+length.
 """
 
 import functools
