@@ -1,4 +1,7 @@
-"""Requests that are wrong, or look it: each with its answer, to be sent over HTTP and as an event of API Gateway."""
+"""Requests that are wrong, or look it: each with its answer, to be sent over HTTP and as an event of API Gateway.
+
+``CASES`` have the answers of a service with the rule set of the tests, ``decided_by`` those of a service with another.
+"""
 
 import base64
 import sys
@@ -8,6 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote
 
+from scoring.rules import RuleSet
+from scoring.transaction import parse_json, validate
 from tests import events
 from tests.local import template
 
@@ -137,6 +142,25 @@ def only_event(reason: str, case: Case, **changes: Any) -> Case:
 def only_http(reason: str, case: Case) -> Case:
     """The case for HTTP alone."""
     return replace(case, only_http=reason)
+
+
+def decided_by(rules: RuleSet) -> list[Case]:
+    """The cases with the answers of a service that decides by this rule set."""
+    return [_decided(case, rules) if case.counted else case for case in CASES]
+
+
+def _decided(case: Case, rules: RuleSet) -> Case:
+    score, risk_level, triggered_rules = rules.assess(validate(parse_json(case.body.decode())))
+    assert isinstance(case.expected, Mapping)
+    return replace(
+        case,
+        expected={
+            **case.expected,
+            "score": score,
+            "risk_level": risk_level,
+            "triggered_rules": list(triggered_rules),
+        },
+    )
 
 
 def event_of(case: Case, request_id: str) -> tuple[str, dict[str, Any]]:
@@ -634,7 +658,7 @@ DOCS = [
     Case("openapi with a query", "GET", f"/openapi.json?{INJECTED}", (), b"", 200, {"openapi": "3.1.0"}),
 ]
 
-CASES = [
+CASES: list[Case] = [
     *SYNTAX,
     *ENCODINGS,
     *DOCUMENTS,

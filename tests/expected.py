@@ -1,15 +1,19 @@
 """What each event of ``events/`` is answered, by whichever way it is invoked.
 
-The events run in this order: the transaction that ``transaction`` looks up is scored by ``score-base64-body``.
+``ANSWERS`` are those of a service with the rule set of the tests, ``answers`` has them for any other. The events run in
+this order: the transaction that ``transaction`` looks up is scored by ``score-base64-body``.
 """
 
 import json
 import re
 from typing import Any, NamedTuple
 
+from scoring.rules import HIGH_RISK_LEVELS, RISK_LEVELS, RuleSet
+from scoring.transaction import validate
+from scoring.web import json_body
+from tests import events, rule_set
 from tests.local.template import ROOT
-
-R1, R2, R3 = "R1: amount > 3000", "R2: electronics > 1500", "R3: night hour"
+from tests.rule_set import R1, R2, R3
 
 
 class Expected(NamedTuple):
@@ -59,8 +63,17 @@ ANSWERS = {
         "FallbackFunction", 405, {"error": "Method GET is not allowed here; the path '/echo' takes POST"}
     ),
     "unknown-path": Expected("FallbackFunction", 404, {"error": "No route has the path '/no-such-path'"}),
-    "health": Expected("HealthFunction", 200, {"status": "ok", "version": "1.0-rules"}),
-    "stats": Expected("StatsFunction", 200, {"by_rule": {R1: 3, R2: 3, R3: 2}, "total": 6, "high": 3}),
+    "health": Expected("HealthFunction", 200, {"status": "ok", "version": rule_set.DOCUMENT["version"]}),
+    "stats": Expected(
+        "StatsFunction",
+        200,
+        {
+            "total": 6,
+            "high": 3,
+            "by_risk_level": {"LOW": 1, "MEDIUM": 2, "HIGH": 1, "CRITICAL": 2},
+            "by_rule": {R1: 3, R2: 3, R3: 2},
+        },
+    ),
     "transaction": Expected("TransactionFunction", 200, {"tx_id": "TX0042", "status": "found"}),
     "lab-home": _text("Welcome to the transaction monitoring system!"),
     "lab-hello": _text("Hello, stranger!"),
@@ -89,3 +102,21 @@ ANSWERS = {
     "openapi": Expected("DocsFunction", 200, {"openapi": "3.1.0"}),
     "reconcile": Expected("ReconcileFunction", None, {"batchItemFailures": []}),
 }
+
+
+def answers(rules: RuleSet) -> dict[str, Expected]:
+    """The answers of a service with this rule set that has decided nothing before."""
+    found = dict(ANSWERS)
+    scored = {name: one for name, one in ANSWERS.items() if (one.function, one.status) == ("ScoreFunction", 200)}
+    by_risk_level, by_rule = dict.fromkeys(RISK_LEVELS, 0), {rule.label: 0 for rule in rules.rules}
+    for name, one in scored.items():
+        assessment = rules.assess(validate(json_body(events.load(name))))
+        found[name] = _scored(one.body["tx_id"], *assessment[:2], *assessment.triggered_rules)
+        by_risk_level[assessment.risk_level] += 1
+        for label in assessment.triggered_rules:
+            by_rule[label] += 1
+    high = sum(by_risk_level[level] for level in HIGH_RISK_LEVELS)
+    stats = {"total": len(scored), "high": high, "by_risk_level": by_risk_level, "by_rule": by_rule}
+    found["stats"] = found["stats"]._replace(body=stats)
+    found["health"] = found["health"]._replace(body={"status": "ok", "version": rules.version})
+    return found

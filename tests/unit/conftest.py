@@ -17,11 +17,12 @@ from botocore import xform_name
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from scoring import aws, telemetry
+from scoring import aws, rules, telemetry
 from scoring.errors import CallFailed
 from scoring.ledger import Ledger
 from scoring.reports import Reports
 from scoring.settings import Settings
+from tests import rule_set
 from tests.local import template
 from tests.local.emulator import create_queues, create_tables
 
@@ -138,7 +139,8 @@ class Functions:
 
 @pytest.fixture
 def invoke(dynamodb: Any, sqs: Any, context: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Functions:
-    """``invoke("ScoreFunction", event)``, each function imported anew under this test's account."""
+    """``invoke("ScoreFunction", event)``, each function imported anew: this test's account, the tests' rule set."""
+    monkeypatch.setattr(rules, "RULE_SET", rule_set.RULE_SET)
     modules: dict[str, Any] = {}
     for logical_id, function in template.functions().items():
         name = f"functions.{function.folders[0].name}.app"

@@ -9,6 +9,7 @@ import pytest
 
 from tests import corpus
 from tests.corpus import ANSWER_HEADERS, CASES, INJECTED, Case
+from tests.rule_set import R1, RULE_SET
 from tests.unit import log_lines
 from tests.unit.conftest import Functions
 
@@ -57,6 +58,14 @@ def test_every_case(
             rejected = int(function == "ScoreFunction" and case.status >= 400)
             check(case, response, total() - before, rejected, log.getvalue()[start:])
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_cases_follow_the_rule_set() -> None:
+    assert corpus.decided_by(RULE_SET) == CASES
+    cases = corpus.decided_by(RULE_SET._replace(rules=RULE_SET.rules[:1]))
+    expected = {case.name: case.expected for case in cases}
+    assert expected["hour -0"] == {"score": 0, "risk_level": "LOW", "triggered_rules": []}
+    assert expected["amount 1e308"] == {"score": 3, "risk_level": "HIGH", "triggered_rules": [R1]}
 
 
 def test_the_corpus_is_what_it_says() -> None:

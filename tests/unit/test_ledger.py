@@ -20,8 +20,7 @@ from scoring.ledger import Ledger, Recorded
 from scoring.reports import Reports, Totals
 from scoring.rules import MAX_LABEL_LENGTH, MAX_RULES, load
 from scoring.transaction import parse_json
-from tests.expected import R1, R2, R3
-from tests.rule_set import DOCUMENT, decide
+from tests.rule_set import DOCUMENT, R1, R2, R3, decide
 from tests.unit.conftest import LATER, SETTINGS, ledger_of, reports_of
 from tests.unit.failing import canceled, failing
 from tests.unit.ledger_model import LedgerModel

@@ -15,6 +15,7 @@ from scoring.transaction import Transaction, check_tx_id, validate
 from tests import corpus, events
 from tests.expected import ANSWERS
 from tests.generated import OPENAPI_FILE
+from tests.rule_set import R1, R2, R3, RULE_SET
 from tests.unit.conftest import Functions
 
 DOCUMENT: dict[str, Any] = json.loads(OPENAPI_FILE.read_text(encoding="utf-8"))
@@ -165,14 +166,16 @@ def test_fields_levels_and_examples_are_those_of_the_code() -> None:
     assert SCHEMAS["RiskLevel"]["enum"] == levels
     assert SCHEMAS["Stats"]["properties"]["by_risk_level"]["required"] == levels
     assert list(SCHEMAS["Stats"]["properties"]["by_risk_level"]["properties"]) == levels
-    labels = {rule.label for rule in rules.RULE_SET.rules}
+    labels = {rule.label for rule in RULE_SET.rules}
     examples = [value for name, value in parts(DOCUMENT) if name in {"example", "value"}]
     assert {label for name, value in parts(examples) if name == "triggered_rules" for label in value} == labels
     assert [value.keys() for name, value in parts(examples) if name == "by_rule"] == [labels]
-    # The versions of the lab and of this document are others.
+    # One version of the rules in all of them; those of the lab and of this document are others.
     versions = {value["version"] for _, value in parts(examples) if isinstance(value, dict) and "version" in value}
-    assert versions - {"1.0", DOCUMENT["info"]["version"]} == {rules.RULE_SET.version}
-    assert SCHEMAS["Decision"]["properties"]["version"]["examples"] == [rules.RULE_SET.version]
+    assert versions - {"1.0", DOCUMENT["info"]["version"]} == {
+        *SCHEMAS["Decision"]["properties"]["version"]["examples"]
+    }
+    assert len(SCHEMAS["Decision"]["properties"]["version"]["examples"]) == 1
 
 
 def test_every_example_is_what_its_schema_describes() -> None:
@@ -206,7 +209,8 @@ def test_every_request_body_and_every_answer_has_an_example() -> None:
 def test_the_page_is_filled_in_with_what_every_rule_hits_and_no_key() -> None:
     """Swagger UI takes the first example of a body and any of a parameter; a key that all share would be a conflict."""
     body = DOCUMENT["paths"]["/score"]["post"]["requestBody"]["content"]["application/json"]
-    assert rules.score_transaction(next(iter(body["examples"].values()))["value"])["risk_level"] == "CRITICAL"
+    first = next(iter(body["examples"].values()))["value"]
+    assert RULE_SET.assess(validate(first)) == (7, "CRITICAL", (R1, R2, R3))
     key = COMPONENTS["parameters"]["IdempotencyKey"]
     assert not {"example", "examples", "default"} & (key.keys() | key["schema"].keys())
 

@@ -15,9 +15,10 @@ from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics, MetricUnit
 
 from scoring import telemetry
-from scoring.rules import RISK_LEVELS, RULE_SET
+from scoring.rules import RISK_LEVELS
 from tests import events
 from tests.local import template
+from tests.rule_set import RULE_SET
 from tests.unit.conftest import Functions
 from tests.unit.log_lines import METRICS_OF_A_DECISION
 
@@ -83,7 +84,7 @@ def test_the_line_of_a_decision(invoke: Functions, records: Records) -> None:
     invoke("ScoreFunction", events.post('{"amount": 3141.59}', idempotency_key="k1"))
     line = records()[0]
     assert line["message"] == "decision"
-    assert (line["risk_level"], line["score"], line["version"]) == ("HIGH", 3, "1.0-rules")
+    assert (line["risk_level"], line["score"], line["version"]) == ("HIGH", 3, "1.0-tests")
     assert (line["decision_id"], line["replayed"], line["recorded"]) == ("k1", False, True)
     assert line["request_id"] == "request-1"
     assert line["triggered_rules"] == ["R1: amount > 3000"]
@@ -211,9 +212,9 @@ def test_a_replay_is_logged_as_it_was_decided_and_counts_nothing(
     invoke("ScoreFunction", event)
     monkeypatch.setattr(invoke.modules["ScoreFunction"], "RULE_SET", RULE_SET._replace(version="2.0-rules"))
     records()
-    assert json.loads(invoke("ScoreFunction", event)["body"])["version"] == "1.0-rules"
+    assert json.loads(invoke("ScoreFunction", event)["body"])["version"] == "1.0-tests"
     (line,) = records()
-    assert (line["version"], line["replayed"]) == ("1.0-rules", True)
+    assert (line["version"], line["replayed"]) == ("1.0-tests", True)
     assert counted([line]) == {}
 
 

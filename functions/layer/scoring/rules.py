@@ -8,10 +8,10 @@ highest one whose threshold the score reaches, else LOW.
 import operator
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from scoring.errors import InvalidRequest, RuleSetError
-from scoring.transaction import Transaction, is_finite, parse_json, validate
+from scoring.transaction import Transaction, is_finite, is_unicode, parse_json, type_name, validate
 
 RISK_LEVELS = ("LOW", "MEDIUM", "HIGH", "CRITICAL")
 HIGH_RISK_LEVELS = frozenset({"HIGH", "CRITICAL"})
@@ -19,6 +19,15 @@ HIGH_RISK_LEVELS = frozenset({"HIGH", "CRITICAL"})
 # Every rule that hits adds a clause to one DynamoDB update expression, which may have 4 KB.
 MAX_RULES = 100
 MAX_LABEL_LENGTH = 200
+MAX_VERSION_LENGTH = 64
+MAX_POINTS = 1_000_000
+MAX_SCORE = MAX_RULES * MAX_POINTS
+# Limits the number of conditions and values, too.
+MAX_FILE_BYTES = 1_000_000
+
+_SHOWN_LENGTH = 64
+
+SHIPPED = os.path.join(os.path.dirname(__file__), "rules.json")  # noqa: PTH118, PTH120  as in read
 
 _NUMBER_FIELDS = frozenset({"amount", "hour"})
 _TEXT_FIELDS = frozenset({"category", "store"})
@@ -124,8 +133,10 @@ def load(document: Any) -> RuleSet:
     """
     _check_names("The rule set", document, required={"version", "rules", "levels"}, optional={"defaults"})
     version = document["version"]
-    if not isinstance(version, str) or not 1 <= len(version) <= 64:
-        raise RuleSetError("The rule set's 'version' must be a string of 1 to 64 characters")
+    if not _is_printable(version, MAX_VERSION_LENGTH):
+        raise RuleSetError(
+            f"The rule set's 'version' must have 1 to {MAX_VERSION_LENGTH} printable characters, not all blank"
+        )
     rules = document["rules"]
     if not isinstance(rules, list) or not 1 <= len(rules) <= MAX_RULES:
         raise RuleSetError(f"The rule set's 'rules' must be a list of 1 to {MAX_RULES} rules")
@@ -135,6 +146,23 @@ def load(document: Any) -> RuleSet:
         if labels.count(label) > 1:
             raise RuleSetError(f"Rule {label!r} appears more than once")
     return RuleSet(version, parsed, _levels(document["levels"]), _defaults(document.get("defaults", {})))
+
+
+def read(path: str) -> RuleSet:
+    """Load a rule set from a JSON file.
+
+    Raises
+    ------
+    RuleSetError
+        One line: the name of the file, the rule (or the part of the file) and what is wrong with it.
+    """
+    name = os.path.basename(path)  # noqa: PTH119  pathlib would add a tenth to the start of the function
+    try:
+        return load(_document(path))
+    except (InvalidRequest, RuleSetError) as error:
+        raise RuleSetError(f"{name}: {error}") from None
+    except OSError as error:
+        raise RuleSetError(f"{name}: The file cannot be read: {error.strerror}") from None
 
 
 def score_transaction(tx: dict[str, Any]) -> dict[str, Any]:
@@ -160,6 +188,8 @@ def score_transaction(tx: dict[str, Any]) -> dict[str, Any]:
     >>> score_transaction({"tx_id": "TX003", "amount": 4500.0, "category": "electronics", "hour": 10})
     {'score': 5, 'risk_level': 'CRITICAL', 'triggered_rules': ['R1: amount > 3000', 'R2: electronics > 1500']}
     """
+    from scoring.rules import RULE_SET  # noqa: PLC0415  reads rules.json at the first call
+
     assessment = RULE_SET.assess(validate(tx))
     return {
         "score": assessment.score,
@@ -168,22 +198,41 @@ def score_transaction(tx: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _document(path: str) -> Any:
+    with open(path, "rb") as file:  # noqa: PTH123  as in read
+        content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise RuleSetError(f"The file is larger than {MAX_FILE_BYTES} bytes")
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise RuleSetError(f"The file is not valid UTF-8, from byte {error.start} on") from None
+    if not text.strip():
+        raise RuleSetError("The file is empty")
+    return parse_json(text, "The file")
+
+
+def _is_printable(value: Any, length: int) -> TypeGuard[str]:
+    """Whether a value is a visible text of one line."""
+    return isinstance(value, str) and len(value) <= length and value.isprintable() and bool(value.strip())
+
+
+def _shown(value: Any) -> str:
+    """A value for an error message: text quoted and shortened, anything else by its type."""
+    return repr(value[:_SHOWN_LENGTH]) if isinstance(value, str) else type_name(value)
+
+
 def _rule(position: int, rule: Any) -> Rule:
     label = rule.get("label") if isinstance(rule, dict) else None
-    if (
-        not isinstance(label, str)
-        or not 1 <= len(label) <= MAX_LABEL_LENGTH
-        or not label.isprintable()
-        or not label.strip()
-    ):
+    if not _is_printable(label, MAX_LABEL_LENGTH):
         raise RuleSetError(
             f"Rule number {position} must have a 'label' of 1 to {MAX_LABEL_LENGTH} printable characters, not all blank"
         )
     name = f"Rule {label!r}"
     _check_names(name, rule, required={"label", "points", "when"})
     points = rule["points"]
-    if isinstance(points, bool) or not isinstance(points, int) or points < 1:
-        raise RuleSetError(f"{name}: 'points' must be an integer of at least 1")
+    if isinstance(points, bool) or not isinstance(points, int) or not 1 <= points <= MAX_POINTS:
+        raise RuleSetError(f"{name}: 'points' must be an integer from 1 to {MAX_POINTS}")
     when = rule["when"]
     if not isinstance(when, list) or not when:
         raise RuleSetError(f"{name}: 'when' must be a list of at least one condition")
@@ -195,9 +244,9 @@ def _condition(name: str, condition: Any) -> Condition:
     field, sign, value = condition["field"], condition["operator"], condition["value"]
     if not isinstance(field, str) or field not in _NUMBER_FIELDS | _TEXT_FIELDS:
         known = ", ".join(sorted(_NUMBER_FIELDS | _TEXT_FIELDS))
-        raise RuleSetError(f"{name}: unknown field {field!r}; known are {known}")
+        raise RuleSetError(f"{name}: unknown field {_shown(field)}; known are {known}")
     if not isinstance(sign, str) or sign not in _OPERATORS:
-        raise RuleSetError(f"{name}: unknown operator {sign!r}; known are {' '.join(_OPERATORS)}")
+        raise RuleSetError(f"{name}: unknown operator {_shown(sign)}; known are {' '.join(_OPERATORS)}")
     if sign in _ORDERINGS and field in _TEXT_FIELDS:
         raise RuleSetError(f"{name}: operator {sign!r} does not apply to {field!r}, which is a string")
     if sign == "in":
@@ -205,17 +254,22 @@ def _condition(name: str, condition: Any) -> Condition:
             raise RuleSetError(f"{name}: the value of operator 'in' must be a list of at least one value")
         for one in value:
             _check_value(name, field, one)
-        return Condition(field, _OPERATORS[sign], tuple(value))
+        return Condition(field, _OPERATORS[sign], frozenset(value))
     _check_value(name, field, value)
     return Condition(field, _OPERATORS[sign], value)
 
 
 def _check_value(name: str, field: str, value: Any) -> None:
+    what = f"{name}: the value for {field!r}"
     if field in _TEXT_FIELDS:
         if not isinstance(value, str):
-            raise RuleSetError(f"{name}: the value for {field!r} must be a string, not {value!r}")
-    elif isinstance(value, bool) or not isinstance(value, int | float) or not is_finite(value):
-        raise RuleSetError(f"{name}: the value for {field!r} must be a number, not {value!r}")
+            raise RuleSetError(f"{what} must be a string, not {_shown(value)}")
+        if not is_unicode(value):
+            raise RuleSetError(f"{what} must be valid Unicode text, not {_shown(value)}")
+    elif isinstance(value, bool) or not isinstance(value, int | float):
+        raise RuleSetError(f"{what} must be a number, not {_shown(value)}")
+    elif not is_finite(value):
+        raise RuleSetError(f"{what} must be a finite number")
 
 
 def _levels(levels: Any) -> tuple[tuple[str, int], ...]:
@@ -223,10 +277,10 @@ def _levels(levels: Any) -> tuple[tuple[str, int], ...]:
     _check_names("The rule set's 'levels'", levels, required=set(named))
     thresholds = [levels[level] for level in named]
     for least in thresholds:
-        if isinstance(least, bool) or not isinstance(least, int):
-            raise RuleSetError(f"The rule set's 'levels' must be integers, not {least!r}")
-    if not thresholds[0] > thresholds[1] > thresholds[2] > 0:
-        raise RuleSetError("The rule set's 'levels' must fall from CRITICAL to MEDIUM and stay above 0")
+        if isinstance(least, bool) or not isinstance(least, int) or not 1 <= least <= MAX_SCORE:
+            raise RuleSetError(f"The rule set's 'levels' must be integers from 1 to {MAX_SCORE}")
+    if not thresholds[0] > thresholds[1] > thresholds[2]:
+        raise RuleSetError("The rule set's 'levels' must fall from CRITICAL to MEDIUM")
     return tuple(zip(named, thresholds, strict=True))
 
 
@@ -245,16 +299,15 @@ def _check_names(what: str, value: Any, required: set[str], optional: frozenset[
     for missing in sorted(required - value.keys()):
         raise RuleSetError(f"{what} lacks {missing!r}")
     for unknown in sorted(value.keys() - required - optional):
-        raise RuleSetError(f"{what} has an unknown name {unknown!r}")
+        raise RuleSetError(f"{what} has an unknown name {_shown(unknown)}")
 
 
-def _read(path: str) -> RuleSet:
-    try:
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123  pathlib would add a tenth to the start of the function
-            document = parse_json(file.read())
-    except (InvalidRequest, UnicodeDecodeError) as error:
-        raise RuleSetError(f"{os.path.basename(path)}: {error}") from None  # noqa: PTH119
-    return load(document)
+# The shipped rule set. It is read when it is first used, so that this module can check a broken one, too.
+RULE_SET: RuleSet
 
+if not TYPE_CHECKING:  # with which any name would pass for one of the module
 
-RULE_SET = _read(os.path.join(os.path.dirname(__file__), "rules.json"))  # noqa: PTH118, PTH120
+    def __getattr__(name: str) -> RuleSet:
+        if name != "RULE_SET":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return globals().setdefault(name, read(SHIPPED))

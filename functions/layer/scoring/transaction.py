@@ -63,8 +63,19 @@ class Transaction(NamedTuple):
         return {name: value for name, value in fields.items() if value is not None}
 
 
-def parse_json(text: str) -> Any:
+class _Constant(ValueError):
+    """NaN or an infinity, which Python's parser would accept."""
+
+
+def parse_json(text: str, what: str = "The body") -> Any:
     """Decode a JSON text, strictly.
+
+    Parameters
+    ----------
+    text
+        The JSON text.
+    what
+        What the error says of it: "The body is not valid JSON".
 
     Raises
     ------
@@ -73,17 +84,19 @@ def parse_json(text: str) -> Any:
         disagree on which one counts), nested deeper than Python can follow, or an integer of more than 4,300 digits.
     """
     if text.startswith("\ufeff"):
-        raise InvalidRequest("The body is not valid JSON: it starts with a byte order mark")
+        raise InvalidRequest(f"{what} is not valid JSON: it starts with a byte order mark")
     try:
         return _decode(text)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}"
-        raise InvalidRequest(f"The body is not valid JSON: {error.msg} ({where})") from None
+        raise InvalidRequest(f"{what} is not valid JSON: {error.msg} ({where})") from None
+    except _Constant as error:
+        raise InvalidRequest(f"{what} is not valid JSON: {error} is not a number in JSON") from None
     except ValueError:
         # CPython's limit on the conversion of long integers, a plain ValueError.
-        raise InvalidRequest("The body is not valid JSON: a number has too many digits") from None
+        raise InvalidRequest(f"{what} is not valid JSON: a number has too many digits") from None
     except RecursionError:
-        raise InvalidRequest("The body is nested too deeply") from None
+        raise InvalidRequest(f"{what} is nested too deeply") from None
 
 
 def validate(document: Any) -> Transaction:
@@ -97,7 +110,7 @@ def validate(document: Any) -> Transaction:
         The document is not an object, ``amount`` is missing, or a field has the wrong type or range.
     """
     if not isinstance(document, dict):
-        raise InvalidRequest(f"The transaction must be a JSON object, not {_type_name(document)}")
+        raise InvalidRequest(f"The transaction must be a JSON object, not {type_name(document)}")
     if "amount" not in document:
         raise InvalidRequest("Missing required field 'amount'")
     return Transaction(
@@ -133,6 +146,16 @@ def is_finite(number: float) -> bool:
         return False
 
 
+def is_unicode(text: str) -> bool:
+    """Whether a text can be stored and sent as UTF-8, which half of a surrogate pair cannot."""
+    return not _LONE_SURROGATE.search(text)
+
+
+def type_name(value: Any) -> str:
+    """What JSON calls the type of a value: "a string"."""
+    return _JSON_TYPE_NAMES.get(type(value), type(value).__name__)
+
+
 def fingerprint(document: Any) -> str:
     """Hash of a decoded request, by which a retry is told from another request under the same key.
 
@@ -156,10 +179,6 @@ def fingerprint(document: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _type_name(value: Any) -> str:
-    return _JSON_TYPE_NAMES.get(type(value), type(value).__name__)
-
-
 def _amount(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidRequest("Field 'amount' must be a number")
@@ -179,7 +198,7 @@ def _hour(value: Any) -> int:
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise InvalidRequest(f"Field '{name}' must be a string")
-    if _LONE_SURROGATE.search(value):
+    if not is_unicode(value):
         raise InvalidRequest(f"Field '{name}' must be valid Unicode text")
     return value
 
@@ -196,7 +215,7 @@ def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise InvalidRequest(f"The body is not valid JSON: {name} is not a number in JSON")
+    raise _Constant(name)
 
 
 _decode = json.JSONDecoder(object_pairs_hook=_unique_names, parse_constant=_no_constant).decode

@@ -1,0 +1,130 @@
+"""The shipped rules are those of the lab.
+
+These are the tests to change when you change ``functions/layer/scoring/rules.json`` on purpose. No other test depends
+on what the file says: the others use the rule set of ``tests/rule_set.py``, or read what to expect from the file.
+"""
+
+import doctest
+import importlib
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scoring import rules, score_transaction
+from tests import events, rule_set
+from tests.expected import ANSWERS, answers
+from tests.generated import OPENAPI_FILE
+from tests.local.template import ROOT
+from tests.rule_set import R1, R2, R3
+
+VERSION = "1.0-rules"
+README = ROOT / "README.md"
+
+
+@pytest.mark.parametrize(
+    ("tx", "score", "risk_level", "triggered_rules"),
+    [
+        # Task 4.2 of the lab
+        ({"tx_id": "TX001", "amount": 50.0, "category": "food", "hour": 14}, 0, "LOW", []),
+        ({"tx_id": "TX002", "amount": 1800.0, "category": "electronics", "hour": 10}, 2, "MEDIUM", [R2]),
+        ({"tx_id": "TX003", "amount": 4500.0, "category": "electronics", "hour": 3}, 7, "CRITICAL", [R1, R2, R3]),
+        # without hour, without category, without both
+        ({"amount": 4500.0, "category": "electronics"}, 5, "CRITICAL", [R1, R2]),
+        ({"amount": 4500.0, "hour": 3}, 5, "CRITICAL", [R1, R3]),
+        ({"amount": 4500.0}, 3, "HIGH", [R1]),
+        # each threshold and one unit beside it
+        ({"amount": 2999}, 0, "LOW", []),
+        ({"amount": 3000}, 0, "LOW", []),
+        ({"amount": 3001}, 3, "HIGH", [R1]),
+        ({"amount": 3000.01}, 3, "HIGH", [R1]),
+        ({"amount": 1499, "category": "electronics"}, 0, "LOW", []),
+        ({"amount": 1500, "category": "electronics"}, 0, "LOW", []),
+        ({"amount": 1501, "category": "electronics"}, 2, "MEDIUM", [R2]),
+        ({"amount": 1501, "category": "Electronics"}, 0, "LOW", []),
+        ({"amount": 0, "hour": 5}, 2, "MEDIUM", [R3]),
+        ({"amount": 0, "hour": 6}, 0, "LOW", []),
+        ({"amount": 0, "hour": 7}, 0, "LOW", []),
+        ({"amount": 0, "hour": 0}, 2, "MEDIUM", [R3]),
+        ({"amount": 0}, 0, "LOW", []),
+    ],
+)
+def test_score_transaction(tx: dict[str, Any], score: int, risk_level: str, triggered_rules: list[str]) -> None:
+    assert score_transaction(tx) == {"score": score, "risk_level": risk_level, "triggered_rules": triggered_rules}
+
+
+@given(
+    amount=st.one_of(st.integers(0, 10**6), st.floats(0, 1e9)),
+    category=st.none() | st.sampled_from(["electronics", "food"]),
+    hour=st.none() | st.integers(0, 23),
+)
+def test_agrees_with_the_lab(amount: float, category: str | None, hour: int | None) -> None:
+    """The lab's function, restated from its text, is the reference."""
+    tx: dict[str, Any] = {
+        name: value
+        for name, value in {"amount": amount, "category": category, "hour": hour}.items()
+        if value is not None
+    }
+    points = {
+        R1: 3 if tx["amount"] > 3000 else 0,
+        R2: 2 if tx.get("category") == "electronics" and tx["amount"] > 1500 else 0,
+        R3: 2 if tx.get("hour", 12) < 6 else 0,
+    }
+    score = sum(points.values())
+    level = "CRITICAL" if score >= 5 else "HIGH" if score >= 3 else "MEDIUM" if score >= 1 else "LOW"
+    expected = {
+        "score": score,
+        "risk_level": level,
+        "triggered_rules": [rule for rule, value in points.items() if value],
+    }
+    assert score_transaction(tx) == expected
+
+
+def test_version() -> None:
+    assert rules.RULE_SET.version == VERSION
+
+
+def test_the_tests_have_the_same_rules_under_another_version() -> None:
+    assert rules.RULE_SET._replace(version="1.0-tests") == rule_set.RULE_SET
+
+
+def test_the_events_are_answered_as_the_tests_expect_but_for_the_version() -> None:
+    health = ANSWERS["health"]._replace(body={"status": "ok", "version": VERSION})
+    assert answers(rules.RULE_SET) == {**ANSWERS, "health": health}
+
+
+def test_health(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "functions.health.app", raising=False)
+    response = importlib.import_module("functions.health.app").lambda_handler(events.load("health"), None)
+    assert response["body"] == '{"status":"ok","version":"1.0-rules"}'
+
+
+def test_the_example_of_the_docstring() -> None:
+    assert doctest.testmod(rules) == (0, 1)
+
+
+def test_the_examples_of_the_readme() -> None:
+    assert doctest.testfile(str(README), module_relative=False) == (0, 2)
+    text = README.read_text(encoding="utf-8")
+    found = re.search(r"-d '(\{.+\})'\n +(\{[^}]+\})\n", text)
+    assert found
+    sent, answered = json.loads(found[1]), json.loads(found[2])
+    assert answered.items() >= {**score_transaction(sent), "tx_id": sent["tx_id"], "version": VERSION}.items()
+    assert f'`{{"status": "ok", "version": "{VERSION}"}}`' in text
+    shown = re.search(r"Rules stand in `\S+/rules\.json`:\n\n((?: {4}.*\n)+)", text)
+    assert shown
+    assert json.loads(shown[1]) in json.loads(Path(rules.SHIPPED).read_text(encoding="utf-8"))["rules"]
+
+
+def test_the_examples_of_the_openapi_document() -> None:
+    """tests/unit/test_openapi.py checks that they agree with each other."""
+    text = OPENAPI_FILE.read_text(encoding="utf-8")
+    document = json.loads(text)
+    assert document["components"]["schemas"]["Decision"]["properties"]["version"]["examples"] == [VERSION]
+    for rule in rules.RULE_SET.rules:
+        assert f'"{rule.label}"' in text
