@@ -13,10 +13,11 @@ READY := $(APP)/ready $(SAM)/ready $(MINISTACK)/ready $(SWAGGER_UI)/LICENSE
 export SAM_CLI_TELEMETRY := 0
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run test faults load bench lint format install emulator build clean
+.PHONY: help run rules test faults load bench lint format install emulator build clean
 
 help:
 	@echo "make run         serve the API on http://127.0.0.1:$(PORT) (PORT=..., LOGS=json), no Docker needed"
+	@echo "make rules       check functions/layer/scoring/rules.json and print it as a table"
 	@echo "make test        all checks and tests; with a Docker engine also the containers of 'sam local'"
 	@echo "make faults      the tests of faults at full length, some minutes; 'make test' has them in short"
 	@echo "make load        two minutes of load, over HTTP and into the handlers: latencies, errors, exact counts"
@@ -30,6 +31,9 @@ help:
 
 run: $(READY)
 	@exec $(SAM)/bin/python -m tests.local.stack --port "$(PORT)" --logs "$(LOGS)"
+
+rules: $(APP)/ready
+	@$(APP)/bin/python functions/layer/check_rules.py
 
 test: lint
 	@$(APP)/bin/python -m pytest

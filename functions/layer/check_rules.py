@@ -1,0 +1,66 @@
+"""Check the rule set and print it as a table, or print the one line that says what is wrong.
+
+    python3 functions/layer/check_rules.py [FILE]
+
+``make rules`` runs it, and so does ``sam build`` before it builds the layer. It needs Python 3.11 and no packages. It
+is not deployed.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from scoring import rules
+from scoring.errors import RuleSetError
+
+
+def report(document: dict[str, Any]) -> str:
+    """Return the tables of a valid rule set document: its rules, its levels, its version and defaults."""
+    hits = [
+        (rule["label"], str(rule["points"]), " and ".join(map(_condition, rule["when"]))) for rule in document["rules"]
+    ]
+    levels = [(level, str(document["levels"].get(level, 0))) for level in reversed(rules.RISK_LEVELS)]
+    defaults = ", ".join(f"{field} {_json(value)}" for field, value in document.get("defaults", {}).items())
+    return "\n".join(
+        [
+            *_aligned([("label", "points", "conditions"), *hits]),
+            "",
+            *_aligned([("level", "from"), *levels]),
+            "",
+            f"version   {document['version']}",
+            f"defaults  {defaults or 'none'}",
+        ]
+    )
+
+
+def _condition(condition: dict[str, Any]) -> str:
+    return f"{condition['field']} {condition['operator']} {_json(condition['value'])}"
+
+
+def _json(value: Any) -> str:
+    """A value as the file has it, or escaped where a terminal would not show it."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isprintable() else json.dumps(value)
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    """Lines of columns; the second one holds numbers."""
+    first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
+    return ["  ".join([f"{row[0]:{first}}", f"{row[1]:>{second}}", *row[2:]]) for row in rows]
+
+
+def main() -> None:
+    """Run the command line."""
+    path = sys.argv[1] if len(sys.argv) > 1 else rules.SHIPPED
+    try:
+        rules.read(path)
+    except RuleSetError as error:
+        sys.exit(str(error))
+    text = report(json.loads(Path(path).read_text(encoding="utf-8")))
+    # The encoding of standard output may lack a character of a label.
+    print(text.encode(sys.stdout.encoding, "backslashreplace").decode(sys.stdout.encoding))
+
+
+if __name__ == "__main__":
+    main()

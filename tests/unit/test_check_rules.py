@@ -1,0 +1,137 @@
+"""``make rules`` and the check before ``sam build``: a table of the rules, or the one line that says what is wrong."""
+
+import copy
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.local.template import ROOT
+from tests.rule_set import DOCUMENT, R1
+
+LAYER = ROOT / "functions" / "layer"
+TABLE = """\
+label                   points  conditions
+R1: amount > 3000            3  amount > 3000
+R2: electronics > 1500       2  category == "electronics" and amount > 1500
+R3: night hour               2  hour < 6
+
+level     from
+CRITICAL     5
+HIGH         3
+MEDIUM       1
+LOW          0
+
+version   1.0-tests
+defaults  hour 12
+"""
+
+
+def check(*arguments: object, layer: Path = LAYER, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """Run the checker by a Python without packages."""
+    command = [sys.executable, "-S", "check_rules.py", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONIOENCODING": "utf-8", **variables}
+    return subprocess.run(command, cwd=layer, env=environment, check=False, capture_output=True, encoding="utf-8")
+
+
+def written(folder: Path, document: Any) -> Path:
+    """A file with this rule set."""
+    file = folder / "rules.json"
+    file.write_text(json.dumps(document), encoding="utf-8")
+    return file
+
+
+@pytest.fixture
+def layer(tmp_path: Path) -> Path:
+    """A copy of the layer's sources, as ``sam build`` makes one, whose rules are wrong."""
+    copied = shutil.copytree(LAYER, tmp_path / "layer", ignore=shutil.ignore_patterns("__pycache__"))
+    wrong = copy.deepcopy(DOCUMENT)
+    wrong["rules"][0]["points"] = 0
+    written(copied / "scoring", wrong)
+    return copied
+
+
+WRONG = f"rules.json: Rule '{R1}': 'points' must be an integer from 1 to 1000000"
+
+
+def test_the_table(tmp_path: Path) -> None:
+    result = check(written(tmp_path, DOCUMENT))
+    assert (result.returncode, result.stdout, result.stderr) == (0, TABLE, "")
+
+
+def test_values_that_need_care(tmp_path: Path) -> None:
+    conditions = [
+        {"field": "store", "operator": "in", "value": ["Kraków", 'a "b"', "\x1b[31m", "\u202e"]},
+        {"field": "amount", "operator": "<=", "value": 1e20},
+    ]
+    document = {**DOCUMENT, "rules": [{"label": "Café 🂡", "points": 1_000_000, "when": conditions}]}
+    del document["defaults"]
+    file = written(tmp_path, document)
+    lines = check(file).stdout.splitlines()
+    shown = r"""store in ["Krak\u00f3w", "a \"b\"", "\u001b[31m", "\u202e"] and amount <= 1e+20"""
+    assert lines[:2] == ["label    points  conditions", f"Café 🂡  1000000  {shown}"]
+    assert lines[-1] == "defaults  none"
+    ascii_only = check(file, PYTHONIOENCODING="ascii")
+    assert (ascii_only.returncode, ascii_only.stderr) == (0, "")
+    assert r"Caf\xe9 \U0001f0a1" in ascii_only.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"", "The file is empty"),
+        (b"[", "The file is not valid JSON: Expecting value (line 1 column 2)"),
+        (b"\xff\xfe{", "The file is not valid UTF-8, from byte 0 on"),
+        (b"[" * 100_000, "The file is nested too deeply"),
+        (b"[]", "The rule set must be an object"),
+        (json.dumps({**DOCUMENT, "version": "1\n2"}).encode(), "The rule set's 'version' must have 1 to 64"),
+        (json.dumps({**DOCUMENT, "rules": DOCUMENT["rules"] * 2}).encode(), f"Rule '{R1}' appears more than once"),
+        (json.dumps({**DOCUMENT, "levels": {}}).encode(), "The rule set's 'levels' lacks 'CRITICAL'"),
+    ],
+)
+def test_a_wrong_file_is_one_line(tmp_path: Path, content: bytes, line: str) -> None:
+    file = tmp_path / "rules.json"
+    file.write_bytes(content)
+    result = check(file)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"rules.json: {line}")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
+    result = check(tmp_path / "rules.json")
+    expected = "rules.json: The file cannot be read: No such file or directory\n"
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", expected)
+
+
+def test_without_a_file_it_checks_the_shipped_one(layer: Path) -> None:
+    """Though the module that reads it is the one that checks it."""
+    result = check(layer=layer)
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", f"{WRONG}\n")
+    written(layer / "scoring", DOCUMENT)
+    assert check(layer=layer).stdout == TABLE
+
+
+def test_the_layer_is_not_built_with_wrong_rules(layer: Path) -> None:
+    artifacts = layer / "artifacts"
+    command = ["make", "build-ScoringLayer", f"ARTIFACTS_DIR={artifacts}", f"PYTHON={sys.executable}"]
+    result = subprocess.run(command, cwd=layer, check=False, capture_output=True, text=True)
+    assert result.returncode != 0
+    ours = [line for line in result.stderr.splitlines() if not line.startswith("make")]
+    assert (ours, result.stdout) == ([WRONG], "")
+    assert not artifacts.exists()
+
+
+def test_make_rules_shows_the_shipped_rules() -> None:
+    # The virtual environment is the one of this test, however old it is.
+    command = ["make", "--old-file", ".venv/ready", "rules"]
+    result = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, encoding="utf-8")
+    assert (result.returncode, result.stdout) == (0, check().stdout)
+    assert (
+        "make rules " in subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    )
