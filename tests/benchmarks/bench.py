@@ -49,7 +49,8 @@ from tests.local.processes import command
 
 sys.path.insert(0, str(template.ROOT / "functions" / "layer"))  # pytest has it there already, `python -m` has not
 
-from scoring import score_transaction
+from scoring.transaction import validate
+from tests.rule_set import DOCUMENT, RULE_SET
 
 README = template.ROOT / "README.md"
 _BEGIN, _END = "<!-- make bench -->\n", "<!-- /make bench -->"
@@ -163,7 +164,8 @@ class Request(NamedTuple):
     def expected(self) -> dict[str, Any]:
         """What the answer must hold."""
         names = {"tx_id": self.transaction["tx_id"], "decision_id": self.decision_id}
-        return score_transaction(self.transaction) | names
+        score, risk_level, triggered_rules = RULE_SET.assess(validate(self.transaction))
+        return {"score": score, "risk_level": risk_level, "triggered_rules": list(triggered_rules), **names}
 
 
 @dataclass
@@ -332,7 +334,7 @@ def prepared(python: Interpreter) -> Iterator[Setup]:
             python,
             contestants.runtime_client(python),
             certificates.make(folder),
-            contestants.prepare(python, folder),
+            contestants.prepare(python, folder, DOCUMENT),
             random.Random(_SEED),
         )
 

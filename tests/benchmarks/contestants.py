@@ -8,6 +8,7 @@ from has changed.
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.local.processes import StartError
 from tests.local.template import ROOT
@@ -98,13 +100,17 @@ def interpreter(name: str | None) -> Interpreter:
     return Interpreter(Path(found or "").absolute(), told.stdout.strip())
 
 
-def prepare(python: Interpreter, folder: Path) -> list[Contestant]:
-    """All contestants, this service first, their functions in a folder of this run."""
+def prepare(python: Interpreter, folder: Path, rule_set: Any) -> list[Contestant]:
+    """All contestants, this service first, their functions in a folder of this run.
+
+    ``rule_set`` is the document that this service decides by; the peers have the same rules in their code.
+    """
     with _one_at_a_time():
         # A copy, since another checkout may make its own meanwhile.
         layer = shutil.copytree(_layer(python), folder / "layer")
         installed = {name: _packages(name, _PEERS / name / "requirements.txt", python) for name in PEERS}
     packages = layer / "python"
+    (packages / "scoring" / "rules.json").write_text(json.dumps(rule_set), encoding="utf-8")
     own_roots = packages / "scoring" / "amazon-roots.pem"
     contestants = [Contestant(OURS, own_function("score", folder), packages, own_roots, packs_bytecode=True)]
     for name, title in PEERS.items():

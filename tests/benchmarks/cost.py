@@ -44,8 +44,8 @@ from tests.local import account, emulator, template
 
 sys.path.insert(0, str(template.ROOT / "functions" / "layer"))  # pytest has it there already, `python -m` has not
 
-from scoring import ledger
-from scoring.rules import RISK_LEVELS, RULE_SET
+from scoring import ledger, rules
+from scoring.rules import RISK_LEVELS
 
 MILLION = 1_000_000
 KB = 1024
@@ -303,7 +303,7 @@ def custom_metrics(log: str) -> set[tuple[str, ...]]:
 def counters() -> list[str]:
     """Names of all that a shard can count: total, high, every level, every rule of ``rules.json``."""
     levels = [ledger.LEVEL_PREFIX + level for level in RISK_LEVELS]
-    return ["total", "high", *levels, *(ledger.RULE_PREFIX + rule.label for rule in RULE_SET.rules)]
+    return ["total", "high", *levels, *(ledger.RULE_PREFIX + rule.label for rule in rules.RULE_SET.rules)]
 
 
 def rules_in_a_kb(label_length: int) -> int:
@@ -477,9 +477,9 @@ def report(sizes: Sizes, used: Usage) -> str:
     durations = (0.010, 0.025, 0.050, 0.100)
     sums = [sum(line.dollars for line in million(sizes, Usage(**vars(used) | {"duration": one}))) for one in durations]
     months = {rate: month(rate, sizes, used) for rate in (10, 100, 1_000)}
-    length = round(fmean(len(rule.label.encode()) for rule in RULE_SET.rules))
+    length = round(fmean(len(rule.label.encode()) for rule in rules.RULE_SET.rules))
     note = (
-        f"A shard has {item_size(shard_item(counters()))} bytes with {len(RULE_SET.rules)} rules, and takes "
+        f"A shard has {item_size(shard_item(counters()))} bytes with {len(rules.RULE_SET.rules)} rules, and takes "
         f"{used.shard_units} write units; with labels of {length} bytes, up to {rules_in_a_kb(length)} rules do. "
         f"A million reads of /stats read {used.shards} shards each, for ${reading(used):.2f}. "
         f"{sizes.metrics} custom metrics add ${sizes.metrics * METRIC_MONTH:.2f} to a month with traffic."

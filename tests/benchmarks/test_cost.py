@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from scoring.rules import MAX_LABEL_LENGTH, MAX_RULES, RISK_LEVELS, RULE_SET
+from scoring.rules import MAX_LABEL_LENGTH, MAX_RULES, RISK_LEVELS
 from tests.benchmarks import cost
 from tests.benchmarks.cost import MILLION, Line, Sizes, Usage
 from tests.local import template
 from tests.local.template import ROOT
+from tests.rule_set import RULE_SET
 
 SIZES = Sizes(decision=924, decision_units=2, answer=1024, log=74, log_lines=1, counters=frozenset(), metrics=0)
 USAGE = Usage(

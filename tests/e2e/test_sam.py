@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from scoring.rules import RULE_SET
 from tests import events
 from tests.e2e.deployment import ARCHITECTURE, SAM
-from tests.expected import ANSWERS
+from tests.expected import answers
 from tests.integration.service import Service
 from tests.local import account, emulator, template
 from tests.local.processes import StartError, end, free_port
@@ -175,7 +176,7 @@ def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
 
 
 def test_sam_local_invoke_with_every_event(containers: list[str]) -> None:
-    for name, expected in ANSWERS.items():
+    for name, expected in answers(RULE_SET).items():
         output = sam("local", "invoke", expected.function, "--event", events.path(name), *containers).stdout
         response = json.loads(output.splitlines()[-1])
         assert response.get("statusCode") == expected.status, (name, output)

@@ -1,14 +1,13 @@
 """The running service: the local stack, or whatever ``API_URL`` names."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.integration.service import STACK_LOGGING_JSON, Service, started
-from tests.local.template import ROOT
+from tests.integration.service import checkout as copied
 
 
 @pytest.fixture(scope="session")
@@ -23,12 +22,5 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of what the stack reads, to edit, with the installed virtual environments."""
-    root = tmp_path / "checkout"
-    root.mkdir()
-    shutil.copy(ROOT / "template.yaml", root)
-    for folder in ("functions", "tests/local"):
-        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for link in (".venv", ".tools"):
-        (root / link).symlink_to(ROOT / link)
-    return root
+    """A copy of what the stack reads, to edit, with the tests' rule set."""
+    return copied(tmp_path / "checkout")

@@ -1,6 +1,8 @@
 """A running service, seen from outside: over HTTP, as a process, and by what it prints."""
 
+import json
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -12,6 +14,7 @@ from typing import Any
 
 import requests
 
+from tests import rule_set
 from tests.local.template import ROOT
 
 SAM_PYTHON = ROOT / ".tools" / "sam" / "bin" / "python"
@@ -45,6 +48,18 @@ class Service:
         stats: dict[str, Any] = response.json()
         assert stats["total"] == sum(stats["by_risk_level"].values())
         return stats
+
+
+def checkout(root: Path) -> Path:
+    """Copy what the stack reads, to edit it, with the tests' rule set and the installed virtual environments."""
+    root.mkdir()
+    shutil.copy(ROOT / "template.yaml", root)
+    for folder in ("functions", "tests/local"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (root / "functions/layer/scoring/rules.json").write_text(json.dumps(rule_set.DOCUMENT), encoding="utf-8")
+    for link in (".venv", ".tools"):
+        (root / link).symlink_to(ROOT / link)
+    return root
 
 
 @contextmanager

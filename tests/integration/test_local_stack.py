@@ -188,10 +188,10 @@ def test_edits_are_picked_up_with_the_next_request(checkout: Path, tmp_path: Pat
     app = checkout / "functions/health/app.py"
     with started(tmp_path / "stack.log", checkout) as stack:
         assert stack.post("/score", json={"amount": 2500}).json()["score"] == 0
-        rules.write_text(rules.read_text().replace("3000}", "2000}").replace("1.0-rules", "1.1-rules"))
+        rules.write_text(rules.read_text().replace("3000}", "2000}").replace("1.0-tests", "1.1-tests"))
         answer = stack.post("/score", json={"amount": 2500}).json()
-        assert (answer["score"], answer["version"]) == (3, "1.1-rules")
-        assert stack.get("/health").json()["version"] == "1.1-rules"
+        assert (answer["score"], answer["version"]) == (3, "1.1-tests")
+        assert stack.get("/health").json()["version"] == "1.1-tests"
         app.write_text(app.read_text().replace('"ok"', '"edited"'))
         assert stack.get("/health").json()["status"] == "edited"
         # The counters are DynamoDB's, which was not touched.

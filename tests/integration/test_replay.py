@@ -24,10 +24,18 @@ from typing import Any
 
 import pytest
 
-from tests.integration.service import Service
+from tests.integration.service import Service, checkout, started
 from tests.local import account
 from tests.local.processes import free_port
 from tests.local.template import ROOT
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The local stack with the tests' rule set."""
+    folder = tmp_path_factory.mktemp("replay")
+    with started(folder / "stack.log", checkout(folder / "checkout")) as stack:
+        yield stack
 
 
 def replay(*arguments: object, python: tuple[str, ...] = (), **environment: str) -> "subprocess.CompletedProcess[str]":

@@ -1,4 +1,4 @@
-"""The lab's function: the three rules of ``rules.json``, written as code. Every peer scores by it."""
+"""The lab's function: the rules of ``tests/rule_set.py`` as code. Every peer scores by it."""
 
 from typing import Any
 

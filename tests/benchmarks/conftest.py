@@ -1,0 +1,16 @@
+"""Sizes, costs and the comparison are those of the tests' own rule set."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from scoring import rules
+from tests import rule_set
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_rules() -> Iterator[None]:
+    """What is measured in this process decides by the rules of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rules, "RULE_SET", rule_set.RULE_SET)
+        yield
