@@ -8,6 +8,7 @@ import pytest
 
 from tests.integration.service import STACK_LOGGING_JSON, Service, started
 from tests.integration.service import checkout as copied
+from tests.rule_set import DOCUMENT
 
 
 @pytest.fixture(scope="session")
@@ -23,4 +24,4 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of what the stack reads, to edit, with the tests' rule set."""
-    return copied(tmp_path / "checkout")
+    return copied(tmp_path / "checkout", DOCUMENT)

@@ -14,7 +14,6 @@ from typing import Any
 
 import requests
 
-from tests import rule_set
 from tests.local.template import ROOT
 
 SAM_PYTHON = ROOT / ".tools" / "sam" / "bin" / "python"
@@ -50,13 +49,13 @@ class Service:
         return stats
 
 
-def checkout(root: Path) -> Path:
-    """Copy what the stack reads, to edit it, with the tests' rule set and the installed virtual environments."""
+def checkout(root: Path, rules: Any) -> Path:
+    """Copy what the stack reads, to edit it, with this rule set and the installed virtual environments."""
     root.mkdir()
     shutil.copy(ROOT / "template.yaml", root)
     for folder in ("functions", "tests/local"):
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (root / "functions/layer/scoring/rules.json").write_text(json.dumps(rule_set.DOCUMENT), encoding="utf-8")
+    (root / "functions/layer/scoring/rules.json").write_text(json.dumps(rules), encoding="utf-8")
     for link in (".venv", ".tools"):
         (root / link).symlink_to(ROOT / link)
     return root

@@ -28,13 +28,14 @@ from tests.integration.service import Service, checkout, started
 from tests.local import account
 from tests.local.processes import free_port
 from tests.local.template import ROOT
+from tests.rule_set import DOCUMENT
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """The local stack with the tests' rule set."""
     folder = tmp_path_factory.mktemp("replay")
-    with started(folder / "stack.log", checkout(folder / "checkout")) as stack:
+    with started(folder / "stack.log", checkout(folder / "checkout", DOCUMENT)) as stack:
         yield stack
 
 

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import check_rules
 from scoring import rules, score_transaction
 from tests import events, rule_set
 from tests.expected import ANSWERS, answers
@@ -118,7 +119,9 @@ def test_the_examples_of_the_readme() -> None:
     assert f'`{{"status": "ok", "version": "{VERSION}"}}`' in text
     shown = re.search(r"Rules stand in `\S+/rules\.json`:\n\n((?: {4}.*\n)+)", text)
     assert shown
-    assert json.loads(shown[1]) in json.loads(Path(rules.SHIPPED).read_text(encoding="utf-8"))["rules"]
+    document = json.loads(Path(rules.SHIPPED).read_text(encoding="utf-8"))
+    assert json.loads(shown[1]) in document["rules"]
+    assert f"$ make rules\n{check_rules.report(document)}\n" in text.replace("\n       ", "\n")
 
 
 def test_the_examples_of_the_openapi_document() -> None:

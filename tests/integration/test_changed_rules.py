@@ -1,0 +1,47 @@
+"""A checkout whose shipped rules are others passes its tests, those of the lab's rules apart.
+
+Only the files that come near the rules run here: the shipped ones over HTTP, those of the tests in the handlers.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.local.template import ROOT
+
+FILES = (
+    *(f"tests/unit/test_{name}.py" for name in ("handlers", "corpus", "openapi", "telemetry", "check_rules")),
+    "tests/benchmarks/test_cost.py",
+    *(f"tests/integration/test_{name}.py" for name in ("lab", "corpus")),
+)
+RULES = {
+    "version": "toutes, 2ᵉ",
+    "rules": [
+        {
+            "label": "Überall 🂡",
+            "points": 1,
+            "when": [{"field": "amount", "operator": ">=", "value": 0}],
+        }
+    ],
+    "levels": {"CRITICAL": 3, "HIGH": 2, "MEDIUM": 1},
+}
+
+
+def test_other_valid_rules_fail_no_test(tmp_path: Path) -> None:
+    root = tmp_path / "checkout"
+    root.mkdir()
+    for name in ("template.yaml", "samconfig.toml", "pyproject.toml", "Makefile", "README.md"):
+        shutil.copy(ROOT / name, root)
+    for name in ("functions", "events", "tests"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in (".venv", ".tools"):
+        (root / name).symlink_to(ROOT / name)
+    (root / "functions/layer/scoring/rules.json").write_text(json.dumps(RULES, ensure_ascii=False), encoding="utf-8")
+    # The service is that of the copy.
+    environment = {name: value for name, value in os.environ.items() if name != "API_URL"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *FILES]
+    result = subprocess.run(command, cwd=root, env=environment, check=False, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout
