@@ -272,6 +272,11 @@ def test_a_list_of_many_values_is_searched_in_no_time() -> None:
     assert time.process_time() - started < 0.5
 
 
+def twice(member: str) -> bytes:
+    """A file in which one object has this member twice."""
+    return json.dumps(DOCUMENT).replace(member, f"{member}, {member}", 1).encode()
+
+
 @pytest.mark.parametrize(
     ("content", "error"),
     [
@@ -282,7 +287,11 @@ def test_a_list_of_many_values_is_searched_in_no_time() -> None:
         (b'{"version": NaN}', "The file is not valid JSON: NaN is not a number in JSON"),
         (b'{"version": ' + b"1" * 4301 + b"}", "The file is not valid JSON: a number has too many digits"),
         (b"[" * 100_000, "The file is nested too deeply"),
-        (b'{"version": "1", "version": "2"}', "Field 'version' appears more than once"),
+        (b'{"version": "1", "version": "2"}', "The rule set has the name 'version' more than once"),
+        (twice('"points": 3'), f"Rule '{R1}' has the name 'points' more than once"),
+        (twice('"value": 3000'), f"Rule '{R1}': a condition has the name 'value' more than once"),
+        (twice('"HIGH": 3'), "The rule set's 'levels' has the name 'HIGH' more than once"),
+        (twice('"hour": 12'), "The rule set's 'defaults' has the name 'hour' more than once"),
         (b'{"version": "\xff"}', "The file is not valid UTF-8, from byte 13 on"),
         ('{"version": "1"}'.encode("utf-16"), "The file is not valid UTF-8, from byte 0 on"),
         (b" " * 1_000_001, "The file is larger than 1000000 bytes"),

@@ -11,7 +11,16 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from scoring.errors import InvalidRequest, RuleSetError
-from scoring.transaction import Transaction, is_finite, is_unicode, parse_json, type_name, validate
+from scoring.transaction import (
+    Transaction,
+    decoder,
+    is_finite,
+    is_unicode,
+    parse_json,
+    repeated_name,
+    type_name,
+    validate,
+)
 
 RISK_LEVELS = ("LOW", "MEDIUM", "HIGH", "CRITICAL")
 HIGH_RISK_LEVELS = frozenset({"HIGH", "CRITICAL"})
@@ -26,6 +35,8 @@ MAX_SCORE = MAX_RULES * MAX_POINTS
 MAX_FILE_BYTES = 1_000_000
 
 _SHOWN_LENGTH = 64
+# The key under which an object has the name that it has twice.
+_REPEATED = object()
 
 SHIPPED = os.path.join(os.path.dirname(__file__), "rules.json")  # noqa: PTH118, PTH120  as in read
 
@@ -209,7 +220,15 @@ def _document(path: str) -> Any:
         raise RuleSetError(f"The file is not valid UTF-8, from byte {error.start} on") from None
     if not text.strip():
         raise RuleSetError("The file is empty")
-    return parse_json(text, "The file")
+    return parse_json(text, "The file", decoder(_object))
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[Any, Any]:
+    """An object of the file; the check of its names, which knows the rule, refuses one that appears twice."""
+    fields: dict[Any, Any] = dict(pairs)
+    if len(fields) != len(pairs):
+        fields[_REPEATED] = repeated_name(pairs)
+    return fields
 
 
 def _is_printable(value: Any, length: int) -> TypeGuard[str]:
@@ -296,6 +315,8 @@ def _defaults(defaults: Any) -> Mapping[str, Any]:
 def _check_names(what: str, value: Any, required: set[str], optional: frozenset[str] | set[str] = frozenset()) -> None:
     if not isinstance(value, dict):
         raise RuleSetError(f"{what} must be an object")
+    if _REPEATED in value:
+        raise RuleSetError(f"{what} has the name {_shown(value[_REPEATED])} more than once")
     for missing in sorted(required - value.keys()):
         raise RuleSetError(f"{what} lacks {missing!r}")
     for unknown in sorted(value.keys() - required - optional):

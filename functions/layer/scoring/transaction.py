@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
 from scoring.errors import InvalidRequest
@@ -67,7 +68,7 @@ class _Constant(ValueError):
     """NaN or an infinity, which Python's parser would accept."""
 
 
-def parse_json(text: str, what: str = "The body") -> Any:
+def parse_json(text: str, what: str = "The body", decode: Callable[[str], Any] | None = None) -> Any:
     """Decode a JSON text, strictly.
 
     Parameters
@@ -75,7 +76,9 @@ def parse_json(text: str, what: str = "The body") -> Any:
     text
         The JSON text.
     what
-        What the error says of it: "The body is not valid JSON".
+        What the error calls it, as in "The body is not valid JSON".
+    decode
+        From :func:`decoder`, for another way to take an object in which a name appears twice.
 
     Raises
     ------
@@ -86,7 +89,7 @@ def parse_json(text: str, what: str = "The body") -> Any:
     if text.startswith("\ufeff"):
         raise InvalidRequest(f"{what} is not valid JSON: it starts with a byte order mark")
     try:
-        return _decode(text)
+        return (decode or _decode)(text)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}"
         raise InvalidRequest(f"{what} is not valid JSON: {error.msg} ({where})") from None
@@ -97,6 +100,19 @@ def parse_json(text: str, what: str = "The body") -> Any:
         raise InvalidRequest(f"{what} is not valid JSON: a number has too many digits") from None
     except RecursionError:
         raise InvalidRequest(f"{what} is nested too deeply") from None
+
+
+def decoder(to_object: Callable[[list[tuple[str, Any]]], Any]) -> Callable[[str], Any]:
+    """Return a strict decoder that makes each object of its names and values by ``to_object``."""
+    return json.JSONDecoder(object_pairs_hook=to_object, parse_constant=_no_constant).decode
+
+
+def repeated_name(pairs: list[tuple[str, Any]]) -> str:
+    """Return the first name that appears again, of pairs in which one does."""
+    names, seen = iter(pairs), set[str]()
+    while (name := next(names)[0]) not in seen:
+        seen.add(name)
+    return name
 
 
 def validate(document: Any) -> Transaction:
@@ -206,11 +222,7 @@ def _text(name: str, value: Any) -> str:
 def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
-        seen = set()
-        for name, _ in pairs:
-            if name in seen:
-                raise InvalidRequest(f"Field {name[:_SHOWN_NAME_LENGTH]!r} appears more than once")
-            seen.add(name)
+        raise InvalidRequest(f"Field {repeated_name(pairs)[:_SHOWN_NAME_LENGTH]!r} appears more than once")
     return fields
 
 
@@ -218,4 +230,4 @@ def _no_constant(name: str) -> NoReturn:
     raise _Constant(name)
 
 
-_decode = json.JSONDecoder(object_pairs_hook=_unique_names, parse_constant=_no_constant).decode
+_decode = decoder(_unique_names)
