@@ -18,12 +18,14 @@ import yaml
 
 from scoring.rules import RULE_SET
 from tests import events
+from tests.e2e import deployment
 from tests.e2e.deployment import ARCHITECTURE, SAM
 from tests.expected import answers
 from tests.integration.service import Service
 from tests.local import account, emulator, template
 from tests.local.processes import StartError, end, free_port
 from tests.local.template import ROOT
+from tests.rule_set import DOCUMENT, R1
 
 IMAGE = f"*/lambda/python:3.13-{ARCHITECTURE}"
 START_SECONDS = 300
@@ -66,6 +68,16 @@ def test_the_layer_holds_what_the_functions_import_and_no_native_code(build: Pat
         "jmespath",
         "scoring",
     }
+
+
+def test_a_build_with_wrong_rules_fails_and_says_why(tmp_path: Path) -> None:
+    root = deployment.checkout(tmp_path / "checkout")
+    document = json.dumps(DOCUMENT).replace('"points": 3', '"points": 0')
+    (root / "functions/layer/scoring/rules.json").write_text(document, encoding="utf-8")
+    result = subprocess.run([SAM, "build"], cwd=root, env=ENVIRONMENT, check=False, capture_output=True, text=True)
+    assert result.returncode != 0
+    assert f"rules.json: Rule '{R1}': 'points' must be an integer from 1 to 1000000\n" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["with bytecode", "without"])
