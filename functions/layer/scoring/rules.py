@@ -8,7 +8,7 @@ highest one whose threshold the score reaches, else LOW.
 import operator
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scoring.errors import InvalidRequest, RuleSetError
 from scoring.transaction import (
@@ -231,7 +231,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[Any, Any]:
     return fields
 
 
-def _is_printable(value: Any, length: int) -> TypeGuard[str]:
+def _is_printable(value: Any, length: int) -> bool:
     """Whether a value is a visible text of one line."""
     return isinstance(value, str) and len(value) <= length and value.isprintable() and bool(value.strip())
 
@@ -242,7 +242,7 @@ def _shown(value: Any) -> str:
 
 
 def _rule(position: int, rule: Any) -> Rule:
-    label = rule.get("label") if isinstance(rule, dict) else None
+    label: Any = rule.get("label") if isinstance(rule, dict) else None
     if not _is_printable(label, MAX_LABEL_LENGTH):
         raise RuleSetError(
             f"Rule number {position} must have a 'label' of 1 to {MAX_LABEL_LENGTH} printable characters, not all blank"
