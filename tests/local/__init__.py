@@ -3,7 +3,7 @@
 ======================  ===========================================================================
 :mod:`.stack`           the command: emulator, event source and API together, until Ctrl-C
 :mod:`.api`             SAM CLI's own API server over the routes of ``template.yaml``
-:mod:`.server`          the HTTP server below it, and :mod:`.http_request` what it reads
+:mod:`.server`          the HTTP server below it
 :mod:`.console`         what is printed: one line per request
 :mod:`.environments`    execution environments: processes that run the functions, warm between requests
 :mod:`.bootstrap`       what runs inside such a process
