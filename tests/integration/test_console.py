@@ -34,8 +34,8 @@ class Printed:
         return [re.sub(r"  \d+ ms$", "", re.sub(r"^\d\d:\d\d:\d\d  ", "", line)) for line in lines]
 
 
-def test_a_request_is_one_line(tmp_path: Path) -> None:
-    with started(tmp_path / "stack.log") as stack:
+def test_a_request_is_one_line(checkout: Path, tmp_path: Path) -> None:
+    with started(tmp_path / "stack.log", checkout) as stack:
         printed = Printed(stack)
         headers = {"Idempotency-Key": "order-17"}
         for _ in range(2):
@@ -72,8 +72,8 @@ def test_what_a_function_prints_is_shown_as_it_is(checkout: Path, tmp_path: Path
         assert printed()[2].startswith("end")
 
 
-def test_logs_of_json_are_json_only(tmp_path: Path) -> None:
-    with started(tmp_path / "stack.log", arguments=STACK_LOGGING_JSON) as stack:
+def test_logs_of_json_are_json_only(checkout: Path, tmp_path: Path) -> None:
+    with started(tmp_path / "stack.log", checkout, arguments=STACK_LOGGING_JSON) as stack:
         assert stack.log
         begin = len(stack.log.read_text())
         stack.post("/score", json=TX003)
@@ -88,8 +88,8 @@ def test_logs_of_json_are_json_only(tmp_path: Path) -> None:
     assert second["status"] == 400
 
 
-def test_a_caller_cannot_move_the_cursor(tmp_path: Path) -> None:
-    with started(tmp_path / "stack.log") as stack:
+def test_a_caller_cannot_move_the_cursor(checkout: Path, tmp_path: Path) -> None:
+    with started(tmp_path / "stack.log", checkout) as stack:
         printed = Printed(stack)
         stack.post("/score", json={"tx_id": "right\u202eto left", "amount": 1}, headers={"Idempotency-Key": "k"})
         stack.get("/\x9b31m")
