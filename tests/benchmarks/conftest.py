@@ -10,7 +10,7 @@ from tests import rule_set
 
 @pytest.fixture(autouse=True, scope="module")
 def own_rules() -> Iterator[None]:
-    """What is measured in this process decides by the rules of the tests."""
+    """Let everything in this process decide by the tests' own rules."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rules, "RULE_SET", rule_set.RULE_SET)
         yield

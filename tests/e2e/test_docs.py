@@ -93,7 +93,7 @@ class Visit:
         return self.page.locator(f".opblock-{method.lower()}", has=self.page.locator(f"[data-path='{path}']"))
 
     def box(self, locator: Locator) -> FloatRect:
-        """Where an element is, in pixels from the top left corner of the page."""
+        """Return the box of an element, in pixels from the top left corner of the page."""
         expect(locator).to_be_visible()
         box = locator.bounding_box()
         assert box

@@ -180,7 +180,7 @@ class Proxy:
 
     @property
     def state(self) -> Down | None:
-        """How the proxy is down, if it is."""
+        """The outage that the proxy plays, or None."""
         return self._down
 
     def _listen(self) -> None:

@@ -96,12 +96,12 @@ def operations(stack: Stack) -> dict[str, Any]:
 
 
 def security(stack: Stack) -> dict[str, Any]:
-    """What every route asks of its callers, by its key; None where it asks for nothing."""
+    """Return the security requirement of every route by its key, None for an open route."""
     return {key: operation.get("security") for key, operation in operations(stack).items()}
 
 
 def expected_security(stack: Stack, options: Options) -> dict[str, Any]:
-    """What every route of a stack should ask of its callers."""
+    """Return the security requirement that every route of a stack should have."""
     scheme = "JWT" if options.tokens else "AWS_IAM"
     opened = OPEN_ROUTES | (DOCS_ROUTES if options.docs else set())
     return {key: None if key in opened else [{scheme: []}] for key in operations(stack)}

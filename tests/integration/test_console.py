@@ -1,4 +1,4 @@
-"""What `make run` prints: a line per request for people, JSON for programs, and what is wrong, once."""
+"""The console of `make run`: one line per request for people, JSON for programs, and each fault once."""
 
 import json
 import os
@@ -22,7 +22,7 @@ ESCAPE = "\x1b"
 
 
 class Printed:
-    """What a stack has printed since it said where it is, without the time of day and the milliseconds."""
+    """Returns the lines that a stack printed after its start, without the time of day and the milliseconds."""
 
     def __init__(self, stack: Service) -> None:
         assert stack.log

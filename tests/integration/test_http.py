@@ -1,4 +1,4 @@
-"""What `make run` does with bytes that are no request, or a strange one: it answers JSON and goes on."""
+"""Malformed and unusual HTTP requests to `make run`: it answers in JSON and keeps serving."""
 
 import http.client
 import json

@@ -65,7 +65,7 @@ class Console:
             self._line(["ERROR", message], _RED)
 
     def _details(self, headers: Mapping[str, str], body: bytes) -> list[str]:
-        """What a person wants to know of a response: the decision, or what was wrong."""
+        """Return the parts of a response that a person wants to read: the decision, or the error."""
         if headers.get("Content-Type") != "application/json":
             return []
         try:

@@ -168,7 +168,7 @@ def is_unicode(text: str) -> bool:
 
 
 def type_name(value: Any) -> str:
-    """What JSON calls the type of a value: "a string"."""
+    """Return the name of a value's type in JSON, such as "a string"."""
     return _JSON_TYPE_NAMES.get(type(value), type(value).__name__)
 
 
