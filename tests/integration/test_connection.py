@@ -13,7 +13,7 @@ from typing import Any
 import botocore
 import pytest
 
-from scoring.connection import _AMAZON_ROOTS, MAX_BODY_BYTES, MAX_IDLE_SECONDS, Connection, ResponseError
+from scoring.connection import _AMAZON_ROOTS, MAX_IDLE_SECONDS, Connection, ResponseError
 from tests.integration.service import TIMEOUT_SECONDS
 from tests.local import certificates
 from tests.local.certificates import Certificates
@@ -22,6 +22,7 @@ REQUEST = b"POST / HTTP/1.1\r\nhost: here\r\ncontent-length: 2\r\n\r\n{}"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 # Far more than this machine needs when it is busy, and less than the tests' servers make it wait.
 CONNECT_SECONDS = READ_SECONDS = 1
+MAX_BODY_BYTES = 1_000_000
 
 # Does with a client's connection what it wants to; then it is closed.
 Behaviour = Callable[[socket.socket], None]
@@ -47,10 +48,11 @@ def answer(*parts: bytes, pause: float = 0) -> Behaviour:
 class Server:
     """A server on this machine; each connection is treated by the next behaviour, later ones by the last."""
 
-    def __init__(self, certificate: Certificates | None, behaviours: list[Behaviour]) -> None:
+    def __init__(self, certificate: Certificates | None, behaviours: list[Behaviour], pause: float) -> None:
         self.connections = 0
         self._closed = threading.Semaphore(0)
         self._behaviours = behaviours
+        self._pause = pause
         self._tls = None
         if certificate:
             self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -69,6 +71,7 @@ class Server:
 
     def _serve(self, client: socket.socket, behave: Behaviour) -> None:
         with suppress(OSError), client:
+            time.sleep(self._pause)
             if self._tls:
                 with self._tls.wrap_socket(client, server_side=True) as wrapped:
                     behave(wrapped)
@@ -82,8 +85,9 @@ class Server:
 
 
 @contextmanager
-def serving(*behaviours: Behaviour, certificate: Certificates | None = None) -> Iterator[Server]:
-    server = Server(certificate, list(behaviours))
+def serving(*behaviours: Behaviour, certificate: Certificates | None = None, pause: float = 0) -> Iterator[Server]:
+    """Serve connections, each after a pause; with a certificate over TLS."""
+    server = Server(certificate, list(behaviours), pause)
     try:
         yield server
     finally:
@@ -92,7 +96,7 @@ def serving(*behaviours: Behaviour, certificate: Certificates | None = None) -> 
 
 @contextmanager
 def connection(url: str, ca_bundle: Path | str = "") -> Iterator[Connection]:
-    made = Connection(url, str(ca_bundle), CONNECT_SECONDS, READ_SECONDS)
+    made = Connection(url, str(ca_bundle), CONNECT_SECONDS, READ_SECONDS, MAX_BODY_BYTES)
     try:
         yield made
     finally:
@@ -224,7 +228,7 @@ def test_a_request_may_be_larger_than_any_buffer(scheme: Certificates | None) ->
         client.sendall(ANSWER)
 
     with serving(read_slowly, certificate=scheme) as server:
-        made = Connection(server.url, str(bundle(scheme)), CONNECT_SECONDS, read_seconds=5)
+        made = Connection(server.url, str(bundle(scheme)), CONNECT_SECONDS, 5, MAX_BODY_BYTES)
         with closing(made):
             assert made.exchange(REQUEST) == (200, b"{}")
             assert made.exchange(request) == (200, b"{}")
@@ -347,6 +351,37 @@ def test_silent_address_leaves_time_for_the_next(silent: tuple[str, int], monkey
     with serving(answer_always) as server, connection(server.url) as one:
         resolving_to(monkeypatch, silent, silent, server.listener.getsockname())
         assert one.exchange(REQUEST) == (200, b"{}")
+
+
+def test_slow_name_resolution_takes_nothing_of_the_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(answer_always) as server, connection(server.url) as one:
+        real = socket.getaddrinfo
+
+        def slow(*arguments: Any, **options: Any) -> Any:
+            time.sleep(CONNECT_SECONDS + 0.2)
+            return real(*arguments, **options)
+
+        monkeypatch.setattr("scoring.connection.socket.getaddrinfo", slow)
+        assert one.exchange(REQUEST) == (200, b"{}")
+
+
+def test_address_of_a_family_that_is_not_supported_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ``localhost`` on a machine without IPv6."""
+    with serving(answer_always) as server, connection(server.url) as one:
+        unsupported = (socket.AF_X25, socket.SOCK_STREAM, 0, "", ("::1", 1, 0, 0))
+        supported = (socket.AF_INET, socket.SOCK_STREAM, 0, "", server.listener.getsockname())
+        monkeypatch.setattr("scoring.connection.socket.getaddrinfo", lambda *_, **__: [unsupported, supported])
+        assert one.exchange(REQUEST) == (200, b"{}")
+
+
+def test_handshake_has_the_whole_limit_however_many_addresses_there_are(
+    certificate: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last address left a fraction of it for the connection alone."""
+    with serving(answer_always, certificate=certificate, pause=CONNECT_SECONDS * 0.6) as server:
+        resolving_to(monkeypatch, *[server.listener.getsockname()] * 4)
+        with connection(server.url, certificate.authority) as one:
+            assert one.exchange(REQUEST) == (200, b"{}")
 
 
 def test_name_without_address_is_a_failed_connection(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,8 +52,9 @@ class MotoService:
         except ClientError as error:
             answer: dict[str, Any] = {**error.response}
             raise CallFailed(answer["Error"]["Code"], 400, answer) from error
-        # What boto3 adds to the response
-        response.pop("ResponseMetadata", None)
+        # Added by boto3, and by moto without being asked for it.
+        for added in ("ResponseMetadata", "ConsumedCapacity", "ItemCollectionMetrics"):
+            response.pop(added, None)
         return response
 
 
@@ -73,7 +74,7 @@ def function_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def dynamodb(function_environment: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setattr(aws, "Service", lambda name, _target: MotoService(boto3.client(name)))
+    monkeypatch.setattr(aws, "Service", lambda name, *_: MotoService(boto3.client(name)))
     with mock_aws():
         client = boto3.client("dynamodb")
         create_tables(client)

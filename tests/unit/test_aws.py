@@ -66,7 +66,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def service(*outcomes: Outcome) -> tuple[aws.Service, Line]:
-    made, line = aws.Service("dynamodb", "DynamoDB_20120810"), Line(*outcomes)
+    made, line = aws.dynamodb(), Line(*outcomes)
     made._connection = line  # type: ignore[assignment]
     return made, line
 
@@ -134,7 +134,8 @@ def test_where_a_service_is_and_how_long_it_is_waited_for(
     for other in ("DYNAMODB", "SQS"):
         monkeypatch.setenv(f"AWS_ENDPOINT_URL_{other}", f"http://{other.lower()}.example")
     found = connect()
-    assert made == [(f"http://{name}.example", "/bundle.pem", 0.2, 1)]
+    size = 16 * 1024 * 1024 if connect is reports.connect else 1024 * 1024
+    assert made == [(f"http://{name}.example", "/bundle.pem", 0.2, 1, size)]
     # The one that every decision needs is connected to ahead.
     assert opened == (["dynamodb"] if name == "dynamodb" else [])
     (one,) = [value for value in vars(found).values() if isinstance(value, aws.Service)]

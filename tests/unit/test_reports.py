@@ -3,6 +3,7 @@
 import io
 import itertools
 import json
+import math
 import random
 import time
 from typing import Any
@@ -131,6 +132,8 @@ MALFORMED = [
     {"message": "Welcome"},
     {"Items": None},
     {"Items": "items"},
+    {"Items": {}},
+    {"Items": ""},
     {"Items": [None]},
     {"Items": [{}]},
     {"Items": [item_of("k") | {"answer": {"S": "{"}}]},
@@ -138,12 +141,21 @@ MALFORMED = [
     {"Items": [item_of("k") | {"answer": {"S": "{}"}}]},
     {"Items": [item_of("k") | {"transaction": {"N": "1"}}]},
     {"Items": [item_of("k") | {"transaction": {"S": "[" * 100_000}}]},
+    {"Items": [item_of("k") | {"answer": {"S": json.dumps(decide(LOW, "k").answer() | {"score": math.nan})}}]},
+    {"Items": [item_of("k") | {"transaction": {"S": '{"amount": Infinity}'}}]},
     {"Responses": {}},
+    {"Responses": {}, "UnprocessedKeys": {}},
+    {"Responses": {"Other": []}, "UnprocessedKeys": {}},
+    {"Responses": {"StatsTable": ""}, "UnprocessedKeys": {}},
+    {"Responses": {"StatsTable": {}}, "UnprocessedKeys": {}},
     {"Responses": [], "UnprocessedKeys": {}},
     {"Responses": {"StatsTable": [None]}, "UnprocessedKeys": {}},
     {"Responses": {"StatsTable": {"total": 1}}, "UnprocessedKeys": {}},
     {"Responses": {"StatsTable": [{"total": {"S": "1"}}]}, "UnprocessedKeys": {}},
-    {"Responses": {"StatsTable": [{"total": {"N": "many"}}]}, "UnprocessedKeys": {}},
+    *(
+        {"Responses": {"StatsTable": [{"total": {"N": number}}]}, "UnprocessedKeys": {}}
+        for number in ("many", "", "1_0", " 1", "٣", "-1", "1e3", 1, 1.5, True, math.inf, None)
+    ),
 ]
 
 
@@ -202,6 +214,17 @@ def test_totals_ask_again_for_what_was_left_unprocessed(
     )
     with pytest.raises(StoreUnavailable):
         reports.totals(time.monotonic() + aws.CALL_SECONDS + 0.1)
+
+
+def test_pauses_grow_while_shards_are_left_unprocessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("scoring.reports.random.uniform", lambda _, longest: longest)
+    monkeypatch.setattr("scoring.reports.time.sleep", pauses.append)
+    left = {"Responses": {}, "UnprocessedKeys": {"StatsTable": {"Keys": [{"shard": {"N": "0"}}]}}}
+    reports, service = scripted(*[left] * 6, {"Responses": {"StatsTable": []}, "UnprocessedKeys": {}})
+    assert reports.totals(LATER).total == 0
+    assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0]
+    assert service.calls[-1] == {"RequestItems": left["UnprocessedKeys"]}
 
 
 def test_nothing_is_begun_that_could_end_too_late(

@@ -1,12 +1,13 @@
 """Environment variables: all read in one place, and each one that is wrong is named."""
 
 import runpy
+from pathlib import Path
 
 import boto3
 import botocore.session
 import pytest
 
-from scoring import settings
+from scoring import aws, settings
 from scoring.errors import SettingsError
 from scoring.settings import Account, Settings
 from tests.local import template
@@ -81,7 +82,35 @@ def test_an_account_that_is_none(name: str) -> None:
         settings.account({**CREDENTIALS, name: ""})
 
 
-@pytest.mark.parametrize("name", ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"])
+@pytest.mark.parametrize(
+    "region",
+    ["eu:west", "[", "..", "a..", "x" * 80, "x@evil.example/", "a/b", "a?b", "a#b", "a\\b", "EU-WEST-1", "a\r\nb"],
+)
+def test_region_cannot_lead_to_another_host(region: str) -> None:
+    with pytest.raises(SettingsError, match=r"^Environment variable AWS_REGION must be a region such as"):
+        settings.account({**CREDENTIALS, "AWS_REGION": region})
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate"])
+def test_bundle_without_certificates_is_named(
+    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = tmp_path / "bundle.pem"
+    if content is not None:
+        bundle.write_bytes(content)
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))
+    with pytest.raises(SettingsError, match=r"bundle\.pem' \(AWS_CA_BUNDLE\) cannot be read"):
+        aws.dynamodb()
+
+
+@pytest.mark.parametrize("parameter", ["StatsShards", "DecisionDays"])
+@pytest.mark.parametrize("bound", ["MinValue", "MaxValue", "Default"])
+def test_functions_take_what_the_template_does(parameter: str, bound: str) -> None:
+    variable = {"StatsShards": "STATS_SHARDS", "DecisionDays": "DECISION_DAYS"}[parameter]
+    assert settings.read({**VARIABLES, variable: str(template.load()["Parameters"][parameter][bound])})
+
+
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"])
 @pytest.mark.parametrize("value", ["a\r\nX-Injected: 1", "a\nb", "a\rb", "a b", "a\x00", "é", "\udc80", "\x7f"])
 def test_nothing_that_could_end_a_header_is_taken(name: str, value: str) -> None:
     """Each of them goes into the head of a request, or into its signature; no secret is shown."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from scoring import settings, telemetry
 from scoring.connection import Connection
-from scoring.errors import CallFailed, StoreUnavailable
+from scoring.errors import CallFailed, SettingsError, StoreUnavailable
 from scoring.signature import Signer
 
 # An SDK's defaults are made for batch jobs (60 s a read); an answer that is waited for has less.
@@ -31,6 +31,9 @@ CALL_SECONDS = ATTEMPTS * (2 * CONNECT_SECONDS + READ_SECONDS) + (ATTEMPTS - 1) 
 _START_EMULATOR = "please start it with 'make emulator' and send the request again"
 # The reason that is logged where a response with status 200 is none of the operation.
 UNEXPECTED = "UnexpectedResponse"
+
+# Twice what the largest stored decision takes in a response to its own transaction.
+_MAX_RESPONSE_BYTES = 1024 * 1024
 
 # Seconds that a handler needs besides its calls.
 _MARGIN = 0.2
@@ -73,6 +76,8 @@ class Service:
         As in its endpoint, such as ``dynamodb``.
     target
         What comes before the operation in ``X-Amz-Target``, such as ``DynamoDB_20120810``.
+    max_response_bytes
+        Longer responses are refused.
 
     Raises
     ------
@@ -80,12 +85,15 @@ class Service:
         Region, credentials or endpoint are missing or cannot be used.
     """
 
-    def __init__(self, name: str, target: str) -> None:
+    def __init__(self, name: str, target: str, max_response_bytes: int) -> None:
         account = settings.account()
         self._target = target
         self._signer = Signer(name, account)
         url = settings.endpoint(name, account.region)
-        self._connection = Connection(url, account.ca_bundle, CONNECT_SECONDS, READ_SECONDS)
+        try:
+            self._connection = Connection(url, account.ca_bundle, CONNECT_SECONDS, READ_SECONDS, max_response_bytes)
+        except OSError as error:
+            raise SettingsError(f"The certificates in {account.ca_bundle!r} (AWS_CA_BUNDLE) cannot be read") from error
         self._quota = _QUOTA
 
     def connect(self) -> None:
@@ -142,14 +150,14 @@ class Service:
         return document
 
 
-def dynamodb() -> Service:
+def dynamodb(max_response_bytes: int = _MAX_RESPONSE_BYTES) -> Service:
     """Return a client of DynamoDB."""
-    return Service("dynamodb", "DynamoDB_20120810")
+    return Service("dynamodb", "DynamoDB_20120810", max_response_bytes)
 
 
 def sqs() -> Service:
     """Return a client of SQS."""
-    return Service("sqs", "AmazonSQS")
+    return Service("sqs", "AmazonSQS", _MAX_RESPONSE_BYTES)
 
 
 def deadline(context: Any) -> float:

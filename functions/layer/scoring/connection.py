@@ -17,10 +17,9 @@ _AMAZON_ROOTS = os.path.join(os.path.dirname(__file__), "amazon-roots.pem")  # n
 
 # DynamoDB closes a connection that is idle for about a minute. An environment that was frozen does not notice.
 MAX_IDLE_SECONDS = 50
-# The most that DynamoDB returns from one call (BatchGetItem, DynamoDB Developer Guide, "Quotas").
-MAX_BODY_BYTES = 16 * 1024 * 1024
 MAX_HEAD_BYTES = 65_536
 
+_MAX_LENGTH_DIGITS = 12
 _HEAD_END = b"\r\n\r\n"
 _CHUNK_BYTES = 65_536
 
@@ -43,6 +42,8 @@ class Connection:
         Time limit for connecting, whatever the number of addresses, and again for the TLS handshake.
     read_seconds
         Time limit for a whole exchange, from the first byte sent to the last byte received.
+    max_body_bytes
+        Size limit for the body of a response.
 
     Attributes
     ----------
@@ -50,7 +51,9 @@ class Connection:
         The value of the header ``Host``.
     """
 
-    def __init__(self, url: str, ca_bundle: str, connect_seconds: float, read_seconds: float) -> None:
+    def __init__(
+        self, url: str, ca_bundle: str, connect_seconds: float, read_seconds: float, max_body_bytes: int
+    ) -> None:
         parts = urlsplit(url)
         name = parts.hostname or ""
         self.host = parts.netloc
@@ -58,6 +61,7 @@ class Connection:
         self._tls = _trust(ca_bundle or _authorities(name)) if parts.scheme == "https" else None
         self._connect_seconds = connect_seconds
         self._read_seconds = read_seconds
+        self._max_body_bytes = max_body_bytes
         self._socket: socket.socket | None = None
         self._last_used = 0.0
 
@@ -95,7 +99,7 @@ class Connection:
         try:
             opened.settimeout(self._read_seconds)
             opened.sendall(request)
-            status, body, closes = _receive(opened, end)
+            status, body, closes = _receive(opened, end, self._max_body_bytes)
         except BaseException:
             self.close()  # the rest of this response must not be taken for the next one
             raise
@@ -129,24 +133,27 @@ def _connect(address: tuple[str, int], seconds: float) -> socket.socket:
     """Connect to the first address of a host that accepts, all of them within one time limit.
 
     Each address gets an equal share of the time that is left, so that a silent one does not use up that of the others.
+    The limit does not cover the resolution of the name, which no timeout of Python's bounds.
     """
-    end = time.monotonic() + seconds
     found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)
+    end = time.monotonic() + seconds
     failure: OSError = TimeoutError("timed out")
     for index, (family, kind, protocol, _, target) in enumerate(found):
-        candidate = socket.socket(family, kind, protocol)
+        candidate = None
         try:
+            candidate = socket.socket(family, kind, protocol)
             candidate.settimeout(_left(end) / (len(found) - index))
             candidate.connect(target)
-        except OSError as error:
-            candidate.close()
+        except OSError as error:  # also of a family that this machine does not support
             failure = error
+            if candidate:
+                candidate.close()
         else:
             return candidate
     raise failure
 
 
-def _receive(connection: socket.socket, end: float) -> tuple[int, bytes, bool]:
+def _receive(connection: socket.socket, end: float, max_body_bytes: int) -> tuple[int, bytes, bool]:
     """Return status and body of a response, and whether the connection closes after it."""
     received = bytearray()
     while (head_end := received.find(_HEAD_END)) < 0:
@@ -154,6 +161,8 @@ def _receive(connection: socket.socket, end: float) -> tuple[int, bytes, bool]:
             raise ResponseError("The head of the response is too long")
         received += _chunk(connection, end)
     status, length, closes = _parse(bytes(received[:head_end]))
+    if length > max_body_bytes:
+        raise ResponseError(f"The response announces more than {max_body_bytes} bytes")
     body = received[head_end + len(_HEAD_END) :]
     while len(body) < length:
         body += _chunk(connection, end)
@@ -201,18 +210,16 @@ def _parse(head: bytes) -> tuple[int, int, bool]:
         name, _, value = line.partition(b":")
         name, value = name.lower(), value.strip()
         if name == b"content-length":
-            if length >= 0 or not value.isdigit():
+            # Python does not convert thousands of digits.
+            if length >= 0 or not value.isdigit() or len(value) > _MAX_LENGTH_DIGITS:
                 raise ResponseError(f"The response has no single length: {value[:20]!r}")
-            # So long a number is too large, and would not be converted.
-            length = int(value) if len(value) < 10 else MAX_BODY_BYTES + 1
+            length = int(value)
         elif name == b"transfer-encoding":
             raise ResponseError("The response has a transfer encoding in place of a length")
         elif name == b"connection":
             closes = value.lower() == b"close"
     if length < 0:
         raise ResponseError("The response has no length")
-    if length > MAX_BODY_BYTES:
-        raise ResponseError(f"The response announces more than {MAX_BODY_BYTES} bytes")
     return int(status), length, closes
 
 

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 
 from scoring import aws, settings
 from scoring.decision import Decision
-from scoring.errors import CallFailed, IdempotencyConflict
+from scoring.errors import CallFailed, IdempotencyConflict, InvalidRequest
 from scoring.rules import HIGH_RISK_LEVELS
+from scoring.transaction import parse_json
 
 # Names of the counters in a shard
 LEVEL_PREFIX = "level#"
@@ -34,8 +35,10 @@ _FIRST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.1
 _SECONDS_A_DAY = 86_400
 
-# The members of a response of TransactWriteItems (DynamoDB API Reference).
-_RESPONSE_MEMBERS = frozenset({"ConsumedCapacity", "ItemCollectionMetrics"})
+# The fields that every version has stored of an answer.
+_ANSWER_FIELDS = frozenset(
+    {"score", "risk_level", "triggered_rules", "tx_id", "decision_id", "version", "evaluated_at"}
+)
 
 
 class Recorded(NamedTuple):
@@ -109,9 +112,9 @@ class Ledger:
                 self._shard = (self._shard + random.randrange(1, max(shards, 2))) % shards
                 time.sleep(pause)
             else:
-                if response.keys() <= _RESPONSE_MEMBERS:
+                # The response has members only for what a request asks for, and this one asks for nothing.
+                if response == {}:
                     return Recorded(answer, replayed=False)
-                # Whatever sent it, it does not confirm the transaction, which may be recorded or not.
                 raise aws.unavailable("store", aws.UNEXPECTED, decision.decision_id)
         raise aws.unavailable("store", obstacle, decision.decision_id)
 
@@ -213,14 +216,18 @@ def _replay(decision: Decision, answer: dict[str, Any], stored: Any) -> Recorded
     IdempotencyConflict
         It was made for another request.
     StoreUnavailable
-        The item is not one of a decision, so the response did not come from DynamoDB.
+        The item is not that of this decision, so the response did not come from DynamoDB.
     """
     try:
-        request_hash, first = stored["request_hash"]["S"], json.loads(stored["answer"]["S"])
-        complete = first.keys() >= answer.keys()
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
-        complete = False
-    if not complete:
+        request_hash, first = stored["request_hash"]["S"], parse_json(stored["answer"]["S"])
+        genuine = (
+            isinstance(request_hash, str)
+            and first["decision_id"] == decision.decision_id
+            and first.keys() >= _ANSWER_FIELDS
+        )
+    except (AttributeError, InvalidRequest, KeyError, TypeError):
+        genuine = False
+    if not genuine:
         raise aws.unavailable("store", aws.UNEXPECTED, decision.decision_id)
     if request_hash != decision.request_hash:
         raise IdempotencyConflict(

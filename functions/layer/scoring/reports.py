@@ -8,19 +8,24 @@ from typing import Any, NamedTuple
 
 from scoring import aws, settings
 from scoring.decision import key_without_tx_id
-from scoring.errors import CallFailed
+from scoring.errors import CallFailed, InvalidRequest
 from scoring.ledger import LEVEL_PREFIX, RULE_PREFIX
 from scoring.rules import RISK_LEVELS
+from scoring.transaction import parse_json
 
 MAX_FOUND = 100
 # Lambda returns at most 6 MB (AWS Lambda quotas), of which this leaves some for the rest of the response.
 MAX_FOUND_BYTES = 5_500_000
 
+# BatchGetItem returns at most 100 items and 16 MB (DynamoDB API Reference).
 _BATCH_GET_LIMIT = 100
-_LONGEST_PAUSE = 0.1
+_MAX_RESPONSE_BYTES = 16 * 1024 * 1024
+# Seconds before shards that were left unprocessed are read again; doubled each time.
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 1.0
 
-# Raised where a response has not the shape of its operation.
-_MALFORMED = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
+# Raised if a response does not have the shape of its operation.
+_MALFORMED = (AttributeError, InvalidRequest, KeyError, TypeError, ValueError)
 
 
 class Totals(NamedTuple):
@@ -86,7 +91,7 @@ class Reports:
             for item in self._shards(deadline):
                 for name, value in item.items():
                     if name != "shard":
-                        numbers[name] = numbers.get(name, 0) + int(value["N"])
+                        numbers[name] = numbers.get(name, 0) + _count(value)
         except CallFailed as failure:
             raise aws.unavailable("store", failure.reason) from failure
         except _MALFORMED as error:
@@ -155,7 +160,7 @@ class Reports:
         }
         while True:
             page = self._call("Query", request, deadline)
-            yield page["Items"]
+            yield _list(page["Items"])
             if not page.get("LastEvaluatedKey"):
                 return
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
@@ -164,14 +169,16 @@ class Reports:
         table = self._settings.stats_table
         keys = [{"shard": {"N": str(shard)}} for shard in range(self._settings.stats_shards)]
         for start in range(0, len(keys), _BATCH_GET_LIMIT):
+            longest = _FIRST_PAUSE
             wanted: Any = {table: {"Keys": keys[start : start + _BATCH_GET_LIMIT], "ConsistentRead": True}}
             while wanted:
                 page = self._call("BatchGetItem", {"RequestItems": wanted}, deadline)
-                # Shards that were never written to are missing, so only these two names tell a response from any other.
-                yield from page["Responses"].get(table, [])
-                wanted = page["UnprocessedKeys"]
+                wanted, responses = page["UnprocessedKeys"], page["Responses"]
+                # The list is there even if no shard has been written to, and may be missing only if none was read.
+                yield from _list(responses.get(table, []) if wanted else responses[table])
                 if wanted:
-                    time.sleep(random.uniform(0, _LONGEST_PAUSE))
+                    time.sleep(random.uniform(0, longest))
+                    longest = min(2 * longest, _LONGEST_PAUSE)
 
     def _call(self, operation: str, parameters: dict[str, Any], deadline: float) -> dict[str, Any]:
         if not aws.is_time_for_a_call(deadline):
@@ -188,13 +195,26 @@ def connect() -> Reports:
     SettingsError
         A variable is missing or wrong.
     """
-    dynamodb = aws.dynamodb()
+    dynamodb = aws.dynamodb(_MAX_RESPONSE_BYTES)
     dynamodb.connect()
     return Reports(dynamodb, settings.read())
 
 
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError
+    return value
+
+
+def _count(value: Any) -> int:
+    digits = value["N"]
+    if not (digits.isascii() and digits.isdigit()):
+        raise ValueError
+    return int(digits)
+
+
 def _stored(item: dict[str, Any]) -> _Stored:
-    answer = json.loads(item["answer"]["S"])
+    answer = parse_json(item["answer"]["S"])
     return _Stored(answer["evaluated_at"], answer["decision_id"], answer, item["transaction"]["S"])
 
 
@@ -203,10 +223,10 @@ def _fitting(stored: list[_Stored]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     size = 0
     for one in stored[:MAX_FOUND]:
-        decision = one.answer | {"transaction": json.loads(one.transaction)}
+        decision = one.answer | {"transaction": parse_json(one.transaction)}
         # Twice, since the response is JSON with the body as a string in it.
         size += len(json.dumps(json.dumps(decision)))
-        if found and size > MAX_FOUND_BYTES:
+        if size > MAX_FOUND_BYTES:
             break
         found.append(decision)
     return found

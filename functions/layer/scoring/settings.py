@@ -97,9 +97,8 @@ def account(environment: Mapping[str, str] = os.environ) -> Account:
         A variable is missing or empty, or has a character that no header may contain; the text names it, and does not
         show it.
     """
-    region = "AWS_REGION" if environment.get("AWS_REGION") else "AWS_DEFAULT_REGION"
     return Account(
-        region=_visible(environment, region),
+        region=_region(environment, "AWS_REGION" if environment.get("AWS_REGION") else "AWS_DEFAULT_REGION"),
         access_key=_visible(environment, "AWS_ACCESS_KEY_ID"),
         secret_key=_visible(environment, "AWS_SECRET_ACCESS_KEY"),
         session_token=_visible(environment, "AWS_SESSION_TOKEN") if environment.get("AWS_SESSION_TOKEN") else "",
@@ -137,6 +136,14 @@ def _text(environment: Mapping[str, str], name: str) -> str:
     value = environment.get(name, "")
     if not value:
         raise SettingsError(f"Environment variable {name} is not set")
+    return value
+
+
+def _region(environment: Mapping[str, str], name: str) -> str:
+    """Return a region, which becomes a part of a host name."""
+    value = _text(environment, name)
+    if not re.fullmatch(r"[a-z0-9-]{1,32}", value):
+        raise SettingsError(f"Environment variable {name} must be a region such as eu-central-1, not {value[:32]!r}")
     return value
 
 
