@@ -5,12 +5,12 @@
     python events/replay.py FILE --url ADDRESS --sign    a file, to a deployed stack
     python events/replay.py FILE --url ADDRESS --token   the same, where the stack takes tokens; reads $TOKEN
 
-FILE holds JSON Lines, a JSON array or CSV with column names; it may be compressed with gzip. Its content tells which,
-its name does not matter.
+FILE holds JSON Lines, a JSON array or CSV with a header row, and may be compressed with gzip. The script detects the
+format by the content, not by the name.
 
-The idempotency key of a row derives from its content, so sending a file again counts nothing twice: after an
-interruption, run the same command again. Exits with 1 if a row failed, with 2 if the file or the service cannot be
-used.
+The idempotency key of a row is a hash of its content, so sending a file again counts nothing twice: after an
+interruption, run the same command again. Converting a file between CSV and JSON can change its keys. Exits with 1 if a
+row failed, with 2 if the file or the service cannot be used.
 """
 
 import argparse
@@ -54,10 +54,13 @@ TIMEOUT_SECONDS = 10
 RETRIES = Retry(total=4, backoff_factor=0.2, status_forcelist=[503], allowed_methods=None, raise_on_status=False)
 
 CSV_FIELDS = {"tx_id": str, "amount": float, "category": str, "store": str, "hour": int}
-# Other names of a transaction's id, the more specific first
-TX_ID_NAMES = ("transaction_id", "transactionid", "txid", "id")
+# Names of a transaction's id, the more specific first
+TX_ID_NAMES = ("tx_id", "transaction_id", "transactionid", "txid", "id")
 DELIMITERS = ",;\t|"
-NUMBER = re.compile(r"[+-]?\d+(?:(?P<mark>[.,])\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
+# Excel's first line that declares the delimiter
+SEPARATOR_LINE = re.compile(rf"sep=([{DELIMITERS}])[\r\n]+", re.IGNORECASE)
+# At most 400 digits: a double holds 309, and int() fails from 4,301 on.
+NUMBER = re.compile(r"[+-]?\d{1,400}(?:(?P<mark>[.,])\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 # Three decimals, or a thousand and more?
 AMBIGUOUS_NUMBER = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}", re.ASCII)
 
@@ -85,10 +88,16 @@ CHUNK_CHARACTERS = 65_536
 MAX_VALUE_CHARACTERS = 1_048_576
 # Only finds where a value ends, so numbers may have any length.
 SCANNER = json.JSONDecoder(parse_int=str, parse_float=str)
+# An object with a list of objects, after values and objects without lists
+WRAPPED_ROWS = re.compile(r'\{(?:[^{}\[\]]|\{[^{}\[\]]*\})*"(?P<name>[^"]+)"\s*:\s*\[\s*\{')
 
 
 class UnusableError(Exception):
     """The file, the address, the credentials or the service cannot be used; the message is a sentence for the user."""
+
+
+class FileError(UnusableError):
+    """The file cannot be used as it is."""
 
 
 class Row(NamedTuple):
@@ -101,7 +110,7 @@ class Row(NamedTuple):
     body
         JSON text to send. Malformed rows are sent too, for the service to name what is wrong.
     identity
-        What the key derives from: every field or column, in one spelling for all formats.
+        Input of the key: the fields that are sent, and the columns that are not.
     problem
         Why the row cannot be sent, if it cannot.
     note
@@ -170,7 +179,7 @@ def read(path: Path) -> Iterator[Row]:
 
     Raises
     ------
-    UnusableError
+    FileError
         The file cannot be read, or holds something else.
     """
     try:
@@ -180,20 +189,18 @@ def read(path: Path) -> Iterator[Row]:
             with io.TextIOWrapper(binary, encoding=encoding, newline="") as text:
                 yield from _rows(path, text)
     except UnicodeDecodeError as error:
-        raise UnusableError(f"{path} is not text in {error.encoding.upper()}: save it as UTF-8 first") from error
+        raise FileError(f"{path} is not text in {error.encoding.upper()}: save it as UTF-8 first") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UnusableError(f"{path} is damaged or cut short: {error}") from error
-    except csv.Error as error:
-        raise UnusableError(f"{path} is not valid CSV: {error}") from error
+        raise FileError(f"{path} is damaged or cut short: {error}") from error
     except OSError as error:
-        raise UnusableError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise FileError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _encoding(path: Path, head: bytes) -> str:
     """Return the encoding of a text file that begins with ``head``; spreadsheets write UTF-16 and byte order marks."""
     kind = next((kind for magic, kind in SIGNATURES.items() if head.startswith(magic)), None)
     if kind or head[257:262] == b"ustar":
-        raise UnusableError(f"{path} is {kind or 'a tar archive'}; this script reads {ACCEPTED}")
+        raise FileError(f"{path} is {kind or 'a tar archive'}; this script reads {ACCEPTED}")
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     # ASCII in UTF-16 has a zero in every other byte.
@@ -201,23 +208,29 @@ def _encoding(path: Path, head: bytes) -> str:
         if zeros.count(0) > len(zeros) // 2 and 0 not in others:
             return encoding
     if 0 in head:
-        raise UnusableError(f"{path} is a binary file; this script reads {ACCEPTED}")
+        raise FileError(f"{path} is a binary file; this script reads {ACCEPTED}")
     return "utf-8-sig"
 
 
 def _rows(path: Path, text: TextIO) -> Iterator[Row]:
     head = text.read(CHUNK_CHARACTERS)
     start = head.lstrip()
-    first_line = (start.splitlines() or [""])[0]
+    first_line = _first_line(start)
     if start.startswith("<"):
-        raise UnusableError(f"{path} looks like HTML or XML; this script reads {ACCEPTED}")
+        raise FileError(f"{path} looks like HTML or XML; this script reads {ACCEPTED}")
+    if name := _wrapper(start):
+        raise FileError(f"{path} is one object, not a list; the rows seem to be under {name!r}")
     if start.startswith("[") or (start.startswith("{") and _ends(first_line) is None and _ends(start)):
         yield from _json_values(path, head, text)
     elif start.startswith("{"):
         lines = enumerate(_lines(head, text), start=1)
         yield from (_json_row(number, line.strip()) for number, line in lines if line.strip())
     elif start:
-        yield from _csv_rows(path, first_line, _lines(head, text))
+        yield from _csv_rows(path, start, _lines(head, text))
+
+
+def _first_line(text: str) -> str:
+    return (text.splitlines() or [""])[0]
 
 
 def _lines(head: str, text: TextIO) -> Iterator[str]:
@@ -233,6 +246,16 @@ def _ends(text: str) -> int | None:
         return None
 
 
+def _wrapper(text: str) -> str | None:
+    """Return the name of the list if ``text`` begins with one object around a list of rows, else None."""
+    found = WRAPPED_ROWS.match(text)
+    end = _ends(text) if found else None
+    # An object that does not end here is larger than any transaction.
+    if end is not None and (text[end:].strip() or "amount" in SCANNER.decode(text[:end])):
+        return None
+    return found["name"] if found else None
+
+
 def _json_values(path: Path, head: str, text: TextIO) -> Iterator[Row]:
     """Yield the items of a JSON array, or objects that take several lines each; reads only as far as it needs to."""
     is_array = head.lstrip().startswith("[")
@@ -246,15 +269,15 @@ def _json_values(path: Path, head: str, text: TextIO) -> Iterator[Row]:
         if end in {None, len(buffer)} and len(buffer) < MAX_VALUE_CHARACTERS and (more := text.read(CHUNK_CHARACTERS)):
             buffer += more
         elif is_array and not buffer:
-            raise UnusableError(f"{path} is cut short: the array has no closing bracket")
+            raise FileError(f"{path} is cut short: the array has no closing bracket")
         elif is_array and buffer.startswith("]"):
             if (buffer[1:] + text.read(CHUNK_CHARACTERS)).strip():
-                raise UnusableError(f"{path} has more than one JSON array: text follows the bracket on line {line}")
+                raise FileError(f"{path} has more than one JSON array: text follows the bracket on line {line}")
             return
         elif not buffer:
             return
         elif end is None:
-            raise UnusableError(f"{path} is not valid JSON from line {line} on")
+            raise FileError(f"{path} is not valid JSON from line {line} on")
         else:
             yield _json_row(line, buffer[:end])
             line += buffer.count("\n", 0, end)
@@ -264,64 +287,86 @@ def _json_values(path: Path, head: str, text: TextIO) -> Iterator[Row]:
 def _json_row(line: int, text: str) -> Row:
     try:
         value = json.loads(text)
-        if isinstance(value, dict) and "tx_id" not in value:
+        if isinstance(value, dict):
             names = {_normal(name): name for name in reversed(value)}
-            name = next((names[name] for name in TX_ID_NAMES if name in names), None)
-            if name is not None:
+            name = next((names[name] for name in TX_ID_NAMES if name in names), "tx_id")
+            # The service takes text only.
+            if name != "tx_id" or type(value.get(name)) is int:
                 tx_id = value.pop(name)
-                # The service takes text only.
                 value = {"tx_id": str(tx_id) if type(tx_id) is int else tx_id, **value}
                 text = json.dumps(value)
-        return Row(line, text, json.dumps(value, sort_keys=True))
+        return Row(line, text, _identity(value, {}))
     except (ValueError, RecursionError):
         return Row(line, text, text)
+
+
+def _identity(sent: Any, not_sent: dict[str, str]) -> str:
+    # Kept apart, because the service refuses a key it knows with another body.
+    return json.dumps([sent, not_sent], sort_keys=True)
 
 
 def _normal(name: str) -> str:
     return re.sub(r"[\s-]+", "_", name.strip().lower())
 
 
-def _csv_rows(path: Path, first_line: str, lines: Iterator[str]) -> Iterator[Row]:
-    delimiter = _delimiter(path, first_line)
-    reader = csv.reader(lines, delimiter=delimiter)
-    names = next(cells for cells in reader if cells)
-    positions = _positions(names)
+def _csv_rows(path: Path, head: str, lines: Iterator[str]) -> Iterator[Row]:
+    separator = SEPARATOR_LINE.match(head)
+    header = head[separator.end() :] if separator else head
+    delimiter = _delimiter(path, _first_line(header), separator[1] if separator else DELIMITERS)
+    rows = _csv_cells(path, lines, delimiter)
+    if separator:
+        next(rows)
+    _, names = next(rows)
+    positions = _positions(path, names)
     note = _columns(names, positions)
     # Next to commas decimals are written with a point; next to other delimiters the first amount tells.
     decimal_mark = "." if delimiter == "," else ""
-    for cells in reader:
-        if not any(cell.strip() for cell in cells):
-            continue
-        texts = {field: cells[at] for field, at in positions.items() if at < len(cells) and cells[at]}
+    for line, cells in rows:
+        texts = {field: cells[at] for field, at in positions.items() if at < len(cells) and cells[at].strip()}
         amount = texts.get("amount", "").strip()
         problem = _problem(cells, len(names), amount, delimiter, decimal_mark)
         if not problem and (number := NUMBER.fullmatch(amount)):
             decimal_mark = decimal_mark or number["mark"] or ""
-        transaction = {field: _value(CSV_FIELDS[field], text, decimal_mark) for field, text in texts.items()}
+        transaction = {field: _value(field, text, decimal_mark) for field, text in texts.items()}
         others = {names[at]: cells[at] for at in range(min(len(names), len(cells))) if at not in positions.values()}
-        identity = json.dumps({**others, **transaction}, sort_keys=True)
-        yield Row(reader.line_num, json.dumps(transaction), identity, problem, note)
+        yield Row(line, json.dumps(transaction), _identity(transaction, others), problem, note)
         note = ""
 
 
-def _delimiter(path: Path, first_line: str) -> str:
-    """Return the delimiter between whose cells a column ``amount`` stands in the first line."""
-    columns = {delimiter: next(csv.reader([first_line], delimiter=delimiter)) for delimiter in DELIMITERS}
-    for delimiter, names in columns.items():
-        if "amount" in map(_normal, names):
+def _csv_cells(path: Path, lines: Iterator[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the cells of each row that is not blank, with the line on which the row begins."""
+    # Without strict, an unclosed quote swallows the rows after it.
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    line = 1
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield line, cells
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise FileError(f"{path} is not valid CSV from line {line} on: {error}") from error
+
+
+def _delimiter(path: Path, header: str, candidates: str) -> str:
+    """Return the delimiter that splits the header so that one of its columns is ``amount``."""
+    for delimiter in candidates:
+        if "amount" in map(_normal, next(csv.reader([header], delimiter=delimiter))):
             return delimiter
-    shown = _printable(first_line)[:SHOWN_CHARACTERS]
-    raise UnusableError(f"{path} is neither JSON nor CSV with a column 'amount': its first line is {shown!r}")
+    shown = _printable(header)[:SHOWN_CHARACTERS]
+    raise FileError(f"{path} is neither JSON nor CSV with a column 'amount': its first line is {shown!r}")
 
 
-def _positions(names: list[str]) -> dict[str, int]:
+def _positions(path: Path, names: list[str]) -> dict[str, int]:
     """Return which column holds each field of a transaction."""
     normal = [_normal(name) for name in names]
     positions = {}
     for field in CSV_FIELDS:
-        known = [name for name in (field, *(TX_ID_NAMES if field == "tx_id" else ())) if name in normal]
-        if known:
-            positions[field] = normal.index(known[0])
+        name = next((name for name in (TX_ID_NAMES if field == "tx_id" else (field,)) if name in normal), None)
+        if name is None:
+            continue
+        if normal.count(name) > 1:
+            raise FileError(f"{path} cannot be used: column {name!r} appears twice")
+        positions[field] = normal.index(name)
     return positions
 
 
@@ -339,15 +384,21 @@ def _problem(cells: list[str], columns: int, amount: str, delimiter: str, decima
     if any(cell.strip() for cell in cells[columns:]):
         return f"{len(cells)} cells for {columns} columns: a cell that contains {delimiter!r} must be in double quotes"
     if not decimal_mark and AMBIGUOUS_NUMBER.fullmatch(amount):
-        return f"amount {amount} may have thousands or decimals: write {re.sub('[.,]', '', amount)} or {amount}0"
+        return f"amount {amount} is ambiguous: write {re.sub('[.,]', '', amount)} or {amount}0"
     return ""
 
 
-def _value(kind: type, text: str, decimal_mark: str) -> Any:
-    """Return a cell as the service takes it, or as it stands where it is no number."""
+def _value(field: str, text: str, decimal_mark: str) -> Any:
+    """Return a cell as the service takes it, or unchanged if it is not a number."""
+    kind = CSV_FIELDS[field]
+    if kind is str:
+        return text.strip() if field == "tx_id" else text
     number = NUMBER.fullmatch(text.strip())
-    if kind is str or not number or number["mark"] not in {None, decimal_mark}:
+    if not number or number["mark"] not in {None, decimal_mark}:
         return text
+    if number[0].lstrip("+-").isdigit():
+        # As JSON has it: the service tells 5 from 5.0.
+        return int(number[0])
     value = float(number[0].replace(",", "."))
     return int(value) if kind is int and value.is_integer() else value
 
@@ -443,7 +494,7 @@ def _send(session: requests.Session, url: str, row: Row, key: str) -> requests.R
     if status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED} or (
         status < HTTPStatus.BAD_GATEWAY and not is_json
     ):
-        raise UnusableError(f"{url}/score is no scoring service ({status} {text}): check --url")
+        raise UnusableError(f"{url}/score is not a scoring service ({status} {text}): check --url")
     return response
 
 
@@ -462,6 +513,8 @@ def _unreachable(url: str, error: Exception) -> str:
     if address.hostname in {"127.0.0.1", "localhost", "::1"} and isinstance(root, ConnectionRefusedError):
         port = address.port or 80
         hint = f"; start the service with `make run{'' if port == DEFAULT_PORT else f' PORT={port}'}`"
+    elif "WRONG_VERSION_NUMBER" in detail:
+        hint = "; try http://"
     return f"{url} cannot be reached: {detail}{hint}"
 
 
@@ -503,23 +556,34 @@ def _url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _explain(stop: UnusableError | KeyboardInterrupt, sent: int) -> str:
+    """Return a sentence that says why the replay stopped, and how to continue."""
+    problem = str(stop) or "interrupted"
+    if not sent:
+        return problem
+    rows = "1 row" if sent == 1 else f"{sent} rows"
+    if isinstance(stop, FileError):
+        return f"stopped after {rows}: {problem}; mend it and run the command again"
+    if isinstance(stop, UnusableError):
+        problem += "; stopped"
+    return f"{problem} after {rows}; run the same command again to continue"
+
+
 def _run(arguments: argparse.Namespace) -> int:
-    tally, problem = Tally(), ""
+    tally = Tally()
+    stop: UnusableError | KeyboardInterrupt | None = None
     try:
         auth = arguments.auth() if arguments.auth else None
         replay(read(arguments.file), arguments.url, auth, Keys(arguments.batch), tally)
-    except UnusableError as error:
-        problem = str(error)
-    except KeyboardInterrupt:
-        problem = "interrupted"
+    except (UnusableError, KeyboardInterrupt) as error:
+        stop = error
     sent = tally.outcome.total()
     if sent:
         tally.print()
-    elif not problem:
-        problem = f"{arguments.file} holds no transactions"
-    if problem:
-        again = f"stopped after {sent} transactions, run this again to go on: " if sent else ""
-        print(f"error: {again}{problem}", file=sys.stderr)
+    elif not stop:
+        stop = FileError(f"{arguments.file} holds no transactions")
+    if stop:
+        print(f"error: {_explain(stop, sent)}", file=sys.stderr)
         return 2
     return 1 if tally.outcome["failed"] else 0
 
@@ -529,7 +593,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", nargs="?", type=Path, default=SAMPLES, help=ACCEPTED)
     parser.add_argument("--url", type=_url, default=f"http://127.0.0.1:{DEFAULT_PORT}", help="address of the service")
-    parser.add_argument("--batch", default="", metavar="NAME", help="count the rows anew, once for each name")
+    parser.add_argument("--batch", default="", metavar="NAME", help="count the rows again under this name")
     access = parser.add_mutually_exclusive_group()
     access.add_argument("--sign", action="store_const", dest="auth", const=SigV4, help="with your AWS credentials")
     access.add_argument("--token", action="store_const", dest="auth", const=Bearer, help="with the token in $TOKEN")

@@ -264,7 +264,8 @@ def test_an_interrupted_file_goes_on_where_it_stopped(service: Service, tmp_path
     with serving(Handler) as url:
         stopped = replay(file, "--url", url)
     assert stopped.returncode == 2
-    assert "stopped after 3 transactions, run this again to go on: " in stopped.stderr
+    assert stopped.stderr.startswith(f"error: {url} refuses the request (403 ")
+    assert stopped.stderr.endswith("; stopped after 3 rows; run the same command again to continue\n")
     # Who sends them, and where the file is by now, changes no key.
     moved = file.rename(tmp_path / "moved")
     result = replay(moved, "--url", service.url, "--token", TOKEN="abc")  # noqa: S106
@@ -272,7 +273,7 @@ def test_an_interrupted_file_goes_on_where_it_stopped(service: Service, tmp_path
     assert service.stats()["total"] == before + 8
 
 
-def test_keys_are_such_as_the_service_takes(receiver: Receiver, tmp_path: Path) -> None:
+def test_keys_are_valid_and_distinct(receiver: Receiver, tmp_path: Path) -> None:
     file = tmp_path / "some.jsonl"
     file.write_text('{"amount": 1}\n{"amount": 1}\n{"amount": 1.0}\n{"amount": "\\ud800"}\n')
     assert replay(file, "--url", receiver.url, "--batch", "ą, \u2028").returncode == 0
@@ -282,7 +283,7 @@ def test_keys_are_such_as_the_service_takes(receiver: Receiver, tmp_path: Path) 
 
 JSON_LINES = """
 {"tx_id": "A", "amount": 3001.5, "store": "Łódź, \\"x\\"", "hour": 3}
-{"tx_id": "B", "amount": 20.0}
+{"tx_id": "B", "amount": 20}
 """
 CSV = """tx_id;amount;store;hour\nA;3001,50;"Łódź, ""x""\";3\nB;20;;\n;;;\n"""
 ARRAY = "[" + JSON_LINES.strip().replace("\n", ",\n") + "]\n"
@@ -306,6 +307,8 @@ ARRAY = "[" + JSON_LINES.strip().replace("\n", ",\n") + "]\n"
         pytest.param(CSV.replace(";", "\t").encode("utf-16-be"), id="UTF-16 without a byte order mark"),
         pytest.param(CSV.replace("3001,50", "3001.50").replace(";", "|").encode(), id="bars"),
         pytest.param(CSV.replace("3001,50", "3001.5").replace(";", ",").encode("utf-8-sig"), id="commas"),
+        pytest.param(("sep=;\r\n" + CSV).encode(), id="delimiter declared by Excel"),
+        pytest.param(CSV.replace("\nB;", "\n B ;").encode(), id="spaces around an id"),
         pytest.param(CSV.replace("tx_id;amount", "Transaction ID; Amount ").encode(), id="other names"),
         pytest.param(ARRAY.replace("tx_id", "transactionId").encode(), id="other names in JSON"),
         pytest.param(gzip.compress(ARRAY.encode()), id="compressed"),
@@ -321,9 +324,36 @@ def test_formats_are_detected_by_content_and_have_the_same_keys(
     assert (result.returncode, result.stderr) == (0, "")
     assert receiver.bodies[:2] == [
         {"tx_id": "A", "amount": 3001.5, "store": 'Łódź, "x"', "hour": 3},
-        {"tx_id": "B", "amount": 20.0},
+        {"tx_id": "B", "amount": 20},
     ]
     assert receiver.sent[2:] == receiver.sent[:2]
+
+
+def test_a_whole_amount_is_an_integer(receiver: Receiver, tmp_path: Path) -> None:
+    file = tmp_path / "some.csv"
+    file.write_text("amount,hour\n5,3.0\n5.0,3\n5e0,\n12345678901234567890,\n" + "9" * 5_000 + ",\n")
+    assert replay(file, "--url", receiver.url).returncode == 0
+    amounts = [body["amount"] for body in receiver.bodies]
+    # As text, since 5 == 5.0 in Python
+    assert list(map(repr, amounts[:4])) == ["5", "5.0", "5.0", "12345678901234567890"]
+    assert amounts[4] == "9" * 5_000
+    assert [body["hour"] for body in receiver.bodies[:2]] == [3, 3]
+
+
+def test_one_key_never_has_two_bodies(service: Service, tmp_path: Path) -> None:
+    """Only JSON rows are sent with all their fields, and the service refuses a key it knows with another body."""
+    (tmp_path / "csv").write_text("ts,tx_id,amount\nx,TX-convert,5.5\n")
+    (tmp_path / "json").write_text('{"ts": "x", "tx_id": "TX-convert", "amount": 5.5}')
+    for name in ("csv", "json"):
+        result = replay(tmp_path / name, "--url", service.url)
+        assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_the_delimiter_that_excel_declares_is_used(receiver: Receiver, tmp_path: Path) -> None:
+    file = tmp_path / "some.csv"
+    file.write_text("sep=;\namount\n5,5\nmuch\n")
+    assert replay(file, "--url", receiver.url).returncode == 0
+    assert [body["amount"] for body in receiver.bodies] == [5.5, "much"]
 
 
 def test_an_amount_beyond_a_double_is_shown_as_unknown(receiver: Receiver, tmp_path: Path) -> None:
@@ -362,9 +392,16 @@ def test_columns_that_are_renamed_or_not_sent_are_named(receiver: Receiver, tmp_
 
 def test_an_id_that_is_a_number_in_json(receiver: Receiver, tmp_path: Path) -> None:
     file = tmp_path / "some.jsonl"
-    file.write_text('{"id": 17, "amount": 5}\n{"id": 1, "tx_id": "A", "amount": 5}\n')
+    rows = ({"id": 17}, {"tx_id": 17}, {"TX ID": 17}, {"id": 1, "tx_id": "A"}, {"tx_id": True})
+    file.write_text("".join(json.dumps({**row, "amount": 5}) + "\n" for row in rows))
     assert replay(file, "--url", receiver.url).returncode == 0
-    assert receiver.bodies == [{"tx_id": "17", "amount": 5}, {"id": 1, "tx_id": "A", "amount": 5}]
+    assert receiver.bodies == [
+        {"tx_id": "17", "amount": 5},
+        {"tx_id": "17", "amount": 5},
+        {"tx_id": "17", "amount": 5},
+        {"id": 1, "tx_id": "A", "amount": 5},
+        {"tx_id": True, "amount": 5},
+    ]
 
 
 def test_rows_that_could_be_misread_are_not_sent(receiver: Receiver, tmp_path: Path) -> None:
@@ -376,11 +413,44 @@ def test_rows_that_could_be_misread_are_not_sent(receiver: Receiver, tmp_path: P
     file.write_text("amount;store\n3,001;a\n1.234;a\n2,5;b\n2.500;c\n1.234,50;d\n3,001;e\n")
     result = replay(file, "--url", receiver.url)
     assert result.stderr.splitlines() == [
-        "line 2: amount 3,001 may have thousands or decimals: write 3001 or 3,0010",
-        "line 3: amount 1.234 may have thousands or decimals: write 1234 or 1.2340",
+        "line 2: amount 3,001 is ambiguous: write 3001 or 3,0010",
+        "line 3: amount 1.234 is ambiguous: write 1234 or 1.2340",
     ]
     # Once the file is known to have decimal commas, what is no number is sent as text, for the service to refuse.
     assert [body["amount"] for body in receiver.bodies] == [20.0, 2.5, "2.500", "1.234,50", 3.001]
+
+
+def test_quotes_inside_a_cell_are_sent(receiver: Receiver, tmp_path: Path) -> None:
+    file = tmp_path / "some.csv"
+    file.write_text('amount,store\n1,a "q" b\n2,"two\nlines"\n3,x,y\n')
+    result = replay(file, "--url", receiver.url)
+    assert [body["store"] for body in receiver.bodies] == ['a "q" b', "two\nlines"]
+    assert result.stderr.startswith("line 5: 3 cells for 2 columns")
+
+
+def test_an_object_with_a_list_can_be_a_row(receiver: Receiver, tmp_path: Path) -> None:
+    row = {"items": [{"amount": 2}, {"amount": 3}], "amount": 5}
+    for indent in (None, 2):
+        (tmp_path / "file").write_text(json.dumps(row, indent=indent))
+        assert replay(tmp_path / "file", "--url", receiver.url).returncode == 0
+    (tmp_path / "file").write_text('{"items": [{}]}\n{"amount": 5}')
+    assert replay(tmp_path / "file", "--url", receiver.url).returncode == 0
+    assert receiver.bodies == [row, row, {"items": [{}]}, {"amount": 5}]
+
+
+def test_a_file_that_turns_out_broken_must_be_mended(receiver: Receiver, tmp_path: Path) -> None:
+    file = tmp_path / "some"
+    for content, sent, problem in (
+        ('[{"amount": 1},\n{"amount": 2},\n', "2 rows", "is cut short: the array has no closing bracket"),
+        ('amount,store\n1,"a\nb"\n2,"c\n3,d\n', "1 row", "is not valid CSV from line 4 on: unexpected end of data"),
+    ):
+        file.write_text(content)
+        result = replay(file, "--url", receiver.url)
+        assert result.returncode == 2
+        assert result.stderr == f"error: stopped after {sent}: {file} {problem}; mend it and run the command again\n"
+
+
+WRAPPED = {"count": 1, "meta": {"page": 1}, "transactions": [{"amount": 1, "items": [{"n": 1}]}]}
 
 
 def workbook() -> bytes:
@@ -404,7 +474,17 @@ def workbook() -> bytes:
         (gzip.compress(gzip.compress(b"{}")), "compressed twice"),
         (b"a,b\n1,2\n", "neither JSON nor CSV with a column 'amount': its first line is 'a,b'"),
         (b"hello \x1b[31m", "its first line is 'hello  [31m'"),
-        (b"amount,store\n1," + b"x" * 200_000 + b"\n", "is not valid CSV: field larger than field limit"),
+        (b"amount,store\n1," + b"x" * 200_000 + b"\n", "is not valid CSV from line 2 on: field larger than field"),
+        (b'id,amount,store\nN1,5,"abc\nN2,6,x\n', "is not valid CSV from line 2 on: unexpected end of data"),
+        (b'id,amount,store\nN1,5,"un"closed\nN2,6,x\n', "is not valid CSV from line 2 on: ',' expected after '\"'"),
+        (b"amount,store, Amount\n1,x,2\n", "column 'amount' appears twice"),
+        (b"id,Store,amount,store\n1,x,2,y\n", "column 'store' appears twice"),
+        (b"id,amount,ID\n1,2,3\n", "column 'id' appears twice"),
+        (b"sep=;\na;b\n", "neither JSON nor CSV with a column 'amount': its first line is 'a;b'"),
+        (b"sep=;\n", "neither JSON nor CSV with a column 'amount': its first line is ''"),
+        (json.dumps(WRAPPED).encode(), "is one object, not a list; the rows seem to be under 'transactions'"),
+        (json.dumps(WRAPPED, indent=2).encode(), "is one object, not a list; the rows seem to be under 'transactions'"),
+        (json.dumps({"rows": [{"amount": 1}] * 9_999}, indent=1).encode(), "the rows seem to be under 'rows'"),
         (b"amount,store\n1,\xff\n", "is not text in UTF-8: save it as UTF-8"),
         (codecs.BOM_UTF16_LE + b"a\0\0", "is not text in UTF-16"),
         (b'[{"amount": 1},\n{"amount" 2}]', "is not valid JSON from line 2 on"),
@@ -440,7 +520,7 @@ def assert_one_error(result: "subprocess.CompletedProcess[str]", message: str) -
     assert message in result.stderr
 
 
-def test_nobody_there() -> None:
+def test_dead_port_suggests_make_run() -> None:
     port = free_port()
     for name in ("127.0.0.1", "localhost"):
         assert_one_error(
@@ -452,7 +532,7 @@ def test_nobody_there() -> None:
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:3000", "ftp://127.0.0.1", "http://", "localhost", ""])
-def test_what_is_no_address_is_refused_at_once(url: str) -> None:
+def test_invalid_url_is_refused(url: str) -> None:
     result = replay("--url", url)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.endswith(f"{url!r} must begin with http:// or https://\n")
@@ -473,7 +553,9 @@ def test_a_proxy_and_a_certificate_in_the_way(receiver: Receiver) -> None:
         result = replay("--url", receiver.url, HTTP_PROXY=proxy, http_proxy=proxy, NO_PROXY="", no_proxy="")
         assert_one_error(result, f"error: {receiver.url} cannot be used: ")
     url = receiver.url.replace("http:", "https:")
-    assert_one_error(replay("--url", url), f"error: {url} cannot be reached: [SSL")
+    result = replay("--url", url)
+    assert_one_error(result, f"error: {url} cannot be reached: [SSL")
+    assert result.stderr.endswith("; try http://\n")
     result = replay("--url", url, REQUESTS_CA_BUNDLE="/nowhere.pem")
     assert_one_error(result, f"error: {url} cannot be used: Could not find a suitable TLS CA certificate bundle")
 
@@ -485,8 +567,8 @@ def test_a_proxy_and_a_certificate_in_the_way(receiver: Receiver) -> None:
         (307, b"", {"Location": "/elsewhere"}, "redirects to /elsewhere: pass that address as --url"),
         (403, b'{"message":"Forbidden"}', {"Content-Type": "application/json"}, "asks for --sign or --token"),
         (401, b'{"message":"Unauthorized"}', {"Content-Type": "application/json"}, "asks for --sign or --token"),
-        (404, b'{"error":"No"}', {"Content-Type": "application/json"}, "is no scoring service (404 {"),
-        (200, b"<html>\n<p>\x1b[1mHi", {"Content-Type": "text/html"}, "is no scoring service (200 <html> <p>"),
+        (404, b'{"error":"No"}', {"Content-Type": "application/json"}, "is not a scoring service (404 {"),
+        (200, b"<html>\n<p>\x1b[1mHi", {"Content-Type": "text/html"}, "is not a scoring service (200 <html> <p>"),
     ],
 )
 def test_a_service_that_refuses_everything_is_asked_once(
@@ -505,7 +587,7 @@ def test_a_service_that_refuses_everything_is_asked_once(
     assert len(asked) == 1
 
 
-def test_a_web_page_in_place_of_an_answer_is_a_failure_where_it_is_passing() -> None:
+def test_html_502_fails_the_row() -> None:
     class Handler(Quiet):
         def do_POST(self) -> None:
             self.body()
@@ -538,22 +620,33 @@ def test_credentials_that_cannot_be_used() -> None:
     assert "secret" not in result.stderr
 
 
-def test_interrupted_by_the_user() -> None:
-    asked = threading.Event()
+@pytest.mark.parametrize(
+    ("answered", "message"),
+    [
+        (0, "error: interrupted\n"),
+        (3, "error: interrupted after 3 rows; run the same command again to continue\n"),
+    ],
+)
+def test_interrupted_by_the_user(answered: int, message: str) -> None:
+    turns, asked = itertools.count(), threading.Event()
 
     class Handler(Quiet):
         def do_POST(self) -> None:
             self.body()
-            asked.set()
-            self.rfile.read(1)
+            if next(turns) < answered:
+                self.answer(200, DECISION)
+            else:
+                asked.set()
+                self.rfile.read(1)
 
     with serving(Handler) as url:
         command = [sys.executable, "events/replay.py", "--url", url]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert asked.wait(30)
             process.send_signal(signal.SIGINT)
-            output = process.communicate(timeout=30)
-    assert (process.returncode, output) == (2, ("", "error: interrupted\n"))
+            output, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (2, message)
+    assert bool(output) == bool(answered)
 
 
 def test_output_that_cannot_be_written_or_shown(service: Service, tmp_path: Path) -> None:
