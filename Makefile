@@ -26,7 +26,7 @@ help:
 	@echo "make format      let ruff format the code"
 	@echo "make install     set up the virtual environments only"
 	@echo "make emulator    the DynamoDB and SQS for 'sam local start-api' and 'sam local invoke'"
-	@echo "make build       'sam build' with the installed SAM CLI"
+	@echo "make build       'sam build' with the installed SAM CLI; ends with a warning if python3.13 is missing"
 	@echo "make clean       remove what the others made"
 
 run: $(READY)
@@ -67,7 +67,7 @@ build: $(READY)
 	@PATH="$(CURDIR)/$(APP)/bin:$$PATH" $(SAM)/bin/sam build
 	@# The layer's own warning is one line among fifty that SAM CLI prints.
 	@find .aws-sam/build/ScoringLayer -name '*.pyc' | grep -q . || \
-		echo "warning: the functions' Python is not on the PATH: the layer works, but is compiled at every cold start" >&2
+		echo "warning: python3.13 is not on the PATH; the layer works, but is compiled at every cold start" >&2
 
 clean:
 	rm -rf $(APP) .tools $(SWAGGER_UI) .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis
