@@ -7,6 +7,7 @@ is not deployed.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,18 @@ from scoring import rules
 from scoring.errors import RuleSetError
 
 
-def report(document: dict[str, Any]) -> str:
-    """Return the tables of a valid rule set document: its rules, its levels, its version and defaults."""
+def report(document: dict[str, Any], encoding: str = "utf-8") -> str:
+    """Return the tables of a valid rule set document: its rules, its levels, its version and defaults.
+
+    Characters that the encoding lacks are escaped.
+    """
+
+    def encodable(text: str) -> str:
+        return text.encode(encoding, "backslashreplace").decode(encoding)
+
     hits = [
-        (rule["label"], str(rule["points"]), " and ".join(map(_condition, rule["when"]))) for rule in document["rules"]
+        (encodable(rule["label"]), str(rule["points"]), encodable(" and ".join(map(_condition, rule["when"]))))
+        for rule in document["rules"]
     ]
     levels = [(level, str(document["levels"].get(level, 0))) for level in reversed(rules.RISK_LEVELS)]
     defaults = ", ".join(f"{field} {_json(value)}" for field, value in document.get("defaults", {}).items())
@@ -28,8 +37,8 @@ def report(document: dict[str, Any]) -> str:
             "",
             *_aligned([("level", "from"), *levels]),
             "",
-            f"version   {document['version']}",
-            f"defaults  {defaults or 'none'}",
+            f"version   {encodable(document['version'])}",
+            f"defaults  {encodable(defaults) or 'none'}",
         ]
     )
 
@@ -57,9 +66,12 @@ def main() -> None:
         rules.read(path)
     except RuleSetError as error:
         sys.exit(str(error))
-    text = report(json.loads(Path(path).read_text(encoding="utf-8")))
-    # The encoding of standard output may lack a character of a label.
-    print(text.encode(sys.stdout.encoding, "backslashreplace").decode(sys.stdout.encoding))
+    try:
+        print(report(json.loads(Path(path).read_text(encoding="utf-8")), sys.stdout.encoding))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader, `head` for example, stopped early. Without this, Python would fail to flush at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -78,7 +78,21 @@ def test_values_that_need_care(tmp_path: Path) -> None:
     assert lines[-1] == "defaults  none"
     ascii_only = check(file, PYTHONIOENCODING="ascii")
     assert (ascii_only.returncode, ascii_only.stderr) == (0, "")
-    assert r"Caf\xe9 \U0001f0a1" in ascii_only.stdout
+    assert ascii_only.stdout.splitlines()[:2] == [
+        "label                points  conditions",
+        rf"Caf\xe9 \U0001f0a1  1000000  {shown}",
+    ]
+
+
+def test_reader_that_stops_early_is_no_error(tmp_path: Path) -> None:
+    # More than a pipe holds
+    rules = [{**DOCUMENT["rules"][0], "label": f"{number:0200}"} for number in range(100)]
+    conditions = DOCUMENT["rules"][0]["when"] * 100
+    file = written(tmp_path, {**DOCUMENT, "rules": [{**rule, "when": conditions} for rule in rules]})
+    command = f"{sys.executable} -S check_rules.py {file} | head -n 1; exit ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", command], cwd=LAYER, check=False, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.split() == ["label", "points", "conditions"]
 
 
 @pytest.mark.parametrize(

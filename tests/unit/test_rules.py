@@ -150,18 +150,19 @@ def with_condition(**changes: Any) -> dict[str, Any]:
         (changed(rules=[]), "'rules' must be a list of 1 to 100 rules"),
         (changed(rules=DOCUMENT["rules"] * 34), "'rules' must be a list of 1 to 100 rules"),
         (changed(rules=DOCUMENT["rules"] * 2), f"Rule '{R1}' appears more than once"),
-        (changed(rules=["R1"]), "Rule number 1 must have a 'label'"),
-        (with_rule(label=""), "Rule number 1 must have a 'label'"),
-        (with_rule(label="  "), "Rule number 1 must have a 'label'"),
-        (with_rule(label="two\nlines"), "Rule number 1 must have a 'label'"),
-        (with_rule(label="x" * 201), "Rule number 1 must have a 'label'"),
+        (changed(rules=["R1"]), "Rule number 1 must be an object"),
+        (changed(rules=[{"points": 1}]), "Rule number 1 lacks 'label'"),
+        (with_rule(label=""), "Rule number 1: 'label' must have 1 to 200 printable characters"),
+        (with_rule(label="  "), "Rule number 1: 'label' must have 1 to 200 printable characters"),
+        (with_rule(label="two\nlines"), "Rule number 1: 'label' must have 1 to 200 printable characters"),
+        (with_rule(label="x" * 201), "Rule number 1: 'label' must have 1 to 200 printable characters"),
         (with_rule(points=0), f"Rule '{R1}': 'points' must be an integer from 1 to 1000000"),
         (with_rule(points=True), f"Rule '{R1}': 'points' must be an integer from 1 to 1000000"),
         (with_rule(points=1.5), f"Rule '{R1}': 'points' must be an integer from 1 to 1000000"),
         (with_rule(points=1_000_001), f"Rule '{R1}': 'points' must be an integer from 1 to 1000000"),
         (with_rule(points=10**5000), f"Rule '{R1}': 'points' must be an integer from 1 to 1000000"),
         (with_rule(points=1e400), f"Rule '{R1}': 'points' must be an integer from 1 to 1000000"),
-        (with_rule(label="half a pair: \ud83c"), "Rule number 1 must have a 'label'"),
+        (with_rule(label="half a pair: \ud83c"), "Rule number 1: 'label' must have 1 to 200 printable characters"),
         (with_rule(note="x"), f"Rule '{R1}' has an unknown name 'note'"),
         (with_rule(when=[]), f"Rule '{R1}': 'when' must be a list of at least one condition"),
         (with_rule(**{"two\nlines": 1}), f"Rule '{R1}' has an unknown name 'two\\nlines'"),
@@ -199,7 +200,7 @@ def with_condition(**changes: Any) -> dict[str, Any]:
         (with_condition(operator="in", value=["a"]), f"Rule '{R1}': the value for 'amount' must be a number, not 'a'"),
         (changed(levels={"CRITICAL": 5, "HIGH": 3}), "The rule set's 'levels' lacks 'MEDIUM'"),
         (changed(levels={"CRITICAL": 5, "HIGH": 3, "MEDIUM": "1"}), "'levels' must be integers from 1 to 100000000"),
-        (changed(levels={"CRITICAL": 3, "HIGH": 3, "MEDIUM": 1}), "must fall from CRITICAL to MEDIUM"),
+        (changed(levels={"CRITICAL": 3, "HIGH": 3, "MEDIUM": 1}), "must decrease from CRITICAL to HIGH to MEDIUM"),
         (changed(levels={"CRITICAL": 5, "HIGH": 3, "MEDIUM": 0}), "'levels' must be integers from 1 to 100000000"),
         (
             changed(levels={"CRITICAL": 10**5000, "HIGH": 3, "MEDIUM": 1}),
@@ -263,7 +264,7 @@ def test_the_largest_rule_set_adds_up() -> None:
     assert len(assessment.triggered_rules) == 100
 
 
-def test_a_list_of_many_values_is_searched_in_no_time() -> None:
+def test_long_in_list_is_fast() -> None:
     values = [f"store {number}" for number in range(60_000)]
     rule_set = rules.load(with_rule(when=[{"field": "store", "operator": "in", "value": values}]))
     last = Transaction(amount=0, store=values[-1])
@@ -321,6 +322,6 @@ def test_a_file_of_the_largest_size_is_read(tmp_path: Path) -> None:
     assert rules.read(str(file)).version == DOCUMENT["version"]
 
 
-def test_the_module_has_no_other_name_that_appears_when_it_is_used() -> None:
+def test_only_rule_set_is_lazy() -> None:
     with pytest.raises(AttributeError, match=r"module 'scoring\.rules' has no attribute 'RULES'"):
         rules.RULES  # type: ignore[attr-defined]  # noqa: B018

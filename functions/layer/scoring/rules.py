@@ -35,7 +35,7 @@ MAX_SCORE = MAX_RULES * MAX_POINTS
 MAX_FILE_BYTES = 1_000_000
 
 _SHOWN_LENGTH = 64
-# The key under which an object has the name that it has twice.
+# Marks an object in which a name is repeated; its value is that name.
 _REPEATED = object()
 
 SHIPPED = os.path.join(os.path.dirname(__file__), "rules.json")  # noqa: PTH118, PTH120  as in read
@@ -100,7 +100,7 @@ class RuleSet(NamedTuple):
     rules
         In the order in which hits are reported.
     levels
-        ``(risk level, least score)``, the highest level first, without LOW.
+        ``(risk level, minimum score)``, the highest level first, without LOW.
     defaults
         Values for fields that a transaction does not have.
     """
@@ -224,7 +224,7 @@ def _document(path: str) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[Any, Any]:
-    """An object of the file; the check of its names, which knows the rule, refuses one that appears twice."""
+    """Decode an object; mark a repeated name, so that the check that knows the rule can refuse it."""
     fields: dict[Any, Any] = dict(pairs)
     if len(fields) != len(pairs):
         fields[_REPEATED] = repeated_name(pairs)
@@ -242,10 +242,14 @@ def _shown(value: Any) -> str:
 
 
 def _rule(position: int, rule: Any) -> Rule:
-    label: Any = rule.get("label") if isinstance(rule, dict) else None
+    if not isinstance(rule, dict):
+        raise RuleSetError(f"Rule number {position} must be an object")
+    if "label" not in rule:
+        raise RuleSetError(f"Rule number {position} lacks 'label'")
+    label = rule["label"]
     if not _is_printable(label, MAX_LABEL_LENGTH):
         raise RuleSetError(
-            f"Rule number {position} must have a 'label' of 1 to {MAX_LABEL_LENGTH} printable characters, not all blank"
+            f"Rule number {position}: 'label' must have 1 to {MAX_LABEL_LENGTH} printable characters, not all blank"
         )
     name = f"Rule {label!r}"
     _check_names(name, rule, required={"label", "points", "when"})
@@ -299,7 +303,7 @@ def _levels(levels: Any) -> tuple[tuple[str, int], ...]:
         if isinstance(least, bool) or not isinstance(least, int) or not 1 <= least <= MAX_SCORE:
             raise RuleSetError(f"The rule set's 'levels' must be integers from 1 to {MAX_SCORE}")
     if not thresholds[0] > thresholds[1] > thresholds[2]:
-        raise RuleSetError("The rule set's 'levels' must fall from CRITICAL to MEDIUM")
+        raise RuleSetError("The rule set's 'levels' must decrease from CRITICAL to HIGH to MEDIUM")
     return tuple(zip(named, thresholds, strict=True))
 
 
@@ -326,7 +330,7 @@ def _check_names(what: str, value: Any, required: set[str], optional: frozenset[
 # The shipped rule set. It is read when it is first used, so that this module can check a broken one, too.
 RULE_SET: RuleSet
 
-if not TYPE_CHECKING:  # with which any name would pass for one of the module
+if not TYPE_CHECKING:  # else a type checker would accept any attribute name
 
     def __getattr__(name: str) -> RuleSet:
         if name != "RULE_SET":
