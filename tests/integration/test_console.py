@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO
 
@@ -76,6 +77,7 @@ def test_logs_of_json_are_json_only(checkout: Path, tmp_path: Path) -> None:
     with started(tmp_path / "stack.log", checkout, arguments=STACK_LOGGING_JSON) as stack:
         assert stack.log
         begin = len(stack.log.read_text())
+        before = datetime.now(UTC)
         stack.post("/score", json=TX003)
         stack.post("/score", json={"tx_id": "TX000"})
         entries = [json.loads(line) for line in stack.log.read_text()[begin:].splitlines()]
@@ -83,6 +85,9 @@ def test_logs_of_json_are_json_only(checkout: Path, tmp_path: Path) -> None:
     assert (decision["message"], decision["score"]) == ("decision", 7)
     assert decision["_aws"]["CloudWatchMetrics"]
     assert first.pop("milliseconds") > 0
+    sent = datetime.fromisoformat(first.pop("timestamp"))
+    assert sent.utcoffset() == timedelta(0)
+    assert before <= sent <= datetime.now(UTC)
     assert first == {"message": "request", "method": "POST", "path": "/score", "status": 200}
     assert rejection["RejectedRequests"] == 1
     assert second["status"] == 400

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 LOGS = ("text", "json")
@@ -57,7 +58,7 @@ class Console:
             self._line([str(status), request, *details, f"{milliseconds:.0f} ms"], _color(status))
 
     def fault(self, message: str) -> None:
-        """Print what is wrong with the service; the lines of requests that fail with this message do not repeat it."""
+        """Print a fault of the service; the lines of requests that fail with it omit the message."""
         self._reported.add(message)
         if self.logs == "json":
             self._json(level="ERROR", message=message)
@@ -65,7 +66,7 @@ class Console:
             self._line(["ERROR", message], _RED)
 
     def _details(self, headers: Mapping[str, str], body: bytes) -> list[str]:
-        """Return the parts of a response that a person wants to read: the decision, or the error."""
+        """Summarise a response: the decision, or the error."""
         if headers.get("Content-Type") != "application/json":
             return []
         try:
@@ -91,7 +92,8 @@ class Console:
         self._print(f"{color}{text}{_RESET}" if color and self._colors else text)
 
     def _json(self, **entry: Any) -> None:
-        self._print(json.dumps(entry, separators=(",", ":")))
+        timestamp = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._print(json.dumps({"timestamp": timestamp, **entry}, separators=(",", ":")))
 
     def _print(self, line: str) -> None:
         # In one piece, so that lines of several threads do not mix.
