@@ -28,7 +28,7 @@ from tests.rule_set import DOCUMENT, R1, R2, R3
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 TIMEOUT_MS = 10_000
-DESKTOP, PHONE = (1280, 900), (390, 844)
+DESKTOP, LAPTOP, PHONE = (1280, 900), (1280, 720), (390, 844)
 # Runs before the page's own scripts, and is not bound by the policy.
 TELL_OF_VIOLATIONS = """
     addEventListener("securitypolicyviolation",
@@ -177,6 +177,15 @@ def test_request_button_and_response_fit_on_one_screen(visit: Visit, service: Se
     assert code.evaluate("element => element.scrollHeight <= element.clientHeight")
     textarea = visit.operation("POST /score").locator("textarea")
     assert textarea.evaluate("element => element.scrollHeight <= element.clientHeight")
+
+
+def test_small_laptop_shows_the_button_without_scrolling(visit: Visit, service: Service) -> None:
+    visit.page.set_viewport_size({"width": LAPTOP[0], "height": LAPTOP[1]})
+    visit.page.goto(f"{service.url}/docs")
+    assert bottom(visit.box(visit.operation("POST /score").get_by_role("button", name="Execute"))) <= LAPTOP[1]
+    visit.execute("POST /score")
+    assert visit.page.evaluate("scrollY") == 0
+    assert max(map(bottom, visit.boxes_of_score())) <= LAPTOP[1]
 
 
 def test_the_page_is_about_scoring_first(visit: Visit, service: Service) -> None:

@@ -24,7 +24,7 @@ SCHEMAS = COMPONENTS["schemas"]
 # Of API Gateway itself, no function answers them: to callers whom it does not know, and to everybody.
 UNKNOWN = {"401", "403"}
 REFUSALS = UNKNOWN | {"429", "500"}
-# Also of API Gateway itself; a function has a 503 of its own where it needs the store.
+# API Gateway's own 503; routes that need the store add theirs
 GATEWAY_503 = {"$ref": "#/components/responses/FunctionUnavailable"}
 STORE_503 = {"$ref": "#/components/responses/StoreUnavailable"}
 
@@ -301,6 +301,13 @@ def test_every_answer_to_the_corpus(invoke: Functions) -> None:
         check_answer(operation, response)
         statuses.add(response["statusCode"])
     assert statuses == {200, 400, 404, 405, 413, 415}
+
+
+def test_405_of_score_is_the_real_one(invoke: Functions) -> None:
+    event = events.load("wrong-method")
+    event["rawPath"] = event["requestContext"]["http"]["path"] = "/score"
+    content = resolved(operation_of("/score")["responses"]["405"])["content"]["application/json"]
+    assert content["example"] == json.loads(invoke("FallbackFunction", event)["body"])
 
 
 def test_answers_that_take_more_than_one_request(invoke: Functions) -> None:
