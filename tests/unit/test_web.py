@@ -132,9 +132,11 @@ def test_headers_of_errors() -> None:
 
 
 def test_a_503_names_the_emulator_only_under_sam_local(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "make emulator" not in str(aws.unavailable("store", "ConnectionRefusedError"))
+    deployed = "The store cannot be reached at the moment, please send the request again"
+    assert str(aws.unavailable("store", "ConnectionRefusedError")) == deployed
     monkeypatch.setattr("scoring.settings.SAM_LOCAL", True)
-    assert "start it with 'make emulator'" in str(aws.unavailable("store", "ConnectionRefusedError"))
+    local = "The store cannot be reached; start the emulator with 'make emulator' and send the request again"
+    assert str(aws.unavailable("store", "ConnectionRefusedError")) == local
 
 
 def test_an_answer_is_neither_cached_nor_sniffed() -> None:

@@ -27,9 +27,9 @@ _PAUSE = 0.025
 # Seconds that one call takes at most, name resolution apart. A connection takes its time twice, the second for TLS.
 CALL_SECONDS = ATTEMPTS * (2 * CONNECT_SECONDS + READ_SECONDS) + (ATTEMPTS - 1) * _THROTTLED_PAUSE
 
-# What to do about a 503 in the containers of `sam local`, which reach no store by themselves.
-_START_EMULATOR = "please start it with 'make emulator' and send the request again"
-# The reason that is logged where a response with status 200 is none of the operation.
+# The text of a 503 in the containers of `sam local`, which have no store without the emulator.
+_START_EMULATOR = "The store cannot be reached; start the emulator with 'make emulator' and send the request again"
+# Logged as the reason for a 200 that is not a response of the operation.
 UNEXPECTED = "UnexpectedResponse"
 
 # Twice what the largest stored decision takes in a response to its own transaction.

@@ -85,8 +85,10 @@ class StoreUnavailable(AnswerableError):
 
     status = 503
 
-    def __init__(self, advice: str = "please send the request again") -> None:
-        super().__init__(f"The store cannot be reached at the moment, {advice}")
+    def __init__(
+        self, message: str = "The store cannot be reached at the moment, please send the request again"
+    ) -> None:
+        super().__init__(message)
 
     @property
     def headers(self) -> dict[str, str]:
