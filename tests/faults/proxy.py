@@ -55,7 +55,7 @@ _ERRORS = {
     Fault.CONFLICT: (400, "TransactionCanceledException"),
     Fault.MALFORMED: (400, "TransactionCanceledException"),
 }
-# What happens to no other call
+# Faults that only transactions can have
 OF_TRANSACTIONS = {Fault.CONFLICT, Fault.MALFORMED}
 _REASONS: dict[Fault, Any] = {
     Fault.CONFLICT: [{"Code": "None"}, {"Code": "TransactionConflict"}],

@@ -157,7 +157,7 @@ def test_the_store_is_down_and_all_is_scored_in_time_and_recorded_later(
     harness.check_counts()
 
 
-def test_service_that_asks_for_a_long_pause_is_not_waited_for(wire: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_retry_pause_is_not_waited_for(wire: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a client of its own, since no attempts are repeated where many were in vain."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", wire.store.endpoint)
     dynamodb = aws.dynamodb()

@@ -370,7 +370,7 @@ def test_every_function_has_its_folder_its_role_and_its_log_group(resources: dic
         assert group["Properties"]["RetentionInDays"] == {"Ref": "LogDays"}
 
 
-def test_only_scoring_has_environments_of_its_own() -> None:
+def test_only_scoring_reserves_concurrency() -> None:
     for number, stack in zip("05", stacks.make(template.load(), {}, {"ScoreConcurrency": "5"}), strict=True):
         reserved = {
             name: stack.value({"number": function["Properties"].get("ReservedConcurrentExecutions")}).get("number")

@@ -162,7 +162,7 @@ def send(service: Service, request: bytes) -> Answer:
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_wrong_is_one_json_sentence(service: Service, name: str) -> None:
+def test_malformed_request_gets_a_json_error(service: Service, name: str) -> None:
     request, status, words = REFUSED[name]
     answer = send(service, request)
     assert (answer.status, dict(answer.headers)["Content-Type"]) == (status, "application/json")
@@ -172,13 +172,13 @@ def test_what_is_wrong_is_one_json_sentence(service: Service, name: str) -> None
 
 
 @pytest.mark.parametrize("name", SERVED)
-def test_what_is_strange_but_right_is_served(service: Service, name: str) -> None:
+def test_unusual_valid_request_is_served(service: Service, name: str) -> None:
     answer = send(service, SERVED[name])
     assert answer.status == 200
     assert json.loads(answer.body).items() >= score_transaction(json.loads(BODY)).items()
 
 
-def test_one_continue_is_sent_where_it_is_expected(service: Service) -> None:
+def test_sends_100_continue_once_if_expected(service: Service) -> None:
     with connect(service) as connection:
         connection.sendall(score(LENGTH, b"Expect: 100-continue", body=b""))
         assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -186,7 +186,7 @@ def test_one_continue_is_sent_where_it_is_expected(service: Service) -> None:
         assert connection.recv(1000).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
-def test_a_refused_client_reads_why_though_it_goes_on_sending(service: Service) -> None:
+def test_client_still_sending_reads_the_error(service: Service) -> None:
     with connect(service) as connection:
         connection.sendall(score(b"Content-Length: 20000000", body=b""))
         connection.sendall(bytes(1_000_000))
@@ -224,7 +224,7 @@ def mutated(random: Random, request: bytes) -> bytes:
     return request or b"x"
 
 
-def test_silent_clients_keep_nobody_waiting(service: Service) -> None:
+def test_silent_clients_do_not_block_others(service: Service) -> None:
     connections = [connect(service) for _ in range(50)]
     try:
         for connection in connections[::2]:

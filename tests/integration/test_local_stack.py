@@ -263,9 +263,7 @@ def store_that_refuses(log: Path) -> Iterator[Service]:
 
 
 @pytest.mark.parametrize("store", [store_that_is_silent, store_that_refuses])
-def test_the_store_gone_is_503_and_no_zeros(
-    tmp_path: Path, store: Callable[[Path], AbstractContextManager[Service]]
-) -> None:
+def test_missing_store_is_503(tmp_path: Path, store: Callable[[Path], AbstractContextManager[Service]]) -> None:
     log = tmp_path / "stack.log"
     with store(log) as stack:
         for response in (
@@ -274,7 +272,7 @@ def test_the_store_gone_is_503_and_no_zeros(
             stack.get("/transaction/TX1"),
         ):
             assert response.status_code == 503
-            # Here, the store is no business of the person at the keyboard; under `sam local` it is.
+            # `make run` starts the store itself; only `sam local` names the command.
             assert response.json() == {"error": str(StoreUnavailable())}
             assert int(response.headers["Retry-After"]) > 0
             assert response.elapsed.total_seconds() < 5
@@ -285,9 +283,9 @@ def test_the_store_gone_is_503_and_no_zeros(
 
 
 @pytest.mark.parametrize(
-    ("ending", "how"), [(signal.SIGKILL, "was ended by SIGKILL"), (signal.SIGTERM, "ended with exit code 0")]
+    ("ending", "how"), [(signal.SIGKILL, "was killed by SIGKILL"), (signal.SIGTERM, "ended with exit code 0")]
 )
-def test_the_end_of_the_emulator_is_told_and_ends_the_stack(tmp_path: Path, ending: signal.Signals, how: str) -> None:
+def test_stack_exits_when_the_emulator_dies(tmp_path: Path, ending: signal.Signals, how: str) -> None:
     log = tmp_path / "stack.log"
     with started(log) as stack:
         assert stack.process
@@ -299,7 +297,7 @@ def test_the_end_of_the_emulator_is_told_and_ends_the_stack(tmp_path: Path, endi
         assert stack.process.wait(TIMEOUT_SECONDS) == 1
         wait_for_end(processes)
     assert log.read_text().removeprefix(before) == (
-        f"error: the emulator of DynamoDB and SQS {how}, and its data is gone; start again\n"
+        f"error: the emulator of DynamoDB and SQS {how} and its data is lost; run the command again\n"
     )
 
 
@@ -322,7 +320,7 @@ def test_the_end_of_the_emulator_ends_its_command(tmp_path: Path) -> None:
         process.kill()
         process.wait()
     _, told = (tmp_path / "log").read_text().splitlines()
-    assert told.startswith("error: the emulator of DynamoDB and SQS was ended by SIGKILL")
+    assert told.startswith("error: the emulator of DynamoDB and SQS was killed by SIGKILL")
 
 
 def test_what_waits_in_the_outbox_is_recorded(tmp_path: Path) -> None:
@@ -378,13 +376,14 @@ def test_what_is_no_port_is_one_line(port: str) -> None:
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr.startswith("error: ")
     assert len(result.stderr.splitlines()) == 1
+    assert ("port 70000" if port == "70000" else f"{port!r} is not a port number") in result.stderr
 
 
 def test_an_unknown_format_of_logs_is_one_line() -> None:
     command: list[str | Path] = [SAM_PYTHON, "-m", "tests.local.stack", "--logs", "xml"]
     result = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr == "error: 'xml' is no format of logs; there are text and json\n"
+    assert result.stderr == "error: LOGS must be text or json, not 'xml'\n"
 
 
 def install(folder: Path, requirements: Path, **variables: str) -> "subprocess.CompletedProcess[str]":

@@ -200,8 +200,8 @@ def _wait(process: "subprocess.Popen[bytes]", host: str, port: int) -> None:
 def _watch(process: "subprocess.Popen[bytes]", ending: threading.Event, ended: Callable[[str], None]) -> None:
     code = process.wait()
     if not ending.is_set():
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        ended(f"the emulator of DynamoDB and SQS {how}, and its data is gone; start again")
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        ended(f"the emulator of DynamoDB and SQS {how} and its data is lost; run the command again")
 
 
 def main() -> None:

@@ -63,7 +63,7 @@ def free_port(host: str = "127.0.0.1") -> int:
 def port_number(text: str) -> int:
     """The port that a person typed; raises :class:`StartError` where it is none."""
     if not (text.isascii() and text.isdigit()):
-        raise StartError(f"{text!r} is no port")
+        raise StartError(f"{text!r} is not a port number")
     return int(text)
 
 

@@ -49,7 +49,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with command():
         if arguments.logs not in LOGS:
-            raise StartError(f"{arguments.logs!r} is no format of logs; there are {' and '.join(LOGS)}")
+            raise StartError(f"LOGS must be {' or '.join(LOGS)}, not {arguments.logs!r}")
         run(port_number(arguments.port), arguments.logs)
 
 

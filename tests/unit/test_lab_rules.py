@@ -94,7 +94,7 @@ def test_the_tests_have_the_same_rules_under_another_version() -> None:
     assert rules.RULE_SET._replace(version="1.0-tests") == rule_set.RULE_SET
 
 
-def test_the_events_are_answered_as_the_tests_expect_but_for_the_version() -> None:
+def test_events_match_the_expected_answers_except_version() -> None:
     health = ANSWERS["health"]._replace(body={"status": "ok", "version": VERSION})
     assert answers(rules.RULE_SET) == {**ANSWERS, "health": health}
 

@@ -160,7 +160,7 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("response", MALFORMED, ids=lambda response: json.dumps(response)[:80])
-def test_response_of_another_shape_is_never_taken_for_zeros_or_nothing(response: Any, log: io.StringIO) -> None:
+def test_unexpected_response_is_store_unavailable(response: Any, log: io.StringIO) -> None:
     for call in (lambda: scripted(response)[0].totals(LATER), lambda: scripted(response)[0].find("TX001", LATER)):
         with pytest.raises(StoreUnavailable):
             call()

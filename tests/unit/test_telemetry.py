@@ -394,7 +394,7 @@ ALARMS = {
     "OutboxBacklogAlarm": ("ApproximateAgeOfOldestMessage", "Maximum", 60, 1, ">", 300),
     "OutboxDeadLetterAlarm": ("ApproximateNumberOfMessagesVisible", "Maximum", 60, 1, ">", 0),
 }
-# What each is about: the function, API, table, queue or stack of its dimension
+# Dimension value of each alarm: a function, API, table, queue or stack
 SUBJECTS = {
     "ScoreErrorsAlarm": "ScoreFunction",
     "ScoreThrottlesAlarm": "ScoreFunction",
