@@ -126,7 +126,7 @@ class _Service(LocalApigwService):  # type: ignore[misc]  # samcli has no types
 
 
 def _path(flask_request: Any) -> str:
-    """The path of a request; Flask's own lacks all but one of the slashes that it begins with."""
+    """Return the path of a request as it was sent: Flask collapses leading slashes."""
     path: str = flask_request.environ["PATH_INFO"]
     return path.encode("latin-1").decode()
 

@@ -26,7 +26,7 @@ from tests.local.console import Console
 # API Gateway's quotas for the request line with the headers, and for the body.
 _MAX_HEAD_BYTES = 10_240
 _MAX_BODY_BYTES = 10 * 1024 * 1024
-# A client that stops in the middle of a request is given up after this, as by API Gateway.
+# Drop a client that is silent for this long mid-request, as API Gateway does.
 _SILENCE_SECONDS = 30
 # Read for so long after a response: closing a connection with unread bytes can cost the client the response.
 _LINGER_SECONDS = 1

@@ -197,7 +197,7 @@ def _left(end: float) -> float:
 def _parse(head: bytes) -> tuple[int, int, bool]:
     """Return status, length of the body, and whether the connection closes after it.
 
-    AWS announces the length of every response to a call. A response that does not is taken for none.
+    AWS announces the length of every response to a call. A response without a length is an error.
     """
     first, *lines = head.split(b"\r\n")
     version, _, rest = first.partition(b" ")

@@ -1,11 +1,11 @@
 """The ledger: decisions and their counts in DynamoDB, written together or not at all.
 
 Two tables. A decision is one item under ``(tx_id, decision_id)``; :attr:`Decision.key <scoring.decision.Decision.key>`
-says what stands in for a missing ``tx_id``. The counters are spread over a fixed number of
-shards, each one item that holds ``total``, ``high``, a number per risk level and a number per rule, so that in every
-shard ``total`` is the sum of the levels at any moment. One ``TransactWriteItems`` puts the decision on condition that
-it does not exist and adds it to one shard; whatever is retried, lost or sent twice, a decision is there once and
-counted once. What stands in the tables is read back by :mod:`scoring.reports`.
+says what stands in for a missing ``tx_id``. The counters are spread over a fixed number of shards, each one item that
+holds ``total``, ``high``, a number per risk level and a number per rule, so that in every shard ``total`` is the sum of
+the levels at any moment. One ``TransactWriteItems`` puts the decision on condition that it does not exist and adds it
+to one shard; whatever is retried, lost or sent twice, a decision is there once and counted once. What stands in the
+tables is read back by :mod:`scoring.reports`.
 """
 
 import json
@@ -194,7 +194,7 @@ def _json(value: Any) -> str:
 
 
 def _cancellation_reasons(failure: CallFailed) -> list[tuple[str, Any]]:
-    """Return code and stored item of each action of a cancelled transaction; nothing of a malformed response."""
+    """Return code and stored item of each action of a cancelled transaction; an empty list if they are malformed."""
     reasons = failure.answer.get("CancellationReasons")
     if not isinstance(reasons, list) or not all(isinstance(reason, dict) for reason in reasons):
         return []

@@ -84,7 +84,7 @@ class Reports:
         Raises
         ------
         StoreUnavailable
-            A shard could not be read; it is never taken for zeros.
+            A shard could not be read; missing shards never count as zero.
         """
         numbers: dict[str, int] = {}
         try:
@@ -140,7 +140,7 @@ class Reports:
             raise aws.unavailable("store", aws.UNEXPECTED) from error
 
     def _newest(self, key: str, deadline: float) -> list[_Stored]:
-        """Return the newest decisions of a partition. All of it is read, since the sort key is no time."""
+        """Return the newest decisions of a partition. All of it is read, because the sort key is not a time."""
         newest: list[_Stored] = []
         for items in self._pages(key, deadline):
             newest.extend(_stored(item) for item in items)

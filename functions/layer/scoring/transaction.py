@@ -103,7 +103,7 @@ def parse_json(text: str, what: str = "The body", decode: Callable[[str], Any] |
 
 
 def decoder(to_object: Callable[[list[tuple[str, Any]]], Any]) -> Callable[[str], Any]:
-    """Return a strict decoder that makes each object of its names and values by ``to_object``."""
+    """Return a strict decoder that builds each object with ``to_object(pairs)``."""
     return json.JSONDecoder(object_pairs_hook=to_object, parse_constant=_no_constant).decode
 
 
