@@ -1,4 +1,4 @@
-"""``make rules`` and the check before ``sam build``: a table of the rules, or the one line that says what is wrong."""
+"""``make rules``, the same check before ``sam build``, and the warning at the end of ``make build``."""
 
 import copy
 import json
@@ -149,3 +149,18 @@ def test_make_rules_shows_the_shipped_rules() -> None:
     assert (
         "make rules " in subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     )
+
+
+def test_make_build_ends_with_the_warning_of_the_layer(tmp_path: Path) -> None:
+    sam = tmp_path / ".tools/sam/bin/sam"
+    sam.parent.mkdir(parents=True)
+    sam.write_text("#!/bin/sh\nmkdir -p .aws-sam/build/ScoringLayer\necho Build Succeeded\n", encoding="utf-8")
+    sam.chmod(0o755)
+    environments = (".venv/ready", ".tools/sam/ready", ".tools/ministack/ready", "functions/docs/swagger-ui/LICENSE")
+    command = ["make", f"--file={ROOT / 'Makefile'}", *(f"--old-file={name}" for name in environments), "build"]
+    result = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+    warning = "warning: python3.13 is not on the PATH; the layer works, but is compiled at every cold start"
+    assert (result.stdout, result.stderr) == ("Build Succeeded\n", f"{warning}\n")
+    # The same sentence stands in the output of a plain `sam build`.
+    recipe = subprocess.run(["make", "-n", "build-ScoringLayer"], cwd=LAYER, check=True, capture_output=True, text=True)
+    assert f'echo "{warning}"' in recipe.stdout
