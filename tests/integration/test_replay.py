@@ -620,6 +620,14 @@ def test_credentials_that_cannot_be_used() -> None:
     assert "secret" not in result.stderr
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let a child take SIGINT, which it ignores if this process does, as when started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(
     ("answered", "message"),
     [
@@ -627,7 +635,7 @@ def test_credentials_that_cannot_be_used() -> None:
         (3, "error: interrupted after 3 rows; run the same command again to continue\n"),
     ],
 )
-def test_interrupted_by_the_user(answered: int, message: str) -> None:
+def test_interrupted_by_the_user(answered: int, message: str, interruptible: None) -> None:
     turns, asked = itertools.count(), threading.Event()
 
     class Handler(Quiet):
