@@ -17,7 +17,7 @@ MAKEFLAGS += --no-print-directory
 
 help:
 	@echo "make run         serve the API on http://127.0.0.1:$(PORT) (PORT=..., LOGS=json), no Docker needed"
-	@echo "make rules       check functions/layer/scoring/rules.json and print it as a table"
+	@echo "make rules       check functions/layer/scoring/scorers/rules.json and print it as a table"
 	@echo "make test        all checks and tests; with a Docker engine also the containers of 'sam local'"
 	@echo "make faults      the tests of faults at full length, some minutes; 'make test' has them in short"
 	@echo "make load        two minutes of load, over HTTP and into the handlers: latencies, errors, exact counts"

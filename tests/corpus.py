@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote
 
-from scoring.rules import RuleSet
-from scoring.transaction import parse_json, validate
+from scoring import strict_json
+from scoring.assessment import Scorer
+from scoring.transaction import validate
 from tests import events
 from tests.local import template
 
@@ -144,13 +145,13 @@ def only_http(reason: str, case: Case) -> Case:
     return replace(case, only_http=reason)
 
 
-def decided_by(rules: RuleSet) -> list[Case]:
+def decided_by(rules: Scorer) -> list[Case]:
     """The cases with the answers of a service that decides by this rule set."""
     return [_decided(case, rules) if case.counted else case for case in CASES]
 
 
-def _decided(case: Case, rules: RuleSet) -> Case:
-    score, risk_level, triggered_rules = rules.assess(validate(parse_json(case.body.decode())))
+def _decided(case: Case, rules: Scorer) -> Case:
+    score, risk_level, triggered_rules = rules.assess(validate(strict_json.parse(case.body.decode())))
     assert isinstance(case.expected, Mapping)
     return replace(
         case,

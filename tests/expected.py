@@ -8,9 +8,9 @@ import json
 import re
 from typing import Any, NamedTuple
 
-from scoring.rules import HIGH_RISK_LEVELS, RISK_LEVELS, RuleSet
+from scoring.assessment import HIGH_RISK_LEVELS, RISK_LEVELS, Scorer
+from scoring.http_api import json_body
 from scoring.transaction import validate
-from scoring.web import json_body
 from tests import events, rule_set
 from tests.local.template import ROOT
 from tests.rule_set import R1, R2, R3
@@ -104,13 +104,13 @@ ANSWERS = {
 }
 
 
-def answers(rules: RuleSet) -> dict[str, Expected]:
+def answers(scorer: Scorer) -> dict[str, Expected]:
     """The answers of a service with this rule set that has decided nothing before."""
     found = dict(ANSWERS)
     scored = {name: one for name, one in ANSWERS.items() if (one.function, one.status) == ("ScoreFunction", 200)}
-    by_risk_level, by_rule = dict.fromkeys(RISK_LEVELS, 0), {rule.label: 0 for rule in rules.rules}
+    by_risk_level, by_rule = dict.fromkeys(RISK_LEVELS, 0), dict.fromkeys(scorer.labels, 0)
     for name, one in scored.items():
-        assessment = rules.assess(validate(json_body(events.load(name))))
+        assessment = scorer.assess(validate(json_body(events.load(name))))
         found[name] = _scored(one.body["tx_id"], *assessment[:2], *assessment.triggered_rules)
         by_risk_level[assessment.risk_level] += 1
         for label in assessment.triggered_rules:
@@ -118,5 +118,5 @@ def answers(rules: RuleSet) -> dict[str, Expected]:
     high = sum(by_risk_level[level] for level in HIGH_RISK_LEVELS)
     stats = {"total": len(scored), "high": high, "by_risk_level": by_risk_level, "by_rule": by_rule}
     found["stats"] = found["stats"]._replace(body=stats)
-    found["health"] = found["health"]._replace(body={"status": "ok", "version": rules.version})
+    found["health"] = found["health"]._replace(body={"status": "ok", "version": scorer.version})
     return found

@@ -5,8 +5,9 @@ The rules are those of the lab. What is decided here depends on this file alone,
 
 from typing import Any
 
-from scoring import decision, rules
+from scoring import decision
 from scoring.decision import Decision
+from scoring.scorers import rules_loader
 
 R1, R2, R3 = "R1: amount > 3000", "R2: electronics > 1500", "R3: night hour"
 
@@ -27,7 +28,7 @@ DOCUMENT: dict[str, Any] = {
     ],
     "levels": {"CRITICAL": 5, "HIGH": 3, "MEDIUM": 1},
 }
-RULE_SET = rules.load(DOCUMENT)
+RULE_SET = rules_loader.from_document(DOCUMENT)
 
 
 def decide(document: Any, decision_id: str) -> Decision:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scoring import web
+from scoring import http_api
 from scoring.errors import NotFound
 
 FOLDER = Path(__file__).parent
@@ -57,15 +57,15 @@ PAGE = re.sub(
 DOCUMENT = (FOLDER / "openapi.json").read_text(encoding="utf-8")
 
 
-def page(event: web.Event) -> web.Response:
-    return web.response(PAGE, "text/html; charset=utf-8", 200, PAGE_HEADERS)
+def page(event: http_api.Event) -> http_api.Response:
+    return http_api.response(PAGE, "text/html; charset=utf-8", 200, PAGE_HEADERS)
 
 
-def document(event: web.Event) -> web.Response:
-    return web.response(DOCUMENT, "application/json", 200, None)
+def document(event: http_api.Event) -> http_api.Response:
+    return http_api.response(DOCUMENT, "application/json", 200, None)
 
 
-def file(event: web.Event) -> web.Response:
+def file(event: http_api.Event) -> http_api.Response:
     name = event["pathParameters"]["file"]
     asset = ASSETS.get(name)
     if asset is None:
@@ -75,20 +75,20 @@ def file(event: web.Event) -> web.Response:
     # while a new one is deployed. Kept by the caller alone, who was authorized.
     if event.get("rawQueryString") == f"v={asset.version}":
         headers["Cache-Control"] = "private, max-age=31536000, immutable"
-    if not _TAKES_GZIP.search(web.header(event, "accept-encoding") or ""):
-        return web.response(gzip.decompress(asset.compressed).decode(), asset.content_type, 200, headers)
+    if not _TAKES_GZIP.search(http_api.header(event, "accept-encoding") or ""):
+        return http_api.response(gzip.decompress(asset.compressed).decode(), asset.content_type, 200, headers)
     body = base64.b64encode(asset.compressed).decode()
-    compressed = web.response(body, asset.content_type, 200, headers | {"Content-Encoding": "gzip"})
+    compressed = http_api.response(body, asset.content_type, 200, headers | {"Content-Encoding": "gzip"})
     return compressed | {"isBase64Encoded": True}
 
 
-ENDPOINTS: dict[str, Callable[[web.Event], web.Response]] = {
+ENDPOINTS: dict[str, Callable[[http_api.Event], http_api.Response]] = {
     "GET /docs": page,
     "GET /docs/{file}": file,
     "GET /openapi.json": document,
 }
 
 
-@web.endpoint
-def lambda_handler(event: web.Event, context: Any) -> web.Response:
+@http_api.endpoint
+def lambda_handler(event: http_api.Event, context: Any) -> http_api.Response:
     return ENDPOINTS[event["routeKey"]](event)

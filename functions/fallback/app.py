@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from scoring import web
+from scoring import http_api
 from scoring.errors import MethodNotAllowed, NotFound
 
 # Path -> method of each route in the template; tests/infrastructure compares the two.
@@ -24,8 +24,8 @@ _PARENTS = {path.rpartition("/")[0]: path for path in ROUTES if path.endswith("}
 SHOWN_PATH_LENGTH = 128
 
 
-@web.endpoint
-def lambda_handler(event: web.Event, context: Any) -> web.Response:
+@http_api.endpoint
+def lambda_handler(event: http_api.Event, context: Any) -> http_api.Response:
     request = event["requestContext"]["http"]
     path, method = request["path"], request["method"]
     allowed = ROUTES.get(_template_of(path))

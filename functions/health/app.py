@@ -1,11 +1,12 @@
-"""``GET /health``: the function starts and its rule set is valid. Touches no other service."""
+"""``GET /health``: the function starts and its rule set is valid. Calls no other service."""
 
 from typing import Any
 
-from scoring import web
-from scoring.rules import RULE_SET
+from scoring import http_api, scorers
+
+SCORER = scorers.load()
 
 
-@web.endpoint
-def lambda_handler(event: web.Event, context: Any) -> web.Response:
-    return web.json_response({"status": "ok", "version": RULE_SET.version})
+@http_api.endpoint
+def lambda_handler(event: http_api.Event, context: Any) -> http_api.Response:
+    return http_api.json_response({"status": "ok", "version": SCORER.version})

@@ -4,35 +4,35 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs
 
-from scoring import web
+from scoring import http_api
 from scoring.errors import InvalidRequest
 
 
-def home(event: web.Event) -> web.Response:
-    return web.text_response("Welcome to the transaction monitoring system!")
+def home(event: http_api.Event) -> http_api.Response:
+    return http_api.text_response("Welcome to the transaction monitoring system!")
 
 
-def hello(event: web.Event) -> web.Response:
+def hello(event: http_api.Event) -> http_api.Response:
     names = parse_qs(event.get("rawQueryString") or "", keep_blank_values=True).get("name", ["stranger"])
-    return web.text_response(f"Hello, {names[0]}!")
+    return http_api.text_response(f"Hello, {names[0]}!")
 
 
-def status(event: web.Event) -> web.Response:
-    return web.json_response({"service": "monitoring", "version": "1.0", "status": "ok"})
+def status(event: http_api.Event) -> http_api.Response:
+    return http_api.json_response({"service": "monitoring", "version": "1.0", "status": "ok"})
 
 
-def echo(event: web.Event) -> web.Response:
-    data = web.json_body(event)
+def echo(event: http_api.Event) -> http_api.Response:
+    data = http_api.json_body(event)
     if not isinstance(data, dict | list | str):
         raise InvalidRequest("The body must be a JSON object: only what has fields can be counted")
     try:
-        return web.json_response({"received": data, "field_count": len(data)})
+        return http_api.json_response({"received": data, "field_count": len(data)})
     except (ValueError, RecursionError):
         # 1e400 decodes to infinity, and the answer nests one level deeper than the request.
         raise InvalidRequest("The body holds a number or a nesting that JSON cannot send back") from None
 
 
-ENDPOINTS: dict[str, Callable[[web.Event], web.Response]] = {
+ENDPOINTS: dict[str, Callable[[http_api.Event], http_api.Response]] = {
     "GET /": home,
     "GET /hello": hello,
     "GET /status": status,
@@ -40,6 +40,6 @@ ENDPOINTS: dict[str, Callable[[web.Event], web.Response]] = {
 }
 
 
-@web.endpoint
-def lambda_handler(event: web.Event, context: Any) -> web.Response:
+@http_api.endpoint
+def lambda_handler(event: http_api.Event, context: Any) -> http_api.Response:
     return ENDPOINTS[event["routeKey"]](event)

@@ -12,8 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from scoring import rules
+from scoring import scorers
+from scoring.assessment import RISK_LEVELS
 from scoring.errors import RuleSetError
+from scoring.scorers import rules_loader
 
 
 def report(document: dict[str, Any], encoding: str = "utf-8") -> str:
@@ -29,7 +31,7 @@ def report(document: dict[str, Any], encoding: str = "utf-8") -> str:
         (encodable(rule["label"]), str(rule["points"]), encodable(" and ".join(map(_condition, rule["when"]))))
         for rule in document["rules"]
     ]
-    levels = [(level, str(document["levels"].get(level, 0))) for level in reversed(rules.RISK_LEVELS)]
+    levels = [(level, str(document["levels"].get(level, 0))) for level in reversed(RISK_LEVELS)]
     defaults = ", ".join(f"{field} {_json(value)}" for field, value in document.get("defaults", {}).items())
     return "\n".join(
         [
@@ -61,9 +63,9 @@ def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
 
 def main() -> None:
     """Run the command line."""
-    path = sys.argv[1] if len(sys.argv) > 1 else rules.SHIPPED
+    path = sys.argv[1] if len(sys.argv) > 1 else scorers.RULES_FILE
     try:
-        rules.read(path)
+        rules_loader.from_file(path)
     except RuleSetError as error:
         sys.exit(str(error))
     try:

@@ -1,22 +1,24 @@
-"""The other end of the outbox: record what ``POST /score`` could not, once, however often it is delivered."""
+"""Record the decisions in the outbox, each once, however often its message is delivered."""
 
 import time
 from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
-from scoring import aws, ledger, outbox, telemetry
+from scoring import deadlines, telemetry
 from scoring.errors import ScoringError
+from scoring.ledger import outbox, writer
 
 logger = Logger()
-LEDGER = ledger.connect()
+LEDGER = writer.connect()
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    deadline = aws.deadline(context)
+    deadline = deadlines.of(context)
     failed = [message for message in event["Records"] if not _record(message, deadline)]
     if failed:
-        telemetry.outbox_waits(time.time() - min(int(one["attributes"]["SentTimestamp"]) for one in failed) / 1000)
+        oldest_ms = min(int(message["attributes"]["SentTimestamp"]) for message in failed)
+        telemetry.emit_outbox_age(time.time() - oldest_ms / 1000)
     return {"batchItemFailures": [{"itemIdentifier": message["messageId"]} for message in failed]}
 
 
@@ -25,7 +27,7 @@ def _record(message: dict[str, Any], deadline: float) -> bool:
         recorded = LEDGER.record(outbox.decode(message["body"]), deadline)
     except Exception as error:
         expected = isinstance(error, ScoringError)
-        logger.error(  # noqa: TRY400  it has a trace where it was not expected
+        logger.error(  # noqa: TRY400  with a traceback only if the error is unexpected
             "outbox message not recorded",
             extra={"message_id": message["messageId"], "reason": str(error) if expected else type(error).__name__},
             exc_info=not expected,
@@ -33,6 +35,6 @@ def _record(message: dict[str, Any], deadline: float) -> bool:
         return False
     logger.info(
         "recorded from the outbox",
-        extra={"decision_id": recorded.answer["decision_id"], "replayed": recorded.replayed},
+        extra={"decision_id": recorded.response["decision_id"], "replayed": recorded.replayed},
     )
     return True

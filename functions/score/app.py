@@ -1,26 +1,27 @@
-"""``POST /score``: judge one transaction, record the decision once, answer with its reasons."""
+"""``POST /score``: decide one transaction, record the decision once, respond with score and reasons."""
 
 import time
 from typing import Any
 
-from scoring import aws, recorder, telemetry, web
+from scoring import deadlines, http_api, scorers, telemetry
 from scoring.decision import decide
-from scoring.rules import RULE_SET
+from scoring.ledger import recorder
 
+SCORER = scorers.load()
 RECORDER = recorder.connect()
 
 
-@web.endpoint
-@telemetry.counting_rejections
-def lambda_handler(event: web.Event, context: Any) -> web.Response:
+@http_api.endpoint
+@telemetry.count_rejections
+def lambda_handler(event: http_api.Event, context: Any) -> http_api.Response:
     start = time.perf_counter()
-    deadline = aws.deadline(context)
-    decision = decide(web.json_body(event), web.decision_id(event, context), RULE_SET)
-    recorded = RECORDER.record(decision, deadline)
-    telemetry.decided(
-        recorded.answer,
-        replayed=recorded.replayed,
+    deadline = deadlines.of(context)
+    decision = decide(http_api.json_body(event), http_api.decision_id(event, context), SCORER)
+    response, replayed = RECORDER.record(decision, deadline)
+    telemetry.emit_decision(
+        response,
+        replayed=replayed,
         request_id=event["requestContext"]["requestId"],
         seconds=time.perf_counter() - start,
     )
-    return web.json_response(recorded.answer, headers={"Idempotent-Replayed": "true"} if recorded.replayed else None)
+    return http_api.json_response(response, headers={"Idempotent-Replayed": "true"} if replayed else None)

@@ -2,21 +2,30 @@
 
 from typing import Any
 
-from scoring import aws, reports, web
-from scoring.rules import RULE_SET
+from scoring import deadlines, http_api, scorers
+from scoring.errors import RuleSetError
+from scoring.ledger import reader
 
-REPORTS = reports.connect()
+READER = reader.connect()
 
 
-@web.endpoint
-def lambda_handler(event: web.Event, context: Any) -> web.Response:
-    totals = REPORTS.totals(aws.deadline(context))
-    return web.json_response(
+@http_api.endpoint
+def lambda_handler(event: http_api.Event, context: Any) -> http_api.Response:
+    totals = READER.totals(deadlines.of(context))
+    return http_api.json_response(
         {
             "total": totals.total,
             "high": totals.high,
             "by_risk_level": totals.by_risk_level,
-            # The rules in force come first, those that never hit with 0; rules that are gone keep their counts.
-            "by_rule": {rule.label: 0 for rule in RULE_SET.rules} | totals.by_rule,
+            # Rules in force come first, those that never hit with 0; removed rules keep their counts.
+            "by_rule": dict.fromkeys(_labels_in_force(), 0) | totals.by_rule,
         }
     )
+
+
+def _labels_in_force() -> tuple[str, ...]:
+    try:
+        return scorers.load().labels
+    except RuleSetError:
+        # Counts can be read without a valid rule set; /health and /score report the error.
+        return ()

@@ -1,18 +1,19 @@
-"""``GET /transaction/{tx_id}``: what was decided about a transaction."""
+"""``GET /transaction/{tx_id}``: the decisions about a transaction."""
 
 from typing import Any
 
-from scoring import aws, reports, web
+from scoring import deadlines, http_api
 from scoring.errors import NotFound
+from scoring.ledger import reader
 from scoring.transaction import check_tx_id
 
-REPORTS = reports.connect()
+READER = reader.connect()
 
 
-@web.endpoint
-def lambda_handler(event: web.Event, context: Any) -> web.Response:
+@http_api.endpoint
+def lambda_handler(event: http_api.Event, context: Any) -> http_api.Response:
     tx_id = check_tx_id((event.get("pathParameters") or {}).get("tx_id"))
-    decisions = REPORTS.find(tx_id, aws.deadline(context))
+    decisions = READER.find(tx_id, deadlines.of(context))
     if not decisions:
         raise NotFound(f"No decision is stored for tx_id {tx_id!r}")
-    return web.json_response({"tx_id": tx_id, "status": "found", "decisions": decisions})
+    return http_api.json_response({"tx_id": tx_id, "status": "found", "decisions": decisions})

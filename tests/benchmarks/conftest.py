@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from scoring import rules
+from scoring import scorers
 from tests import rule_set
 
 
@@ -12,5 +12,5 @@ from tests import rule_set
 def own_rules() -> Iterator[None]:
     """Let everything in this process decide by the tests' own rules."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rules, "RULE_SET", rule_set.RULE_SET)
+        patch.setattr(scorers, "load", lambda: rule_set.RULE_SET)
         yield

@@ -110,8 +110,8 @@ def prepare(python: Interpreter, folder: Path, rule_set: Any) -> list[Contestant
         layer = shutil.copytree(_layer(python), folder / "layer")
         installed = {name: _packages(name, _PEERS / name / "requirements.txt", python) for name in PEERS}
     packages = layer / "python"
-    (packages / "scoring" / "rules.json").write_text(json.dumps(rule_set), encoding="utf-8")
-    own_roots = packages / "scoring" / "amazon-roots.pem"
+    (packages / "scoring" / "scorers" / "rules.json").write_text(json.dumps(rule_set), encoding="utf-8")
+    own_roots = packages / "scoring" / "aws" / "amazon-roots.pem"
     contestants = [Contestant(OURS, own_function("score", folder), packages, own_roots, packs_bytecode=True)]
     for name, title in PEERS.items():
         function = folder / name

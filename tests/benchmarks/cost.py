@@ -44,8 +44,9 @@ from tests.local import account, emulator, template
 
 sys.path.insert(0, str(template.ROOT / "functions" / "layer"))  # pytest has it there already, `python -m` has not
 
-from scoring import ledger, rules
-from scoring.rules import RISK_LEVELS
+from scoring import scorers
+from scoring.assessment import RISK_LEVELS
+from scoring.ledger import tables
 
 MILLION = 1_000_000
 KB = 1024
@@ -302,14 +303,14 @@ def custom_metrics(log: str) -> set[tuple[str, ...]]:
 
 def counters() -> list[str]:
     """Names of all that a shard can count: total, high, every level, every rule of ``rules.json``."""
-    levels = [ledger.LEVEL_PREFIX + level for level in RISK_LEVELS]
-    return ["total", "high", *levels, *(ledger.RULE_PREFIX + rule.label for rule in rules.RULE_SET.rules)]
+    levels = [tables.LEVEL_PREFIX + level for level in RISK_LEVELS]
+    return ["total", "high", *levels, *(tables.RULE_PREFIX + label for label in scorers.load().labels)]
 
 
 def rules_in_a_kb(label_length: int) -> int:
     """How many rules with labels of so many bytes a shard may count and still be of 1 KB."""
-    size = item_size(shard_item(name for name in counters() if not name.startswith(ledger.RULE_PREFIX)))
-    each = item_size(shard_item([ledger.RULE_PREFIX + "x" * label_length])) - item_size(shard_item([]))
+    size = item_size(shard_item(name for name in counters() if not name.startswith(tables.RULE_PREFIX)))
+    each = item_size(shard_item([tables.RULE_PREFIX + "x" * label_length])) - item_size(shard_item([]))
     return (KB - size) // each
 
 
@@ -477,9 +478,9 @@ def report(sizes: Sizes, used: Usage) -> str:
     durations = (0.010, 0.025, 0.050, 0.100)
     sums = [sum(line.dollars for line in million(sizes, Usage(**vars(used) | {"duration": one}))) for one in durations]
     months = {rate: month(rate, sizes, used) for rate in (10, 100, 1_000)}
-    length = round(fmean(len(rule.label.encode()) for rule in rules.RULE_SET.rules))
+    length = round(fmean(len(label.encode()) for label in scorers.load().labels))
     note = (
-        f"A shard has {item_size(shard_item(counters()))} bytes with {len(rules.RULE_SET.rules)} rules, and takes "
+        f"A shard has {item_size(shard_item(counters()))} bytes with {len(scorers.load().labels)} rules, and takes "
         f"{used.shard_units} write units; with labels of {length} bytes, up to {rules_in_a_kb(length)} rules do. "
         f"A million reads of /stats read {used.shards} shards each, for ${reading(used):.2f}. "
         f"{sizes.metrics} custom metrics add ${sizes.metrics * METRIC_MONTH:.2f} to a month with traffic."

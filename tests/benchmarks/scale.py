@@ -3,7 +3,7 @@
     .venv/bin/python -m tests.benchmarks.scale
 
 Decisions arrive at random, at a rate (a Poisson process). Each takes an execution environment that is free, or starts a
-new one, and is recorded by it in one transaction on a shard, as :meth:`scoring.ledger.Ledger.record` does: the pauses
+new one, and is recorded by it in one transaction on a shard, as :meth:`LedgerWriter.record` does: the pauses
 and the patience are the ledger's own code, on the clock of the simulation, and the tests run the ledger itself in here
 to show that it makes the same attempts at the same times.
 
@@ -57,7 +57,7 @@ from tests.local.template import ROOT
 
 sys.path.insert(0, str(ROOT / "functions" / "layer"))  # pytest has it there already, `python -m` has not
 
-from scoring import ledger
+from scoring.ledger import writer
 
 RATES = (1, 10, 100, 1_000, 5_000, 10_000, 100_000)
 SHARDS = (8, 64, 256, 2_048)
@@ -131,7 +131,7 @@ class Model:
     handler: float = 0.005
     partitions: int | None = None
     item_kb: int = 1
-    settle: float = 2 * ledger._PATIENCE
+    settle: float = 2 * writer.RETRY_BUDGET_SECONDS
     lifetime: int | None = None
     last_first: bool = False
     seed: int = 1
@@ -205,8 +205,8 @@ class Environment:
         self.decisions = 0
 
     def record(self) -> Recording:
-        """The loop of :meth:`scoring.ledger.Ledger.record`, as far as it depends on what the store answers."""
-        for pause in ledger._pauses(math.inf):
+        """The loop of :meth:`LedgerWriter.record`, as far as it depends on what the store answers."""
+        for pause in writer._backoffs(math.inf):
             if (yield "attempt", self.shard) is None:
                 return True
             self.shard = (self.shard + self.choices.randrange(1, max(self.shards, 2))) % self.shards
@@ -288,7 +288,9 @@ class _Run:
         if arrivals is None:
             if self._model.settle:
                 settle = max(_SETTLE_DECISIONS, round(self._model.settle * self._model.rate))
-            arrivals = self._at_random(settle + max(_MEASURED_DECISIONS, round(ledger._PATIENCE * self._model.rate)))
+            arrivals = self._at_random(
+                settle + max(_MEASURED_DECISIONS, round(writer.RETRY_BUDGET_SECONDS * self._model.rate))
+            )
         for number, arrival in enumerate(arrivals):
             self._until(arrival)
             self._arrive(measured=number >= settle)
@@ -379,7 +381,7 @@ def simulate(
     """
     clock = Clock()
     choices = random.Random(model.seed + 1)
-    with patch.object(ledger, "time", clock), patch.object(ledger, "random", choices):
+    with patch.object(writer, "time", clock), patch.object(writer, "random", choices):
         if start is None:
             return _Run(model, clock, lambda: Environment(model.shards, choices)).outcome(arrivals)
         return _Run(model, clock, lambda: start(model, clock, choices)).outcome(arrivals)
@@ -496,7 +498,7 @@ def main() -> None:
     print(
         f"Assumed: a transaction of {1000 * base.transaction:g} ms (median; {1000 * base.mean:.1f} ms on average), "
         f"{1000 * base.handler:g} ms of the handler besides, items of up to {base.item_kb} KB. "
-        f"The ledger's patience is {ledger._PATIENCE:g} s.\n"
+        f"The ledger's patience is {writer.RETRY_BUDGET_SECONDS:g} s.\n"
     )
     with ProcessPoolExecutor() as pool:
         print(f"Tables that have split:\n\n{settled(arguments.rates, arguments.shards, base, pool.map)}\n")

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from scoring.rules import MAX_LABEL_LENGTH, MAX_RULES, RISK_LEVELS
+from scoring.assessment import RISK_LEVELS
+from scoring.scorers.rules_loader import MAX_LABEL_LENGTH, MAX_RULES
 from tests.benchmarks import cost
 from tests.benchmarks.cost import MILLION, Line, Sizes, Usage
 from tests.local import template

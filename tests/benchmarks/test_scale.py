@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from scoring import ledger
 from scoring.errors import CallFailed, StoreUnavailable
+from scoring.ledger import writer
 from scoring.settings import Settings
 from tests.benchmarks import scale
 from tests.benchmarks.scale import Model, Partitions, Recording, simulate
@@ -39,7 +39,7 @@ class RealEnvironment:
         clock.time = clock.monotonic
         clock.sleep = lambda seconds: threading.current_thread().pause(seconds)  # type: ignore[attr-defined]
         configuration = Settings("DecisionsTable", "StatsTable", model.shards, 90, "OutboxQueue")
-        self._ledger = ledger.Ledger(self, configuration)  # type: ignore[arg-type]
+        self._ledger = writer.LedgerWriter(self, configuration)  # type: ignore[arg-type]
 
     def call(self, _operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
         shard = parameters["TransactItems"][1]["Update"]["Key"]["shard"]["N"]
@@ -92,7 +92,7 @@ def test_the_ledger_itself_makes_the_same_attempts_at_the_same_times(few: None, 
 
 
 def test_the_ledger_tries_again_whatever_refuses_an_attempt() -> None:
-    assert scale.Outcome().refused.keys() <= ledger._PASSING
+    assert scale.Outcome().refused.keys() <= writer.RETRYABLE_CODES
 
 
 @pytest.mark.parametrize(("rate", "shards"), [(100, 8), (300, 8), (600, 64), (3000, 64), (3000, 256)])
@@ -154,9 +154,9 @@ def test_every_decision_is_recorded_or_left_to_the_outbox(model: Model) -> None:
     # All attempts were refused but the last one of each decision that was recorded.
     assert sum(outcome.attempts) - sum(outcome.refused.values()) == len(outcome.attempts) - outcome.deferred
     # Who has waited for longer than the patience is no more than one attempt and one pause above it.
-    late = [seconds for seconds in outcome.added if seconds >= ledger._PATIENCE]
+    late = [seconds for seconds in outcome.added if seconds >= writer.RETRY_BUDGET_SECONDS]
     assert len(late) >= outcome.deferred
-    assert max(outcome.added) < ledger._PATIENCE + 2 * ledger._LONGEST_PAUSE
+    assert max(outcome.added) < writer.RETRY_BUDGET_SECONDS + 2 * writer.MAX_BACKOFF_SECONDS
 
 
 def test_without_rivals_nothing_is_refused() -> None:

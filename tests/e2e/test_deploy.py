@@ -24,9 +24,8 @@ import requests
 import yaml
 from botocore.exceptions import ClientError
 
-from scoring import score_transaction
-from scoring.outbox import encode
-from scoring.rules import RULE_SET
+from scoring import score_transaction, scorers
+from scoring.ledger.outbox import encode
 from tests import corpus
 from tests.corpus import INJECTED, Case
 from tests.e2e import deployment, http_api, tokens
@@ -65,7 +64,7 @@ ORIGIN = "https://dashboard.example.com"
 AUDIENCE = "risk-scoring-callers"
 THREADS = 8
 # What the server and its stand-in for API Gateway add.
-CASES = corpus.decided_by(RULE_SET)
+CASES = corpus.decided_by(scorers.load())
 GATEWAY_HEADERS = {"date", "Connection", "Content-Length", "apigw-requestid"}
 
 
@@ -394,7 +393,7 @@ def test_what_the_functions_log(deployed: Deployment) -> None:
 def updated(deployed: Deployment, service: Service) -> Kept:
     """The stack, deployed again with another rule."""
     kept = Kept(deployed.url, service.stats(), service.get("/transaction/TX-outbox").json())
-    file = deployed.folder / "functions" / "layer" / "scoring" / "rules.json"
+    file = deployed.folder / "functions" / "layer" / "scoring" / "scorers" / "rules.json"
     rule = {"label": "R4: amount > 2000", "points": 5, "when": [{"field": "amount", "operator": ">", "value": 2000}]}
     file.write_text(json.dumps(DOCUMENT | {"version": "1.1-tests", "rules": [rule]}), encoding="utf-8")
     deployed.build()

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scoring.rules import RULE_SET
+from scoring import scorers
 from tests import events
 from tests.e2e import deployment
 from tests.e2e.deployment import ARCHITECTURE, SAM
@@ -60,7 +60,7 @@ def build(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def test_the_layer_holds_what_the_functions_import_and_no_native_code(build: Path) -> None:
     python = build / "ScoringLayer" / "python"
-    assert (python / "scoring" / "rules.json").is_file()
+    assert (python / "scoring" / "scorers" / "rules.json").is_file()
     # Pure Python, so that one layer serves both architectures
     assert not [path for path in python.rglob("*") if path.suffix in {".so", ".pyd", ".dylib"}]
     assert {path.name for path in python.iterdir() if path.is_dir() and path.suffix != ".dist-info"} == {
@@ -73,7 +73,7 @@ def test_the_layer_holds_what_the_functions_import_and_no_native_code(build: Pat
 def test_a_build_with_wrong_rules_fails_and_says_why(tmp_path: Path) -> None:
     root = deployment.checkout(tmp_path / "checkout")
     document = json.dumps(DOCUMENT).replace('"points": 3', '"points": 0')
-    (root / "functions/layer/scoring/rules.json").write_text(document, encoding="utf-8")
+    (root / "functions/layer/scoring/scorers/rules.json").write_text(document, encoding="utf-8")
     result = subprocess.run([SAM, "build"], cwd=root, env=ENVIRONMENT, check=False, capture_output=True, text=True)
     assert result.returncode != 0
     assert f"rules.json: Rule '{R1}': 'points' must be an integer from 1 to 1000000\n" in result.stderr
@@ -188,7 +188,7 @@ def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
 
 
 def test_sam_local_invoke_with_every_event(containers: list[str]) -> None:
-    for name, expected in answers(RULE_SET).items():
+    for name, expected in answers(scorers.load()).items():
         output = sam("local", "invoke", expected.function, "--event", events.path(name), *containers).stdout
         response = json.loads(output.splitlines()[-1])
         assert response.get("statusCode") == expected.status, (name, output)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scoring.rules import HIGH_RISK_LEVELS
+from scoring.assessment import HIGH_RISK_LEVELS
 from tests import events
 from tests.faults import proxy
 from tests.faults.proxy import Proxy

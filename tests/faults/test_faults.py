@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from scoring import aws
+from scoring.aws import client
 from scoring.errors import CallFailed
-from scoring.outbox import encode
+from scoring.ledger.outbox import encode
 from tests.faults.harness import THREADS, Answer, Harness
 from tests.faults.proxy import OF_TRANSACTIONS, Down, Fault
 from tests.rule_set import decide
@@ -160,7 +160,7 @@ def test_the_store_is_down_and_all_is_scored_in_time_and_recorded_later(
 def test_long_retry_pause_is_not_waited_for(wire: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a client of its own, since no attempts are repeated where many were in vain."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", wire.store.endpoint)
-    dynamodb = aws.dynamodb()
+    dynamodb = client.dynamodb()
     wire.store.inject(Fault.ERROR_BEFORE, 1.0, seed=1)
     start = time.monotonic()
     with contextlib.closing(dynamodb._connection), pytest.raises(CallFailed, match="InternalServerError"):

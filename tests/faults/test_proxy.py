@@ -17,13 +17,13 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 
-from scoring import aws
+from scoring.aws import client
 from tests.faults.harness import Harness
 from tests.faults.proxy import Down, Fault, Proxy
 
 ONCE = Config(
-    connect_timeout=aws.CONNECT_SECONDS,
-    read_timeout=aws.READ_SECONDS,
+    connect_timeout=client.CONNECT_SECONDS,
+    read_timeout=client.READ_SECONDS,
     retries={"mode": "standard", "total_max_attempts": 1},
 )
 

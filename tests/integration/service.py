@@ -55,7 +55,7 @@ def checkout(root: Path, rules: Any) -> Path:
     shutil.copy(ROOT / "template.yaml", root)
     for folder in ("functions", "tests/local"):
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (root / "functions/layer/scoring/rules.json").write_text(json.dumps(rules), encoding="utf-8")
+    (root / "functions/layer/scoring/scorers/rules.json").write_text(json.dumps(rules), encoding="utf-8")
     for link in (".venv", ".tools"):
         (root / link).symlink_to(ROOT / link)
     return root

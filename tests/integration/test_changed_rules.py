@@ -41,7 +41,9 @@ def test_other_valid_rules_fail_no_test(tmp_path: Path) -> None:
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in (".venv", ".tools"):
         (root / name).symlink_to(ROOT / name)
-    (root / "functions/layer/scoring/rules.json").write_text(json.dumps(RULES, ensure_ascii=False), encoding="utf-8")
+    (root / "functions/layer/scoring/scorers/rules.json").write_text(
+        json.dumps(RULES, ensure_ascii=False), encoding="utf-8"
+    )
     # The service is that of the copy.
     environment = {name: value for name, value in os.environ.items() if name != "API_URL"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", SELECTED, *FILES]

@@ -13,7 +13,7 @@ from typing import Any
 import botocore
 import pytest
 
-from scoring.connection import _AMAZON_ROOTS, MAX_IDLE_SECONDS, Connection, ResponseError
+from scoring.aws.connection import _AMAZON_ROOTS, MAX_IDLE_SECONDS, Connection, ResponseError
 from tests.integration.service import TIMEOUT_SECONDS
 from tests.local import certificates
 from tests.local.certificates import Certificates
@@ -273,7 +273,7 @@ def test_the_port_is_that_of_the_scheme_where_none_is_given(
         asked.append(address)
         raise socket.gaierror
 
-    monkeypatch.setattr("scoring.connection.socket.getaddrinfo", refuse)
+    monkeypatch.setattr("scoring.aws.connection.socket.getaddrinfo", refuse)
     with connection(url) as one, pytest.raises(socket.gaierror):
         one.open()
     assert asked == [("h", port)]
@@ -335,7 +335,7 @@ def silent() -> Iterator[tuple[str, int]]:
 def resolving_to(patch: pytest.MonkeyPatch, *addresses: tuple[str, int]) -> None:
     """Have every name resolve to these addresses."""
     found = [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", address) for address in addresses]
-    patch.setattr("scoring.connection.socket.getaddrinfo", lambda *_, **__: found)
+    patch.setattr("scoring.aws.connection.socket.getaddrinfo", lambda *_, **__: found)
 
 
 def test_all_addresses_of_a_name_share_one_time_limit(silent: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -361,7 +361,7 @@ def test_slow_name_resolution_takes_nothing_of_the_time_limit(monkeypatch: pytes
             time.sleep(CONNECT_SECONDS + 0.2)
             return real(*arguments, **options)
 
-        monkeypatch.setattr("scoring.connection.socket.getaddrinfo", slow)
+        monkeypatch.setattr("scoring.aws.connection.socket.getaddrinfo", slow)
         assert one.exchange(REQUEST) == (200, b"{}")
 
 
@@ -370,7 +370,7 @@ def test_address_of_a_family_that_is_not_supported_leaves_the_others(monkeypatch
     with serving(answer_always) as server, connection(server.url) as one:
         unsupported = (socket.AF_X25, socket.SOCK_STREAM, 0, "", ("::1", 1, 0, 0))
         supported = (socket.AF_INET, socket.SOCK_STREAM, 0, "", server.listener.getsockname())
-        monkeypatch.setattr("scoring.connection.socket.getaddrinfo", lambda *_, **__: [unsupported, supported])
+        monkeypatch.setattr("scoring.aws.connection.socket.getaddrinfo", lambda *_, **__: [unsupported, supported])
         assert one.exchange(REQUEST) == (200, b"{}")
 
 
@@ -401,14 +401,14 @@ def test_connection_that_was_idle_for_long_is_opened_anew(
     with serving(answer_always, certificate=scheme) as server, connection(server.url, bundle(scheme)) as one:
         one.exchange(REQUEST)
         now = time.time()
-        monkeypatch.setattr("scoring.connection.time.time", lambda: now + passed)
+        monkeypatch.setattr("scoring.aws.connection.time.time", lambda: now + passed)
         assert one.exchange(REQUEST) == (200, b"{}")
         assert server.connections == connections
 
 
 def test_each_use_keeps_a_connection_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [time.time()]
-    monkeypatch.setattr("scoring.connection.time.time", lambda: now[0])
+    monkeypatch.setattr("scoring.aws.connection.time.time", lambda: now[0])
     with serving(answer_always) as server, connection(server.url) as one:
         for _ in range(4):
             one.exchange(REQUEST)

@@ -2,14 +2,14 @@
 
 import pytest
 
-from scoring.rules import RULE_SET
+from scoring import scorers
 from tests.corpus import INJECTED, Case, decided_by
 from tests.integration.service import Service
 from tests.sending import check, decisions, moved, send
 
 
 @pytest.mark.parametrize(
-    "case", [case for case in decided_by(RULE_SET) if not case.only_event], ids=lambda case: case.name
+    "case", [case for case in decided_by(scorers.load()) if not case.only_event], ids=lambda case: case.name
 )
 def test_a_case(service: Service, case: Case) -> None:
     before, printed = service.stats(), service.log.read_text() if service.log else ""

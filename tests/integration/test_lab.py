@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from scoring import score_transaction
-from scoring.rules import HIGH_RISK_LEVELS, RULE_SET
+from scoring import score_transaction, scorers
+from scoring.assessment import HIGH_RISK_LEVELS
 from tests.integration.service import Service
 
 TX0042 = {"tx_id": "TX0042", "amount": 4500.0, "store": "Krakow", "category": "electronics"}
@@ -73,7 +73,7 @@ def test_task_4_2_score_without_tx_id(service: Service) -> None:
 def test_task_4_2_health(service: Service) -> None:
     response = service.get("/health")
     assert response.status_code == 200
-    assert response.json() == {"status": "ok", "version": RULE_SET.version}
+    assert response.json() == {"status": "ok", "version": scorers.load().version}
 
 
 @pytest.mark.parametrize("tx", [{"tx_id": "TX000"}, {}])

@@ -18,7 +18,7 @@ import pytest
 import requests
 
 from scoring.errors import StoreUnavailable
-from scoring.outbox import encode
+from scoring.ledger.outbox import encode
 from tests.integration.service import SAM_PYTHON, TIMEOUT_SECONDS, Service, started
 from tests.local import emulator
 from tests.local.processes import free_port
@@ -184,7 +184,7 @@ def test_what_no_route_takes(service: Service, method: str, path: str, status: i
 
 
 def test_edits_are_picked_up_with_the_next_request(checkout: Path, tmp_path: Path) -> None:
-    rules = checkout / "functions/layer/scoring/rules.json"
+    rules = checkout / "functions/layer/scoring/scorers/rules.json"
     app = checkout / "functions/health/app.py"
     with started(tmp_path / "stack.log", checkout) as stack:
         assert stack.post("/score", json={"amount": 2500}).json()["score"] == 0
@@ -203,7 +203,7 @@ def test_edits_are_picked_up_with_the_next_request(checkout: Path, tmp_path: Pat
     [
         (('"ok"', "1 / 0"), "ZeroDivisionError"),
         (("return", "retrun"), "SyntaxError"),
-        (("from scoring import web", "from scoring import bew"), "ImportError"),
+        (("from scoring import ", "from scoring import missing, "), "ImportError"),
     ],
 )
 def test_a_fault_of_the_code_is_a_500_without_its_trace(

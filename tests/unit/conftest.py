@@ -17,10 +17,10 @@ from botocore import xform_name
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from scoring import aws, rules, telemetry
+from scoring import scorers, telemetry
 from scoring.errors import CallFailed
-from scoring.ledger import Ledger
-from scoring.reports import Reports
+from scoring.ledger.reader import LedgerReader
+from scoring.ledger.writer import LedgerWriter
 from scoring.settings import Settings
 from tests import rule_set
 from tests.local import template
@@ -38,7 +38,7 @@ SETTINGS = Settings(
 
 
 class MotoService:
-    """Stands in for :class:`scoring.aws.Service`, which moto does not reach: its calls, by a boto3 client."""
+    """Stands in for :class:`scoring.client.Client`, which moto does not reach: its calls, by a boto3 client."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -74,7 +74,7 @@ def function_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def dynamodb(function_environment: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setattr(aws, "Service", lambda name, *_: MotoService(boto3.client(name)))
+    monkeypatch.setattr("scoring.aws.client.Client", lambda service, *_: MotoService(boto3.client(service)))
     with mock_aws():
         client = boto3.client("dynamodb")
         create_tables(client)
@@ -90,23 +90,23 @@ def sqs(dynamodb: Any) -> Any:
 
 
 @pytest.fixture
-def ledger(dynamodb: Any) -> Ledger:
+def ledger(dynamodb: Any) -> LedgerWriter:
     return ledger_of(dynamodb)
 
 
 @pytest.fixture
-def reports(dynamodb: Any) -> Reports:
+def reports(dynamodb: Any) -> LedgerReader:
     return reports_of(dynamodb)
 
 
-def ledger_of(dynamodb: Any, configuration: Settings = SETTINGS) -> Ledger:
+def ledger_of(dynamodb: Any, configuration: Settings = SETTINGS) -> LedgerWriter:
     service: Any = MotoService(dynamodb)
-    return Ledger(service, configuration)
+    return LedgerWriter(service, configuration)
 
 
-def reports_of(dynamodb: Any, configuration: Settings = SETTINGS) -> Reports:
+def reports_of(dynamodb: Any, configuration: Settings = SETTINGS) -> LedgerReader:
     service: Any = MotoService(dynamodb)
-    return Reports(service, configuration)
+    return LedgerReader(service, configuration)
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ class Functions:
 @pytest.fixture
 def invoke(dynamodb: Any, sqs: Any, context: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Functions:
     """``invoke("ScoreFunction", event)``, each function imported anew: this test's account, the tests' rule set."""
-    monkeypatch.setattr(rules, "RULE_SET", rule_set.RULE_SET)
+    monkeypatch.setattr(scorers, "load", lambda: rule_set.RULE_SET)
     modules: dict[str, Any] = {}
     for logical_id, function in template.functions().items():
         name = f"functions.{function.folders[0].name}.app"

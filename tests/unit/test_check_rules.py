@@ -52,7 +52,7 @@ def layer(tmp_path: Path) -> Path:
     copied = shutil.copytree(LAYER, tmp_path / "layer", ignore=shutil.ignore_patterns("__pycache__"))
     wrong = copy.deepcopy(DOCUMENT)
     wrong["rules"][0]["points"] = 0
-    written(copied / "scoring", wrong)
+    written(copied / "scoring" / "scorers", wrong)
     return copied
 
 
@@ -127,7 +127,7 @@ def test_without_a_file_it_checks_the_shipped_one(layer: Path) -> None:
     """Though the module that reads it is the one that checks it."""
     result = check(layer=layer)
     assert (result.returncode, result.stdout, result.stderr) == (1, "", f"{WRONG}\n")
-    written(layer / "scoring", DOCUMENT)
+    written(layer / "scoring" / "scorers", DOCUMENT)
     assert check(layer=layer).stdout == TABLE
 
 

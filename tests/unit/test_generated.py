@@ -122,7 +122,7 @@ def requests(invoke: Functions, monkeypatch: pytest.MonkeyPatch, log: io.StringI
     ledger = LedgerModel()
     monkeypatch.setattr(invoke.modules["ScoreFunction"], "RECORDER", ledger)
     for function in ("TransactionFunction", "StatsFunction"):
-        monkeypatch.setattr(invoke.modules[function], "REPORTS", ledger)
+        monkeypatch.setattr(invoke.modules[function], "READER", ledger)
     return Requests(invoke, log, ledger)
 
 

@@ -1,14 +1,19 @@
 """The handlers: every event of ``events/`` straight into its function, and what the logs tell."""
 
+import importlib
 import json
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from scoring import outbox
+from scoring import scorers
+from scoring.errors import RuleSetError
+from scoring.ledger import outbox
 from tests import events
 from tests.expected import ANSWERS, Expected, answers
+from tests.local import template
 from tests.rule_set import R1, R2, R3, RULE_SET
 from tests.unit.conftest import Functions
 
@@ -47,6 +52,28 @@ def test_the_expected_answers_follow_the_rule_set() -> None:
         "by_risk_level": {"LOW": 3, "MEDIUM": 0, "HIGH": 3, "CRITICAL": 0},
         "by_rule": {R1: 3},
     }
+
+
+def test_broken_rule_set_stops_only_score_and_health(
+    dynamodb: Any, sqs: Any, monkeypatch: pytest.MonkeyPatch, context: Any
+) -> None:
+    def fail() -> None:
+        raise RuleSetError("rules.json: The file is empty")
+
+    monkeypatch.setattr(scorers, "load", fail)
+    broken = set()
+    for name, function in template.functions().items():
+        module = f"functions.{function.folders[0].name}.app"
+        monkeypatch.delitem(sys.modules, module, raising=False)
+        try:
+            app = importlib.import_module(module)
+        except RuleSetError:
+            broken.add(name)
+            continue
+        if name == "StatsFunction":
+            stats = json.loads(app.lambda_handler(events.load("stats"), context)["body"])
+            assert (stats["total"], stats["by_rule"]) == (0, {})
+    assert broken == {"ScoreFunction", "HealthFunction"}
 
 
 def test_an_answer_has_every_field_of_the_contract(invoke: Functions) -> None:
@@ -93,7 +120,7 @@ def test_without_the_store_the_decision_is_answered_and_sent_to_the_outbox(
     assert (response["statusCode"], answer.pop("recorded"), answer["risk_level"]) == (200, False, "HIGH")
     assert "Idempotent-Replayed" not in response["headers"]
     (message,) = sqs.receive_message(QueueUrl="OutboxQueue")["Messages"]
-    assert outbox.decode(message["Body"]).answer() == answer
+    assert outbox.decode(message["Body"]).response == answer
 
 
 def test_405_names_the_method_that_is_allowed(invoke: Functions) -> None:

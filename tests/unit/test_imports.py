@@ -15,8 +15,8 @@ NETWORK = {"socket", "ssl"}
 
 
 def imported(statement: str) -> set[str]:
-    """Top-level modules that are loaded after the statement, in an interpreter of its own."""
-    code = f"{statement}; import sys; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    """Return the modules that a statement loads in a new interpreter: those of the layer, and top-level packages."""
+    code = f"{statement}; import sys; print(*sys.modules)"
     variables = {
         **template.functions()["ScoreFunction"].variables,
         **account.CREDENTIALS,
@@ -25,12 +25,22 @@ def imported(statement: str) -> set[str]:
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "functions" / "layer")]),
     }
     output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env=variables)
-    return set(output.stdout.decode().split())
+    names = output.stdout.decode().split()
+    return {name if name.startswith("scoring.") else name.partition(".")[0] for name in names}
 
 
-@pytest.mark.parametrize("module", ["transaction", "rules", "decision", "errors", "settings", "web"])
-def test_the_core_knows_of_no_network(module: str) -> None:
-    assert not imported(f"import scoring.{module}") & (AWS_LIBRARIES | NETWORK)
+@pytest.mark.parametrize(
+    "module", ["transaction", "scorers", "decision", "errors", "settings", "http_api", "deadlines"]
+)
+def test_core_imports_no_network_modules(module: str) -> None:
+    modules = imported(f"import scoring.{module}")
+    assert not modules & (AWS_LIBRARIES | NETWORK)
+    assert not any(name.startswith(("scoring.aws", "scoring.ledger")) for name in modules)
+
+
+@pytest.mark.parametrize("function", ["docs", "lab", "fallback", "transaction", "reconcile"])
+def test_functions_that_decide_nothing_load_no_scorer(function: str) -> None:
+    assert "scoring.scorers" not in imported(f"import functions.{function}.app")
 
 
 @pytest.mark.parametrize("function", ["docs", "health", "lab", "fallback"])

@@ -1,7 +1,7 @@
 """The shipped rules are those of the lab.
 
-These are the tests to change when you change ``functions/layer/scoring/rules.json`` on purpose. No other test depends
-on what the file says: the others use the rule set of ``tests/rule_set.py``, or read what to expect from the file.
+Change these tests if you change ``functions/layer/scoring/scorers/rules.json`` on purpose. No other test depends on its
+content: the others use the rule set of ``tests/rule_set.py``, or compute what to expect from the file.
 """
 
 import doctest
@@ -17,7 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import check_rules
-from scoring import rules, score_transaction
+import scoring
+from scoring import score_transaction, scorers
+from scoring.scorers import rules_loader
 from tests import events, rule_set
 from tests.expected import ANSWERS, answers
 from tests.generated import OPENAPI_FILE
@@ -87,16 +89,17 @@ def test_agrees_with_the_lab(amount: float, category: str | None, hour: int | No
 
 
 def test_version() -> None:
-    assert rules.RULE_SET.version == VERSION
+    assert scorers.load().version == VERSION
 
 
 def test_the_tests_have_the_same_rules_under_another_version() -> None:
-    assert rules.RULE_SET._replace(version="1.0-tests") == rule_set.RULE_SET
+    shipped = rules_loader.from_file(scorers.RULES_FILE)
+    assert shipped._replace(version="1.0-tests") == rule_set.RULE_SET
 
 
 def test_events_match_the_expected_answers_except_version() -> None:
     health = ANSWERS["health"]._replace(body={"status": "ok", "version": VERSION})
-    assert answers(rules.RULE_SET) == {**ANSWERS, "health": health}
+    assert answers(scorers.load()) == {**ANSWERS, "health": health}
 
 
 def test_health(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +109,7 @@ def test_health(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_example_of_the_docstring() -> None:
-    assert doctest.testmod(rules) == (0, 1)
+    assert doctest.testmod(scoring) == (0, 1)
 
 
 def test_the_examples_of_the_readme() -> None:
@@ -119,7 +122,7 @@ def test_the_examples_of_the_readme() -> None:
     assert f'`{{"status": "ok", "version": "{VERSION}"}}`' in text
     shown = re.search(r"Rules stand in `\S+/rules\.json`:\n\n((?: {4}.*\n)+)", text)
     assert shown
-    document = json.loads(Path(rules.SHIPPED).read_text(encoding="utf-8"))
+    document = json.loads(Path(scorers.RULES_FILE).read_text(encoding="utf-8"))
     assert json.loads(shown[1]) in document["rules"]
     assert f"$ make rules\n{check_rules.report(document)}\n" in text.replace("\n       ", "\n")
 
@@ -129,5 +132,5 @@ def test_the_examples_of_the_openapi_document() -> None:
     text = OPENAPI_FILE.read_text(encoding="utf-8")
     document = json.loads(text)
     assert document["components"]["schemas"]["Decision"]["properties"]["version"]["examples"] == [VERSION]
-    for rule in rules.RULE_SET.rules:
-        assert f'"{rule.label}"' in text
+    for label in scorers.load().labels:
+        assert f'"{label}"' in text

@@ -9,8 +9,11 @@ import pytest
 import schemathesis
 
 from functions.fallback.app import ROUTES
-from scoring import reports, rules, transaction, web
-from scoring.errors import AnswerableError, InvalidRequest
+from scoring import http_api, strict_json, transaction
+from scoring.assessment import RISK_LEVELS
+from scoring.errors import HttpError, InvalidRequest
+from scoring.ledger import reader
+from scoring.scorers import rules_loader
 from scoring.transaction import Transaction, check_tx_id, validate
 from tests import corpus, events
 from tests.expected import ANSWERS
@@ -109,7 +112,7 @@ def test_requests_go_to_where_the_document_was_found() -> None:
 
 def test_every_error_of_the_code_is_there_and_no_other() -> None:
     statuses = {status for _, _, operation in operations() for status in operation["responses"]}
-    assert statuses == {"200"} | REFUSALS | {str(error.status) for error in AnswerableError.__subclasses__()}
+    assert statuses == {"200"} | REFUSALS | {str(error.status) for error in HttpError.__subclasses__()}
 
 
 def test_every_answer_of_a_function_has_the_headers_of_every_answer() -> None:
@@ -143,18 +146,18 @@ def test_every_route_has_the_503_of_api_gateway() -> None:
 def test_limits() -> None:
     for path in ("/score", "/echo"):
         body = DOCUMENT["paths"][path]["post"]["requestBody"]
-        assert f"{web.MAX_BODY_BYTES // 1024} KiB ({web.MAX_BODY_BYTES} bytes)" in body["description"]
+        assert f"{http_api.MAX_BODY_BYTES // 1024} KiB ({http_api.MAX_BODY_BYTES} bytes)" in body["description"]
     key = COMPONENTS["parameters"]["IdempotencyKey"]["schema"]
-    assert (key["minLength"], key["maxLength"]) == (1, web.MAX_KEY_LENGTH)
+    assert (key["minLength"], key["maxLength"]) == (1, http_api.MAX_KEY_LENGTH)
     (tx_id,) = DOCUMENT["paths"]["/transaction/{tx_id}"]["get"]["parameters"]
     for schema in (tx_id["schema"], SCHEMAS["Transaction"]["properties"]["tx_id"]):
         assert (schema["minLength"], schema["maxLength"]) == (1, transaction.MAX_TX_ID_LENGTH)
-    assert SCHEMAS["Lookup"]["properties"]["decisions"]["maxItems"] == reports.MAX_FOUND
+    assert SCHEMAS["Lookup"]["properties"]["decisions"]["maxItems"] == reader.MAX_FOUND
     lookup = DOCUMENT["paths"]["/transaction/{tx_id}"]["get"]["description"]
-    assert f"newest {reports.MAX_FOUND} " in lookup
-    assert f"{reports.MAX_FOUND_BYTES / 1e6} MB" in lookup
+    assert f"newest {reader.MAX_FOUND} " in lookup
+    assert f"{reader.MAX_FOUND_BYTES / 1e6} MB" in lookup
     labels = SCHEMAS["Decision"]["properties"]["triggered_rules"]["items"]
-    assert labels["maxLength"] == rules.MAX_LABEL_LENGTH
+    assert labels["maxLength"] == rules_loader.MAX_LABEL_LENGTH
 
 
 def test_fields_levels_and_examples_are_those_of_the_code() -> None:
@@ -162,11 +165,11 @@ def test_fields_levels_and_examples_are_those_of_the_code() -> None:
     assert SCHEMAS["Transaction"]["required"] == [
         name for name in Transaction._fields if name not in Transaction._field_defaults
     ]
-    levels = list(rules.RISK_LEVELS)
+    levels = list(RISK_LEVELS)
     assert SCHEMAS["RiskLevel"]["enum"] == levels
     assert SCHEMAS["Stats"]["properties"]["by_risk_level"]["required"] == levels
     assert list(SCHEMAS["Stats"]["properties"]["by_risk_level"]["properties"]) == levels
-    labels = {rule.label for rule in RULE_SET.rules}
+    labels = set(RULE_SET.labels)
     examples = [value for name, value in parts(DOCUMENT) if name in {"example", "value"}]
     assert {label for name, value in parts(examples) if name == "triggered_rules" for label in value} == labels
     assert [value.keys() for name, value in parts(examples) if name == "by_rule"] == [labels]
@@ -238,7 +241,7 @@ def test_characters_that_an_id_and_a_key_may_have() -> None:
         assert segment.is_valid(character) == (character != "/" and passes(check_tx_id, character))
         event = events.post("{}")
         event["headers"]["idempotency-key"] = character
-        assert key.is_valid(character) == passes(web.decision_id, event, None)
+        assert key.is_valid(character) == passes(http_api.decision_id, event, None)
 
 
 def test_the_gate_and_the_schema_agree_on_the_corpus_but_for_what_is_said_in_words() -> None:
@@ -246,7 +249,7 @@ def test_the_gate_and_the_schema_agree_on_the_corpus_but_for_what_is_said_in_wor
     agreed, disagreed = 0, set()
     for case in corpus.CASES:
         try:
-            document = transaction.parse_json(case.body.decode())
+            document = strict_json.parse(case.body.decode())
             json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
         except (InvalidRequest, UnicodeError, ValueError):
             continue  # no JSON, or none that a schema could be asked about
@@ -288,7 +291,7 @@ def test_every_event_and_its_answer(invoke: Functions, subtests: pytest.Subtests
             check_answer(operation, response)
             if "requestBody" in operation and expected.status != 405 and name != "score-malformed-body":
                 schema = operation["requestBody"]["content"]["application/json"]["schema"]
-                assert validator(schema).is_valid(web.json_body(event)) == (expected.status == 200)
+                assert validator(schema).is_valid(http_api.json_body(event)) == (expected.status == 200)
 
 
 def test_every_answer_to_the_corpus(invoke: Functions) -> None:

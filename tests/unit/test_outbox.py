@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoring import aws
-from scoring.errors import CallFailed, InvalidRequest, MessageInvalid, StoreUnavailable
-from scoring.outbox import Outbox, connect, decode, encode
-from scoring.transaction import parse_json
+from scoring import strict_json
+from scoring.aws import client
+from scoring.errors import CallFailed, InvalidMessage, InvalidRequest, StoreUnavailable
+from scoring.ledger.outbox import Outbox, connect, decode, encode
 from tests.rule_set import decide
 
 CRITICAL = {"tx_id": "TX003", "amount": 4500.0, "category": "electronics", "hour": 3}
@@ -51,7 +51,7 @@ def test_every_decision_comes_back_as_it_was(amount: float, texts: dict[str, str
 def test_the_largest_request_fits_into_a_message(character: str) -> None:
     size = 64 * 1024 - 200
     text = character * (size // len(character.encode()))
-    decision = decide(parse_json(f'{{"amount": 1, "tx_id": "{"🂡" * 40}", "store": "{text}"}}'), "k" * 128)
+    decision = decide(strict_json.parse(f'{{"amount": 1, "tx_id": "{"🂡" * 40}", "store": "{text}"}}'), "k" * 128)
     assert len(encode(decision)) < 400 * 1024
 
 
@@ -82,11 +82,17 @@ def test_response_without_a_message_id_is_no_confirmation(
 
 def test_nothing_is_sent_that_could_end_too_late(outbox: Outbox, sqs: Any) -> None:
     with pytest.raises(StoreUnavailable):
-        outbox.send(decide(CRITICAL, "k1"), time.monotonic() + aws.CALL_SECONDS - 0.01)
+        outbox.send(decide(CRITICAL, "k1"), time.monotonic() + client.CALL_SECONDS - 0.01)
     assert "Messages" not in sqs.receive_message(QueueUrl="OutboxQueue")
 
 
 MESSAGE = json.loads(encode(decide(CRITICAL, "k1")))
+
+
+def test_message_of_an_earlier_version_is_decoded() -> None:
+    """Earlier versions sent no ``tx_id`` besides that of the transaction."""
+    names = [name for name in MESSAGE if name != "tx_id"]
+    assert decode(json.dumps({name: MESSAGE[name] for name in names})) == decode(json.dumps(MESSAGE))
 
 
 @pytest.mark.parametrize(
@@ -100,7 +106,10 @@ MESSAGE = json.loads(encode(decide(CRITICAL, "k1")))
         "{}",
         json.dumps({**MESSAGE, "transaction": {}}),
         json.dumps({**MESSAGE, "transaction": None}),
-        *(json.dumps({name: value for name, value in MESSAGE.items() if name != missing}) for missing in MESSAGE),
+        *(
+            json.dumps({name: value for name, value in MESSAGE.items() if name != missing})
+            for missing in MESSAGE.keys() - {"tx_id"}
+        ),
         *(json.dumps({**MESSAGE, name: None}) for name in MESSAGE),
         json.dumps({**MESSAGE, "risk_level": "EXTREME"}),
         json.dumps({**MESSAGE, "risk_level": ["LOW"]}),
@@ -111,5 +120,5 @@ MESSAGE = json.loads(encode(decide(CRITICAL, "k1")))
     ],
 )
 def test_what_is_no_message(body: str) -> None:
-    with pytest.raises(MessageInvalid, match="The message is no decision: "):
+    with pytest.raises(InvalidMessage, match="The message is not a decision: "):
         decode(body)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from scoring.ledger import Ledger
-from scoring.outbox import encode
-from scoring.reports import Reports
+from scoring.ledger.outbox import encode
+from scoring.ledger.reader import LedgerReader
+from scoring.ledger.writer import LedgerWriter
 from tests.rule_set import decide
 from tests.unit.conftest import LATER, Functions
 from tests.unit.failing import canceled, failing
@@ -38,18 +38,18 @@ def failures(answer: dict[str, Any]) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def its_ledger(invoke: Functions, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+def its_ledger(invoke: Functions, ledger: LedgerWriter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(invoke.modules["ReconcileFunction"], "LEDGER", ledger)
 
 
-def test_a_decision_is_recorded_as_it_was_answered(invoke: Functions, reports: Reports) -> None:
+def test_a_decision_is_recorded_as_it_was_answered(invoke: Functions, reports: LedgerReader) -> None:
     decision = decide(TRANSACTION, "k1")
     assert failures(invoke("ReconcileFunction", batch(encode(decision)))) == []
-    assert reports.find("TX003", LATER) == [{**decision.answer(), "transaction": TRANSACTION}]
+    assert reports.find("TX003", LATER) == [{**decision.response, "transaction": TRANSACTION}]
     assert reports.totals(LATER).total == 1
 
 
-def test_whatever_is_delivered_again_is_counted_once(invoke: Functions, reports: Reports) -> None:
+def test_whatever_is_delivered_again_is_counted_once(invoke: Functions, reports: LedgerReader) -> None:
     first, second = (encode(decide(TRANSACTION, key)) for key in ("k1", "k2"))
     for _ in range(3):
         assert failures(invoke("ReconcileFunction", batch(first, second, first))) == []
@@ -57,7 +57,7 @@ def test_whatever_is_delivered_again_is_counted_once(invoke: Functions, reports:
 
 
 def test_what_can_never_be_recorded_fails_alone_and_says_why(
-    invoke: Functions, ledger: Ledger, reports: Reports, log: io.StringIO
+    invoke: Functions, ledger: LedgerWriter, reports: LedgerReader, log: io.StringIO
 ) -> None:
     ledger.record(decide(TRANSACTION, "k1"), LATER)
     conflict = encode(decide({**TRANSACTION, "amount": 1}, "k1"))
@@ -66,9 +66,9 @@ def test_what_can_never_be_recorded_fails_alone_and_says_why(
     assert reports.totals(LATER).total == 2
     *lines, age = (json.loads(line) for line in log.getvalue().splitlines())
     assert [line.get("message_id") for line in lines] == ["0", "1", None]
-    assert [line.get("reason", "")[:28] for line in lines] == [
-        "The message is no decision: ",
-        "Header 'Idempotency-Key': 'k",
+    assert [line.get("reason", "")[:29] for line in lines] == [
+        "The message is not a decision",
+        "Header 'Idempotency-Key': 'k1",
         "",
     ]
     assert lines[2]["decision_id"] == "k2"
@@ -79,7 +79,7 @@ def test_what_can_never_be_recorded_fails_alone_and_says_why(
 
 
 def test_the_store_gone_fails_what_it_did_not_take(
-    invoke: Functions, reports: Reports, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
+    invoke: Functions, reports: LedgerReader, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = failing(monkeypatch, dynamodb, "transact_write_items")
     failing(monkeypatch, dynamodb, "transact_write_items", canceled("ValidationError"))
@@ -90,7 +90,7 @@ def test_the_store_gone_fails_what_it_did_not_take(
 
 
 def test_what_there_is_no_time_for_fails_without_a_call(
-    invoke: Functions, ledger: Ledger, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
+    invoke: Functions, ledger: LedgerWriter, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = failing(monkeypatch, dynamodb, "transact_write_items")
     invoke.context.get_remaining_time_in_millis = lambda: 3500
@@ -100,7 +100,7 @@ def test_what_there_is_no_time_for_fails_without_a_call(
 
 
 def test_a_fault_of_the_code_fails_its_message_alone_and_leaves_its_trace(
-    invoke: Functions, ledger: Ledger, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, log: io.StringIO
+    invoke: Functions, ledger: LedgerWriter, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, log: io.StringIO
 ) -> None:
     failing(monkeypatch, dynamodb, "transact_write_items", KeyError("a bug"))
     messages = batch(encode(decide(TRANSACTION, "k1")), encode(decide(TRANSACTION, "k2")))

@@ -1,4 +1,4 @@
-"""Ledger or outbox: which one takes a decision, in what time, and what the caller is told."""
+"""LedgerWriter or outbox: which one takes a decision, in what time, and what the caller is told."""
 
 import io
 import json
@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from scoring import aws, outbox
+from scoring.aws import client
 from scoring.errors import CallFailed, IdempotencyConflict, StoreUnavailable
-from scoring.ledger import Ledger
-from scoring.outbox import Outbox
-from scoring.recorder import Recorder
-from scoring.reports import Reports
+from scoring.ledger import outbox
+from scoring.ledger.outbox import Outbox
+from scoring.ledger.reader import LedgerReader
+from scoring.ledger.recorder import Recorder
+from scoring.ledger.writer import LedgerWriter
 from tests.rule_set import decide
 from tests.unit.conftest import LATER, MotoService
 from tests.unit.failing import canceled, failing
@@ -21,7 +22,7 @@ TRANSACTION = {"tx_id": "TX1", "amount": 5000}
 
 
 @pytest.fixture
-def recorder(ledger: Ledger, sqs: Any) -> Recorder:
+def recorder(ledger: LedgerWriter, sqs: Any) -> Recorder:
     queue: Any = MotoService(sqs)
     return Recorder(ledger, Outbox(queue, "OutboxQueue"))
 
@@ -32,21 +33,21 @@ def sent(sqs: Any) -> list[str]:
     return [outbox.decode(message["Body"]).decision_id for message in messages]
 
 
-def test_what_the_ledger_takes_is_not_sent(recorder: Recorder, reports: Reports, sqs: Any) -> None:
+def test_what_the_ledger_takes_is_not_sent(recorder: Recorder, reports: LedgerReader, sqs: Any) -> None:
     decision = decide(TRANSACTION, "k1")
-    assert recorder.record(decision, LATER).answer == decision.answer()
+    assert recorder.record(decision, LATER).response == decision.response
     assert recorder.record(decide(TRANSACTION, "k1"), LATER).replayed
     assert reports.totals(LATER).total == 1
     assert sent(sqs) == []
 
 
 def test_what_the_ledger_cannot_take_waits_in_the_outbox(
-    recorder: Recorder, reports: Reports, dynamodb: Any, sqs: Any, monkeypatch: pytest.MonkeyPatch
+    recorder: Recorder, reports: LedgerReader, dynamodb: Any, sqs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing(monkeypatch, dynamodb, "transact_write_items", canceled("ValidationError"))
     decision = decide(TRANSACTION, "k1")
     recorded = recorder.record(decision, LATER)
-    assert (recorded.answer, recorded.replayed) == ({**decision.answer(), "recorded": False}, False)
+    assert (recorded.response, recorded.replayed) == ({**decision.response, "recorded": False}, False)
     assert reports.totals(LATER).total == 0
     assert sent(sqs) == ["k1"]
 
@@ -70,9 +71,9 @@ def test_a_refused_key_is_no_reason_for_the_outbox(recorder: Recorder, sqs: Any)
 @pytest.mark.parametrize(
     ("left", "calls", "messages"),
     [
-        (2 * aws.CALL_SECONDS + 0.1, 1, 0),
-        (2 * aws.CALL_SECONDS - 0.1, 0, 1),
-        (aws.CALL_SECONDS + 0.1, 0, 1),
+        (2 * client.CALL_SECONDS + 0.1, 1, 0),
+        (2 * client.CALL_SECONDS - 0.1, 0, 1),
+        (client.CALL_SECONDS + 0.1, 0, 1),
     ],
 )
 def test_the_ledger_is_tried_where_time_is_left_for_the_outbox_too(
@@ -99,7 +100,7 @@ def test_after_an_attempt_that_kept_somebody_waiting_the_ledger_rests(
     calls: list[int],
 ) -> None:
     clock = [1000.0]
-    monkeypatch.setattr("scoring.recorder.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("scoring.ledger.recorder.time.monotonic", lambda: clock[0])
     made = failing(monkeypatch, dynamodb, "transact_write_items", CallFailed("TimeoutError"))
     failing_or_not = dynamodb.transact_write_items
 
@@ -110,8 +111,8 @@ def test_after_an_attempt_that_kept_somebody_waiting_the_ledger_rests(
     monkeypatch.setattr(dynamodb, "transact_write_items", slow)
     for number, passed in enumerate((0, 0.1, 1.8, 0.2)):
         clock[0] += passed
-        answer = recorder.record(decide(TRANSACTION, f"k{number}"), LATER).answer
+        answer = recorder.record(decide(TRANSACTION, f"k{number}"), LATER).response
         assert len(made) == calls[number]
         assert ("recorded" in answer) == (number == 0 or calls[number] == 1)
     reasons = [json.loads(line)["reason"] for line in log.getvalue().splitlines()]
-    assert reasons == ["TimeoutError", *["NoReplyJustNow"] * calls[1:].count(1)]
+    assert reasons == ["TimeoutError", *["CircuitOpen"] * calls[1:].count(1)]

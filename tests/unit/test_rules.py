@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoring import rules, score_transaction
+from scoring import score_transaction
+from scoring.assessment import RISK_LEVELS, Assessment
 from scoring.errors import RuleSetError
+from scoring.scorers import rules_loader
 from scoring.transaction import Transaction
 from tests.rule_set import DOCUMENT, R1, R3
 
@@ -89,7 +91,7 @@ def test_the_score_is_the_sum_of_the_rules_whose_conditions_hold(document: Any, 
     ]
     score = sum(rule["points"] for rule in hits)
     reached = [level for level, least in document["levels"].items() if score >= least]
-    assert rules.load(document).assess(Transaction(**tx)) == rules.Assessment(
+    assert rules_loader.from_document(document).assess(Transaction(**tx)) == Assessment(
         score=score,
         risk_level=reached[-1] if reached else "LOW",
         triggered_rules=tuple(rule["label"] for rule in hits),
@@ -98,9 +100,9 @@ def test_the_score_is_the_sum_of_the_rules_whose_conditions_hold(document: Any, 
 
 @given(RULE_SETS, st.lists(TRANSACTIONS, min_size=2))
 def test_a_higher_score_is_never_a_lower_level(document: Any, txs: list[dict[str, Any]]) -> None:
-    rule_set = rules.load(document)
+    rule_set = rules_loader.from_document(document)
     assessments = sorted((rule_set.assess(Transaction(**tx)) for tx in txs), key=lambda one: one.score)
-    levels = [rules.RISK_LEVELS.index(assessment.risk_level) for assessment in assessments]
+    levels = [RISK_LEVELS.index(assessment.risk_level) for assessment in assessments]
     assert levels == sorted(levels)
 
 
@@ -216,7 +218,7 @@ def with_condition(**changes: Any) -> dict[str, Any]:
 )
 def test_a_wrong_rule_set_is_named(document: Any, message: str) -> None:
     with pytest.raises(RuleSetError) as caught:
-        rules.load(document)
+        rules_loader.from_document(document)
     text = str(caught.value)
     assert message in text
     assert text.isprintable()
@@ -240,23 +242,23 @@ def test_a_wrong_rule_set_is_named(document: Any, message: str) -> None:
     ],
 )
 def test_operators(condition: dict[str, Any], hits: dict[str, Any], misses: dict[str, Any]) -> None:
-    rule_set = rules.load(with_rule(when=[condition]))
+    rule_set = rules_loader.from_document(with_rule(when=[condition]))
     assert rule_set.assess(Transaction(**hits)).triggered_rules == (R1,)
     assert rule_set.assess(Transaction(**misses)).triggered_rules == ()
 
 
 def test_a_default_stands_in_for_an_absent_field() -> None:
-    rule_set = rules.load(changed(defaults={"hour": 3}))
+    rule_set = rules_loader.from_document(changed(defaults={"hour": 3}))
     assert rule_set.assess(Transaction(amount=0)).triggered_rules == (R3,)
 
 
 def test_the_largest_rule_set_adds_up() -> None:
-    always = {"points": rules.MAX_POINTS, "when": [{"field": "amount", "operator": ">=", "value": 0}]}
-    rule_set = rules.load(
+    always = {"points": rules_loader.MAX_POINTS, "when": [{"field": "amount", "operator": ">=", "value": 0}]}
+    rule_set = rules_loader.from_document(
         changed(
             version="v" * 64,
             rules=[{"label": f"{number:3}" + "🂡" * 197, **always} for number in range(100)],
-            levels={"CRITICAL": rules.MAX_SCORE, "HIGH": 2, "MEDIUM": 1},
+            levels={"CRITICAL": rules_loader.MAX_SCORE, "HIGH": 2, "MEDIUM": 1},
         )
     )
     assessment = rule_set.assess(Transaction(amount=0))
@@ -266,7 +268,7 @@ def test_the_largest_rule_set_adds_up() -> None:
 
 def test_long_in_list_is_fast() -> None:
     values = [f"store {number}" for number in range(60_000)]
-    rule_set = rules.load(with_rule(when=[{"field": "store", "operator": "in", "value": values}]))
+    rule_set = rules_loader.from_document(with_rule(when=[{"field": "store", "operator": "in", "value": values}]))
     last = Transaction(amount=0, store=values[-1])
     started = time.process_time()
     assert {rule_set.assess(last).score for _ in range(1_000)} == {3}
@@ -305,23 +307,18 @@ def test_a_wrong_file_is_named_in_one_line(tmp_path: Path, content: bytes, error
     file = tmp_path / "rules.json"
     file.write_bytes(content)
     with pytest.raises(RuleSetError) as caught:
-        rules.read(str(file))
+        rules_loader.from_file(str(file))
     assert str(caught.value) == f"rules.json: {error}"
 
 
 def test_a_file_that_cannot_be_read_is_named_in_one_line(tmp_path: Path) -> None:
     for path, reason in {tmp_path: "Is a directory", tmp_path / "none.json": "No such file or directory"}.items():
         with pytest.raises(RuleSetError) as caught:
-            rules.read(str(path))
+            rules_loader.from_file(str(path))
         assert str(caught.value) == f"{path.name}: The file cannot be read: {reason}"
 
 
 def test_a_file_of_the_largest_size_is_read(tmp_path: Path) -> None:
     file = tmp_path / "rules.json"
-    file.write_bytes(json.dumps(DOCUMENT).encode().ljust(rules.MAX_FILE_BYTES))
-    assert rules.read(str(file)).version == DOCUMENT["version"]
-
-
-def test_only_rule_set_is_lazy() -> None:
-    with pytest.raises(AttributeError, match=r"module 'scoring\.rules' has no attribute 'RULES'"):
-        rules.RULES  # type: ignore[attr-defined]  # noqa: B018
+    file.write_bytes(json.dumps(DOCUMENT).encode().ljust(rules_loader.MAX_FILE_BYTES))
+    assert rules_loader.from_file(str(file)).version == DOCUMENT["version"]

@@ -7,7 +7,8 @@ import boto3
 import botocore.session
 import pytest
 
-from scoring import aws, settings
+from scoring import settings
+from scoring.aws import client
 from scoring.errors import SettingsError
 from scoring.settings import Account, Settings
 from tests.local import template
@@ -100,7 +101,7 @@ def test_bundle_without_certificates_is_named(
         bundle.write_bytes(content)
     monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))
     with pytest.raises(SettingsError, match=r"bundle\.pem' \(AWS_CA_BUNDLE\) cannot be read"):
-        aws.dynamodb()
+        client.dynamodb()
 
 
 @pytest.mark.parametrize("parameter", ["StatsShards", "DecisionDays"])

@@ -10,8 +10,8 @@ from botocore.credentials import Credentials
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from scoring.aws.signature import Signer
 from scoring.settings import Account
-from scoring.signature import Signer
 
 # What may stand in a header
 TOKENS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1)

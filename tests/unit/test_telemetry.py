@@ -15,7 +15,7 @@ from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics, MetricUnit
 
 from scoring import telemetry
-from scoring.rules import RISK_LEVELS
+from scoring.assessment import RISK_LEVELS
 from tests import events
 from tests.local import template
 from tests.rule_set import RULE_SET
@@ -138,7 +138,7 @@ def test_the_latency_is_that_of_the_whole_request(
 
 def test_a_record_says_what_one_of_powertools_would(records: Records, log: io.StringIO) -> None:
     answer = {"decision_id": "k", "score": 3, "risk_level": "HIGH", "triggered_rules": [], "version": "v"}
-    telemetry.decided({**answer, "recorded": False}, replayed=False, request_id="r", seconds=1.5)
+    telemetry.emit_decision({**answer, "recorded": False}, replayed=False, request_id="r", seconds=1.5)
     theirs = Metrics(namespace=telemetry.NAMESPACE, service=STACK)
     theirs.add_metric("Latency", MetricUnit.Milliseconds, 1500)
     theirs.add_metric("Decisions", MetricUnit.Count, 1)
@@ -159,7 +159,7 @@ def test_a_record_says_what_one_of_powertools_would(records: Records, log: io.St
 
 
 def test_an_error_has_the_fields_of_a_line_of_powertools(log: io.StringIO) -> None:
-    telemetry.error("store unavailable", reason="TimeoutError", decision_id="k1")
+    telemetry.unavailable("store", reason="TimeoutError", decision_id="k1")
     Logger(service=STACK).error("store unavailable", extra={"reason": "TimeoutError", "decision_id": "k1"})
     ours, theirs = (json.loads(line) for line in log.getvalue().splitlines())
     moments = [datetime.strptime(line.pop("timestamp")[:19], "%Y-%m-%d %H:%M:%S") for line in (ours, theirs)]  # noqa: DTZ007
@@ -174,7 +174,7 @@ def test_an_error_is_dated_in_utc_wherever_the_function_thinks_it_is(
     monkeypatch.setenv("TZ", "Asia/Kolkata")
     time.tzset()
     try:
-        telemetry.error("store unavailable")
+        telemetry.unavailable("store", "TimeoutError")
     finally:
         monkeypatch.delenv("TZ")
         time.tzset()
@@ -183,7 +183,7 @@ def test_an_error_is_dated_in_utc_wherever_the_function_thinks_it_is(
 
 
 def test_the_age_of_the_outbox_is_in_seconds(records: Records) -> None:
-    telemetry.outbox_waits(61.2345)
+    telemetry.emit_outbox_age(61.2345)
     assert list(metrics(records()[0])) == [(metric("OutboxAge"), "Seconds", 61.234)]
 
 
@@ -196,10 +196,10 @@ def test_what_failed_to_be_told_is_not_told_with_the_next(records: Records) -> N
     answer = {"decision_id": "k", "score": 0, "risk_level": "LOW", "triggered_rules": [], "version": "v"}
     for missing in answer:
         with pytest.raises(KeyError):
-            telemetry.decided(
+            telemetry.emit_decision(
                 {name: answer[name] for name in answer if name != missing}, replayed=False, request_id="r", seconds=9
             )
-    telemetry.decided(answer, replayed=True, request_id="r", seconds=1)
+    telemetry.emit_decision(answer, replayed=True, request_id="r", seconds=1)
     (line,) = records()
     assert line["Latency"] == 1000
     assert "Decisions" not in line
@@ -210,7 +210,7 @@ def test_a_replay_is_logged_as_it_was_decided_and_counts_nothing(
 ) -> None:
     event = events.post('{"tx_id": "TX1", "amount": 5000}', idempotency_key="k1")
     invoke("ScoreFunction", event)
-    monkeypatch.setattr(invoke.modules["ScoreFunction"], "RULE_SET", RULE_SET._replace(version="2.0-rules"))
+    monkeypatch.setattr(invoke.modules["ScoreFunction"], "SCORER", RULE_SET._replace(version="2.0-rules"))
     records()
     assert json.loads(invoke("ScoreFunction", event)["body"])["version"] == "1.0-tests"
     (line,) = records()
@@ -257,7 +257,7 @@ def test_a_fault_of_the_code_is_no_rejection(
 def test_a_label_that_is_not_ascii_is_counted_all_the_same(records: Records) -> None:
     labels = ["R1: año", "R2: " + "\U0001f0a1" * 196]
     answer = {"decision_id": "k", "score": 3, "risk_level": "HIGH", "triggered_rules": labels, "version": "v"}
-    telemetry.decided(answer, replayed=False, request_id="r", seconds=0.01)
+    telemetry.emit_decision(answer, replayed=False, request_id="r", seconds=0.01)
     hits = [dict(dimensions)["rule"] for _, name, dimensions in counted(records()) if name == "RuleHits"]
     assert sorted(hits) == ["R1: a\\xf1o", ("R2: " + r"\U0001f0a1" * 196)[:1024]]
 

@@ -1,23 +1,54 @@
-"""The shared package of the risk-scoring service: one module per concept.
+"""The scoring layer: what the functions share.
 
-========================  ====================================================================
-:mod:`scoring.transaction`  the only input gate: strict JSON, then each field
-:mod:`scoring.rules`        the rule set (``rules.json``) and ``score_transaction``
-:mod:`scoring.decision`     a transaction, judged: what is answered and stored
-:mod:`scoring.ledger`       decisions and counters in DynamoDB, written together or not at all
-:mod:`scoring.outbox`       where decisions wait while the ledger cannot be reached
-:mod:`scoring.recorder`     in the ledger, or else in the outbox
-:mod:`scoring.reports`      reads the ledger: totals, and the decisions about a transaction
-:mod:`scoring.aws`          calls to AWS: time limits, retries, deadlines
-:mod:`scoring.connection`   one connection to a service: kept open, bounded in time and size
-:mod:`scoring.signature`    Signature Version 4 of a call
-:mod:`scoring.web`          API Gateway event in, response out
-:mod:`scoring.settings`     the environment variables, read and checked
-:mod:`scoring.telemetry`    logs and metrics
-:mod:`scoring.errors`       the error hierarchy, each error with its HTTP status
-========================  ====================================================================
+A request passes through these modules from top to bottom:
+
+=============================  =========================================================================
+:mod:`scoring.http_api`        API Gateway events in, responses out
+:mod:`scoring.transaction`     checks a transaction, field by field
+:mod:`scoring.scorers`         assess it: ``rules`` evaluates the rule set in ``rules.json``
+:mod:`scoring.decision`        joins transaction and assessment to the decision that is stored
+:mod:`scoring.ledger`          writes decisions and counters exactly once, or leaves them in the outbox
+:mod:`scoring.aws`             calls DynamoDB and SQS: signature, timeouts, retries
+=============================  =========================================================================
+
+The others serve them all: ``assessment``, ``deadlines``, ``errors``, ``settings``, ``strict_json`` and ``telemetry``.
 """
 
-from scoring.rules import score_transaction
+from typing import Any
 
-__all__ = ["score_transaction"]
+
+def score_transaction(tx: dict[str, Any]) -> dict[str, Any]:
+    """Score a transaction given as a dict.
+
+    Parameters
+    ----------
+    tx
+        ``amount`` (required), ``category``, ``hour``, ``store``, ``tx_id``. Unknown fields are ignored.
+
+    Returns
+    -------
+    dict
+        ``score`` (int), ``risk_level`` (LOW, MEDIUM, HIGH or CRITICAL) and ``triggered_rules`` (list of labels).
+
+    Raises
+    ------
+    InvalidRequest
+        A field is missing or invalid; the text names it.
+    RuleSetError
+        The rule set is invalid.
+
+    Example
+    -------
+    >>> score_transaction({"tx_id": "TX003", "amount": 4500.0, "category": "electronics", "hour": 10})
+    {'score': 5, 'risk_level': 'CRITICAL', 'triggered_rules': ['R1: amount > 3000', 'R2: electronics > 1500']}
+    """
+    # Imported here, since most functions import this package without scoring anything.
+    from scoring import scorers  # noqa: PLC0415
+    from scoring.transaction import validate  # noqa: PLC0415
+
+    assessment = scorers.load().assess(validate(tx))
+    return {
+        "score": assessment.score,
+        "risk_level": assessment.risk_level,
+        "triggered_rules": list(assessment.triggered_rules),
+    }

@@ -1,79 +1,82 @@
-"""A decision: one transaction, assessed by one version of the rules, ready to be returned and stored."""
+"""A decision: one transaction, assessed by one version of a scorer, ready to be returned and stored."""
 
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, TypeGuard, get_origin
 
-from scoring.rules import Assessment, RuleSet
+from scoring.assessment import RISK_LEVELS, Scorer
 from scoring.transaction import UNKNOWN_TX_ID, Transaction, fingerprint, validate
 
 
+class Response(TypedDict):
+    """The body of the response to ``POST /score``, stored with the decision so that a replay returns the same.
+
+    ``evaluated_at`` is RFC 3339 in UTC with microseconds and sorts as text. The other fields are described in the
+    OpenAPI document.
+    """
+
+    score: int
+    risk_level: str
+    triggered_rules: list[str]
+    tx_id: str
+    decision_id: str
+    version: str
+    evaluated_at: str
+
+
 class Decision(NamedTuple):
-    """What was decided about one transaction.
+    """A decision about one transaction.
 
     Attributes
     ----------
-    decision_id
-        The idempotency key where the caller sent one, else the id of the request.
     transaction
-        As it was judged.
-    assessment
-        Score, risk level and rule hits: a function of transaction and version alone.
-    version
-        Of the rule set that decided.
-    evaluated_at
-        RFC 3339 in UTC with microseconds; sorts as text.
+        The transaction that was assessed.
+    response
+        The result, as the caller receives it.
     request_hash
         :func:`scoring.transaction.fingerprint` of the request.
     """
 
-    decision_id: str
     transaction: Transaction
-    assessment: Assessment
-    version: str
-    evaluated_at: str
+    response: Response
     request_hash: str
 
     @property
-    def key(self) -> str:
-        """The partition key of the decision: its transaction id, or :func:`key_without_tx_id`."""
-        return self.transaction.tx_id or key_without_tx_id(self.decision_id)
-
-    def answer(self) -> dict[str, Any]:
-        """The body of the answer to ``POST /score``."""
-        return {
-            "score": self.assessment.score,
-            "risk_level": self.assessment.risk_level,
-            "triggered_rules": list(self.assessment.triggered_rules),
-            "tx_id": self.transaction.tx_id or UNKNOWN_TX_ID,
-            "decision_id": self.decision_id,
-            "version": self.version,
-            "evaluated_at": self.evaluated_at,
-        }
+    def decision_id(self) -> str:
+        """The idempotency key if the caller sent one, else the id of the request."""
+        return self.response["decision_id"]
 
 
-def key_without_tx_id(decision_id: str) -> str:
-    """Return the partition key of a decision about a transaction without ``tx_id``.
-
-    It begins with a control character, which no ``tx_id`` contains. So the decision never shares a partition with a
-    transaction whose id happens to be its own decision id.
-    """
-    return "\x1f" + decision_id
-
-
-def decide(document: Any, decision_id: str, rule_set: RuleSet) -> Decision:
-    """Decide one decoded request by a rule set.
+def decide(document: Any, decision_id: str, scorer: Scorer) -> Decision:
+    """Decide one decoded request.
 
     Raises
     ------
     InvalidRequest
-        The document is no valid transaction; the text names the field.
+        The document is not a valid transaction; the text names the field.
     """
     transaction = validate(document)
+    assessment = scorer.assess(transaction)
     return Decision(
-        decision_id=decision_id,
-        transaction=transaction,
-        assessment=rule_set.assess(transaction),
-        version=rule_set.version,
-        evaluated_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        request_hash=fingerprint(document),
+        transaction,
+        {
+            "score": assessment.score,
+            "risk_level": assessment.risk_level,
+            "triggered_rules": list(assessment.triggered_rules),
+            "tx_id": transaction.tx_id or UNKNOWN_TX_ID,
+            "decision_id": decision_id,
+            "version": scorer.version,
+            "evaluated_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        },
+        fingerprint(document),
+    )
+
+
+def is_response(value: Any) -> TypeGuard[Response]:
+    """Return whether a stored value is the response of a decision, in this or an earlier version."""
+    types: dict[str, Any] = Response.__annotations__
+    return (
+        isinstance(value, dict)
+        and all(type(value.get(name)) is (get_origin(kind) or kind) for name, kind in types.items())
+        and value["risk_level"] in RISK_LEVELS
+        and all(isinstance(label, str) for label in value["triggered_rules"])
     )

@@ -1,55 +1,55 @@
-"""Every error the service raises on purpose.
+"""Errors that the service raises on purpose.
 
     ScoringError
-    ├── AnswerableError                answered over HTTP
-    │   ├── InvalidRequest        400  body, header, path or field
-    │   ├── NotFound              404
-    │   ├── MethodNotAllowed      405  answers with ``Allow``
-    │   ├── PayloadTooLarge       413
-    │   ├── UnsupportedMediaType  415
-    │   ├── IdempotencyConflict   422  a key came back with another body
-    │   └── StoreUnavailable      503  answers with ``Retry-After``
-    ├── CallFailed                     by a service of AWS; answered as StoreUnavailable, or got past
-    ├── MessageInvalid                 in the outbox; tried again and then set aside, as any message that fails
-    └── ConfigurationError             found while a function starts, never by a request
+    ├── HttpError                    becomes the response
+    │   ├── InvalidRequest       400  body, header, path or field
+    │   ├── NotFound             404
+    │   ├── MethodNotAllowed     405  with ``Allow``
+    │   ├── PayloadTooLarge      413
+    │   ├── UnsupportedMediaType 415
+    │   ├── IdempotencyConflict  422  key already used with another body
+    │   └── StoreUnavailable     503  with ``Retry-After``
+    ├── CallFailed                   call of an AWS service; retried, then StoreUnavailable
+    ├── InvalidMessage               in the outbox; redelivered, then moved to the dead-letter queue
+    └── ConfigurationError           raised while a function starts
         ├── RuleSetError
         └── SettingsError
 
-An error that can reach a caller owns its HTTP ``status`` and ``headers``; its text is the sentence the caller reads.
+The text of an :class:`HttpError` is the sentence that the caller reads.
 """
 
 from typing import Any, ClassVar
 
 
 class ScoringError(Exception):
-    """Base of every error that the service raises on purpose."""
+    """Base class of all errors of the service."""
 
 
-class AnswerableError(ScoringError):
-    """An error that is answered over HTTP."""
+class HttpError(ScoringError):
+    """An error that is returned to the caller."""
 
     status: ClassVar[int]
 
     @property
     def headers(self) -> dict[str, str]:
-        """Headers that the answer carries besides the content type."""
+        """Headers of the response besides the content type."""
         return {}
 
 
-class InvalidRequest(AnswerableError):
-    """The body, a header, the path or a field is not what the contract asks for."""
+class InvalidRequest(HttpError):
+    """The body, a header, the path or a field violates the contract."""
 
     status = 400
 
 
-class NotFound(AnswerableError):
-    """Nothing is there under this path or id."""
+class NotFound(HttpError):
+    """No route has this path, or nothing is stored under this id."""
 
     status = 404
 
 
-class MethodNotAllowed(AnswerableError):
-    """The path is known, the method is not one of its own."""
+class MethodNotAllowed(HttpError):
+    """A route has this path, but not this method."""
 
     status = 405
 
@@ -62,26 +62,26 @@ class MethodNotAllowed(AnswerableError):
         return {"Allow": self.allowed}
 
 
-class PayloadTooLarge(AnswerableError):
+class PayloadTooLarge(HttpError):
     """The body is larger than the route accepts."""
 
     status = 413
 
 
-class UnsupportedMediaType(AnswerableError):
+class UnsupportedMediaType(HttpError):
     """The content type is not JSON."""
 
     status = 415
 
 
-class IdempotencyConflict(AnswerableError):
-    """The idempotency key already stands for another request."""
+class IdempotencyConflict(HttpError):
+    """The idempotency key was already used with another body."""
 
     status = 422
 
 
-class StoreUnavailable(AnswerableError):
-    """The store is needed for the answer and could not be reached in time."""
+class StoreUnavailable(HttpError):
+    """The store did not confirm a read or write in time."""
 
     status = 503
 
@@ -96,36 +96,36 @@ class StoreUnavailable(AnswerableError):
 
 
 class CallFailed(ScoringError):
-    """A service of AWS refused a call, or did not answer.
+    """An AWS service refused a call or did not respond.
 
     Attributes
     ----------
     reason
-        One name: the service's own error code, or what went wrong on the way.
+        The error code of the service, or the name of the exception that prevented a response.
     status
-        HTTP status of the answer; 0 where there was none.
-    answer
-        What else the service said.
+        HTTP status of the response; 0 if there was none.
+    response
+        Body of the response; empty if there was none.
     """
 
-    def __init__(self, reason: str, status: int = 0, answer: dict[str, Any] | None = None) -> None:
+    def __init__(self, reason: str, status: int = 0, response: dict[str, Any] | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.status = status
-        self.answer = answer or {}
+        self.response = response or {}
 
 
-class MessageInvalid(ScoringError):
-    """A message of the outbox is no decision, and never will be."""
+class InvalidMessage(ScoringError):
+    """A message of the outbox does not contain a decision."""
 
 
 class ConfigurationError(ScoringError):
-    """The function was deployed with something that cannot work."""
+    """The function was deployed with a configuration that cannot work."""
 
 
 class RuleSetError(ConfigurationError):
-    """The rule set is not valid; the text names the rule and what is wrong with it."""
+    """The rule set is invalid; the text names the rule and the problem."""
 
 
 class SettingsError(ConfigurationError):
-    """An environment variable is missing or has a value that cannot be used."""
+    """An environment variable is missing or invalid; the text names it."""

@@ -1,19 +1,18 @@
-"""The environment variables of the functions, read and checked in this one place."""
+"""Environment variables of the functions: read and checked here and nowhere else."""
 
 import os
-import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from scoring.errors import SettingsError
 
-# Set in the containers of `sam local`, by SAM CLI.
+# SAM CLI sets it in the containers of `sam local`.
 SAM_LOCAL = bool(os.environ.get("AWS_SAM_LOCAL"))
 
-# Of the logs and metrics: the name of the stack. Powertools reads the same variable.
+# The stack's name, in logs and metrics. Powertools reads the same variable.
 SERVICE = os.environ.get("POWERTOOLS_SERVICE_NAME") or "service_undefined"
 
-# Of the endpoints of regions that begin like this, in place of amazonaws.com
+# Domains of endpoints by the prefix of the region; amazonaws.com for all others.
 _DOMAINS = {
     "cn": "amazonaws.com.cn",
     "eusc-de": "amazonaws.eu",
@@ -23,14 +22,17 @@ _DOMAINS = {
     "eu-isoe": "cloud.adc-e.uk",
 }
 
+# A URL of scheme, host and port only.
 _SERVER = r"https?://([\w-]{1,63}(\.[\w-]{1,63})*|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?/?"
 
-# More digits than any setting needs.
 _MAX_DIGITS = 6
+_MAX_REGION_LENGTH = 32
+# Compiling a regular expression would take longer, at every cold start.
+_REGION_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
 class Settings(NamedTuple):
-    """What the template tells the functions that use the store.
+    """Settings of the functions that use the store, from the template.
 
     Attributes
     ----------
@@ -39,9 +41,9 @@ class Settings(NamedTuple):
     stats_shards
         Number of counter shards, at least 1.
     decision_days
-        Days for which a decision is kept, at least 1.
+        Days before a decision expires, at least 1.
     outbox_url
-        Of the queue for decisions that the store did not take.
+        URL of the outbox queue.
     """
 
     decisions_table: str
@@ -52,16 +54,17 @@ class Settings(NamedTuple):
 
 
 class Account(NamedTuple):
-    """What Lambda tells a function of the account that it runs in.
+    """Region and credentials of a function, from Lambda.
 
     Attributes
     ----------
     region
         Such as ``eu-central-1``.
     access_key, secret_key, session_token
-        Of the function's role; they outlast the execution environment. Without a role there is no token: empty.
+        Credentials of the function's role, valid longer than the execution environment lives. The token is empty for
+        the keys of an IAM user.
     ca_bundle
-        File of the authorities that are trusted in place of Amazon's; empty for those.
+        File of trusted certificate authorities; empty for the default ones.
     """
 
     region: str
@@ -89,13 +92,13 @@ def read(environment: Mapping[str, str] = os.environ) -> Settings:
 
 
 def account(environment: Mapping[str, str] = os.environ) -> Account:
-    """Read region and credentials, from the variables that Lambda sets.
+    """Read region and credentials.
 
     Raises
     ------
     SettingsError
-        A variable is missing or empty, or has a character that no header may contain; the text names it, and does not
-        show it.
+        A variable is missing or empty, or has a character that a header must not contain. The text names the variable
+        and does not show its value.
     """
     return Account(
         region=_region(environment, "AWS_REGION" if environment.get("AWS_REGION") else "AWS_DEFAULT_REGION"),
@@ -107,12 +110,12 @@ def account(environment: Mapping[str, str] = os.environ) -> Account:
 
 
 def endpoint(service: str, region: str, environment: Mapping[str, str] = os.environ) -> str:
-    """Return the URL of a service: its public endpoint or, as for boto3, the one in ``AWS_ENDPOINT_URL...``.
+    """Return the URL of a service: its public endpoint, or the one in ``AWS_ENDPOINT_URL...``, as in boto3.
 
     Raises
     ------
     SettingsError
-        The variable is not the address of a server, or has more than that.
+        The variable is not a URL of scheme, host and port.
     """
     given = environment.get(f"AWS_ENDPOINT_URL_{service.upper()}") or environment.get("AWS_ENDPOINT_URL")
     if not given:
@@ -123,7 +126,9 @@ def endpoint(service: str, region: str, environment: Mapping[str, str] = os.envi
 
 
 def _is_server(url: str) -> bool:
-    from urllib.parse import urlsplit  # noqa: PLC0415  only emulators need it, and importing it costs every cold start
+    # Only emulators need them; importing them would slow down every cold start.
+    import re  # noqa: PLC0415
+    from urllib.parse import urlsplit  # noqa: PLC0415
 
     try:
         # Raises for a port above 65535 and for brackets around anything but an IPv6 address.
@@ -140,15 +145,15 @@ def _text(environment: Mapping[str, str], name: str) -> str:
 
 
 def _region(environment: Mapping[str, str], name: str) -> str:
-    """Return a region, which becomes a part of a host name."""
+    """Return a region that is safe to use in a host name."""
     value = _text(environment, name)
-    if not re.fullmatch(r"[a-z0-9-]{1,32}", value):
+    if len(value) > _MAX_REGION_LENGTH or not set(value) <= _REGION_CHARACTERS:
         raise SettingsError(f"Environment variable {name} must be a region such as eu-central-1, not {value[:32]!r}")
     return value
 
 
 def _visible(environment: Mapping[str, str], name: str) -> str:
-    """Return a value that goes into the head of a request, or into its signature."""
+    """Return a value that is safe to use in a header or a signature."""
     value = _text(environment, name)
     if not (value.isascii() and value.isprintable()) or " " in value:
         raise SettingsError(f"Environment variable {name} must consist of visible ASCII characters")

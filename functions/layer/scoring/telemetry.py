@@ -1,116 +1,125 @@
-"""Logs and metrics: one JSON object a line, with what was decided and nothing of the transaction.
+"""Logs and metrics: one JSON object per line, with the decision and no field of the transaction.
 
-A decision is one line, which is its log and its metrics at once: a record of CloudWatch's embedded metric format, from
-which CloudWatch Logs makes metrics by itself. A rule that hit and a rejected request are such a line too.
+A decision is one line in CloudWatch's embedded metric format, from which CloudWatch Logs extracts the metrics. So is a
+rule hit and a rejected request. Powertools does not write them, since its Logger and Metrics would take much of the
+start and of the time of a decision. A test compares the lines with its output.
 
-The lines are written here and not by powertools, whose Logger and Metrics would be a good part of the start and of the
-work of a decision. A test compares them with what it would write.
+Metrics in the namespace ``RiskScoring``. The dimension ``service`` is the name of the stack:
 
-Metrics of the namespace ``RiskScoring``; the dimension ``service`` is the name of the stack:
-
-======================= ============ ===================================== ========================================
-metric                  unit         dimensions                            of what
-======================= ============ ===================================== ========================================
-``Decisions``           count        ``service``, and with ``risk_level``  decisions; replayed ones are none
-``Latency``             milliseconds as above                              from the event to the answer, replays too
-``UnrecordedDecisions`` count        as above                              decisions that went to the outbox
-``RuleHits``            count        ``service`` and ``rule``              rules that hit in a decision, by label
-``RejectedRequests``    count        ``service`` and ``reason``            refused ``POST /score``, by class of error
-``OutboxAge``           seconds      ``service``                           oldest message that could not be recorded
-======================= ============ ===================================== ========================================
+======================= ============ ====================================== ==========================================
+metric                  unit         dimensions                             meaning
+======================= ============ ====================================== ==========================================
+``Decisions``           count        ``service``, also with ``risk_level``  decisions, without replays
+``Latency``             milliseconds as above                               from event to response, with replays
+``UnrecordedDecisions`` count        as above                               decisions sent to the outbox
+``RuleHits``            count        ``service`` and ``rule``               hits of a rule, by label
+``RejectedRequests``    count        ``service`` and ``reason``             rejected ``POST /score``, by error class
+``OutboxAge``           seconds      ``service``                            age of the oldest message not yet recorded
+======================= ============ ====================================== ==========================================
 """
 
 import functools
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from scoring.errors import AnswerableError
-from scoring.settings import SERVICE
+from scoring import settings
+from scoring.errors import HttpError, StoreUnavailable
 
 NAMESPACE = "RiskScoring"
 
 R = TypeVar("R")
 
 _BY_LEVEL = [["service"], ["service", "risk_level"]]
+# The text of a 503 in the containers of `sam local`, which have no store without the emulator.
+_START_EMULATOR = "The store cannot be reached; start the emulator with 'make emulator' and send the request again"
 
 
-def decided(answer: dict[str, Any], *, replayed: bool, request_id: str, seconds: float) -> None:
-    """Log and count one answer to ``POST /score``: id, level, score, hits and version, nothing of the transaction.
+def emit_decision(response: Mapping[str, Any], *, replayed: bool, request_id: str, seconds: float) -> None:
+    """Log and count one response to ``POST /score``.
 
     Parameters
     ----------
-    answer
-        As the caller gets it.
+    response
+        Body of the response.
     replayed
-        Whether it was decided before, and is only told again.
+        Whether the decision was made by an earlier request.
     request_id
-        Of API Gateway, as in the access log.
+        Id of the request in API Gateway, as in the access log.
     seconds
-        From the event to the answer.
+        Time from event to response.
     """
-    hits, recorded = answer["triggered_rules"], answer.get("recorded", True)
+    hits, recorded = response["triggered_rules"], response.get("recorded", True)
     metrics: dict[str, tuple[float, str]] = {"Latency": (round(seconds * 1000, 3), "Milliseconds")}
     if not replayed:
         metrics["Decisions"] = 1, "Count"
     if not recorded:
         metrics["UnrecordedDecisions"] = 1, "Count"
-    _count(
+    _emit(
         metrics,
         _BY_LEVEL,
         message="decision",
-        risk_level=answer["risk_level"],
-        score=answer["score"],
+        risk_level=response["risk_level"],
+        score=response["score"],
         triggered_rules=hits,
-        decision_id=answer["decision_id"],
-        version=answer["version"],
+        decision_id=response["decision_id"],
+        version=response["version"],
         request_id=request_id,
         replayed=replayed,
         recorded=recorded,
     )
     if not replayed:
         for label in hits:
-            _count({"RuleHits": (1, "Count")}, [["service", "rule"]], rule=_ascii(label))
+            _emit({"RuleHits": (1, "Count")}, [["service", "rule"]], rule=_dimension_value(label))
 
 
-def counting_rejections(handler: Callable[[dict[str, Any], Any], R]) -> Callable[[dict[str, Any], Any], R]:
-    """Make a handler count the errors that it answers with; they pass on to :func:`scoring.web.endpoint`."""
+def count_rejections(handler: Callable[[dict[str, Any], Any], R]) -> Callable[[dict[str, Any], Any], R]:
+    """Make a handler count the errors that it raises for :func:`scoring.http_api.endpoint`."""
 
     @functools.wraps(handler)
     def counting(event: dict[str, Any], context: Any) -> R:
         try:
             return handler(event, context)
-        except AnswerableError as error:
-            _count({"RejectedRequests": (1, "Count")}, [["service", "reason"]], reason=type(error).__name__)
+        except HttpError as error:
+            _emit({"RejectedRequests": (1, "Count")}, [["service", "reason"]], reason=type(error).__name__)
             raise
 
     return counting
 
 
-def outbox_waits(seconds: float) -> None:
-    """Tell how long ago the oldest message of the outbox was sent that could not be recorded just now."""
-    _count({"OutboxAge": (round(seconds, 3), "Seconds")}, [["service"]])
+def emit_outbox_age(seconds: float) -> None:
+    """Report the age of the oldest message that could not be recorded."""
+    _emit({"OutboxAge": (round(seconds, 3), "Seconds")}, [["service"]])
 
 
-def error(message: str, **fields: Any) -> None:
-    """Log that something went wrong."""
-    now = time.strftime("%Y-%m-%d %H:%M:%S+0000", time.gmtime())
-    _write({"level": "ERROR", "message": message, "timestamp": now, "service": SERVICE, **fields})
+def unavailable(what: str, reason: str, decision_id: str | None = None) -> StoreUnavailable:
+    """Log that the store or the outbox failed, and return the error to raise."""
+    _write(
+        {
+            "level": "ERROR",
+            "message": f"{what} unavailable",
+            "timestamp": time.strftime("%Y-%m-%d %H:%M:%S+0000", time.gmtime()),
+            "service": settings.SERVICE,
+            "reason": reason,
+            "decision_id": decision_id,
+        }
+    )
+    return StoreUnavailable(_START_EMULATOR) if settings.SAM_LOCAL else StoreUnavailable()
 
 
-def _count(metrics: dict[str, tuple[float, str]], dimensions: list[list[str]], **fields: Any) -> None:
-    """Write a line from which CloudWatch makes these metrics, each by its name with value and unit.
+def _emit(metrics: dict[str, tuple[float, str]], dimensions: list[list[str]], **fields: Any) -> None:
+    """Write a line from which CloudWatch extracts these metrics, given as name, value and unit.
 
-    As *Specification: Embedded metric format* of the CloudWatch User Guide has it.
+    Source: *Specification: Embedded metric format* in the CloudWatch User Guide.
     """
     units = [{"Name": name, "Unit": unit} for name, (_, unit) in metrics.items()]
     directive = {"Namespace": NAMESPACE, "Dimensions": dimensions, "Metrics": units}
     _write(
         {
             **fields,
-            "service": SERVICE,
+            "service": settings.SERVICE,
             **{name: value for name, (value, _) in metrics.items()},
             "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [directive]},
         }
@@ -118,10 +127,10 @@ def _count(metrics: dict[str, tuple[float, str]], dimensions: list[list[str]], *
 
 
 def _write(line: dict[str, Any]) -> None:
-    # In one piece, which print() does not: Lambda's standard output has no buffer.
+    # One write, unlike print(): Lambda's standard output has no buffer.
     sys.stdout.write(json.dumps(line, separators=(",", ":")) + "\n")
 
 
-def _ascii(label: str) -> str:
-    """What CloudWatch takes as the value of a dimension: ASCII, at most 1,024 characters."""
+def _dimension_value(label: str) -> str:
+    """Return a label as CloudWatch accepts it in a dimension: ASCII, at most 1,024 characters."""
     return label if label.isascii() else label.encode("ascii", "backslashreplace").decode()[:1024]

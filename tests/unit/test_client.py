@@ -20,9 +20,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from urllib3 import HTTPResponse
 
-from scoring import aws, ledger, outbox, reports
-from scoring.connection import ResponseError
+from scoring import deadlines
+from scoring.aws import client, retries
+from scoring.aws.connection import ResponseError
 from scoring.errors import CallFailed
+from scoring.ledger import outbox, reader, writer
 
 CONFLICT = {
     "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
@@ -60,13 +62,13 @@ class Line:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses between attempts, which are not made; each halfway between the shortest and the longest."""
     made: list[float] = []
-    monkeypatch.setattr("scoring.aws.random.uniform", lambda shortest, longest: (shortest + longest) / 2)
-    monkeypatch.setattr("scoring.aws.time.sleep", made.append)
+    monkeypatch.setattr("scoring.aws.client.random.uniform", lambda shortest, longest: (shortest + longest) / 2)
+    monkeypatch.setattr("scoring.aws.client.time.sleep", made.append)
     return made
 
 
-def service(*outcomes: Outcome) -> tuple[aws.Service, Line]:
-    made, line = aws.dynamodb(), Line(*outcomes)
+def service(*outcomes: Outcome) -> tuple[client.Client, Line]:
+    made, line = client.dynamodb(), Line(*outcomes)
     made._connection = line  # type: ignore[assignment]
     return made, line
 
@@ -104,8 +106,8 @@ def test_a_call_is_dated_in_utc_wherever_the_function_thinks_it_is(monkeypatch: 
 @pytest.mark.parametrize(
     ("connect", "name", "target"),
     [
-        (ledger.connect, "dynamodb", "DynamoDB_20120810"),
-        (reports.connect, "dynamodb", "DynamoDB_20120810"),
+        (writer.connect, "dynamodb", "DynamoDB_20120810"),
+        (reader.connect, "dynamodb", "DynamoDB_20120810"),
         (outbox.connect, "sqs", "AmazonSQS"),
     ],
 )
@@ -129,16 +131,16 @@ def test_where_a_service_is_and_how_long_it_is_waited_for(
             opened.append(name)
             raise TimeoutError  # as where nobody answers while the function starts
 
-    monkeypatch.setattr("scoring.aws.Connection", Unopened)
+    monkeypatch.setattr("scoring.aws.client.Connection", Unopened)
     monkeypatch.setenv("AWS_CA_BUNDLE", "/bundle.pem")
     for other in ("DYNAMODB", "SQS"):
         monkeypatch.setenv(f"AWS_ENDPOINT_URL_{other}", f"http://{other.lower()}.example")
     found = connect()
-    size = 16 * 1024 * 1024 if connect is reports.connect else 1024 * 1024
+    size = 16 * 1024 * 1024 if connect is reader.connect else 1024 * 1024
     assert made == [(f"http://{name}.example", "/bundle.pem", 0.2, 1, size)]
     # The one that every decision needs is connected to ahead.
     assert opened == (["dynamodb"] if name == "dynamodb" else [])
-    (one,) = [value for value in vars(found).values() if isinstance(value, aws.Service)]
+    (one,) = [value for value in vars(found).values() if isinstance(value, client.Client)]
     one.call("Operation", {})
     line: Any = one._connection
     head = line.requests[0].decode()
@@ -207,7 +209,7 @@ def test_what_the_service_says_besides_is_kept() -> None:
     dynamodb, _ = service((400, json.dumps(CONFLICT).encode()))
     with pytest.raises(CallFailed) as caught:
         dynamodb.call("TransactWriteItems", {})
-    assert caught.value.answer == CONFLICT
+    assert caught.value.response == CONFLICT
 
 
 class Botocore:
@@ -216,7 +218,7 @@ class Botocore:
     def __init__(self, patch: pytest.MonkeyPatch, outcomes: list[Outcome]) -> None:
         patch.setattr(standard.ExponentialBackoff.__init__, "__defaults__", (20, lambda: 1, None, None))
         self.outcomes = list(outcomes)
-        config = Config(retries={"mode": "standard", "total_max_attempts": aws.ATTEMPTS})
+        config = Config(retries={"mode": "standard", "total_max_attempts": retries.MAX_ATTEMPTS})
         self._client = boto3.client("dynamodb", config=config)
         events = self._client.meta.events
         events.register("before-send.dynamodb", self._answer)  # type: ignore[arg-type]  # its answer is taken
@@ -244,7 +246,9 @@ class Botocore:
         | st.sampled_from([TimeoutError(), ConnectionResetError()])
         | st.builds(
             refused,
-            st.sampled_from([*aws._THROTTLING_CODES, *aws._TRANSIENT_CODES, "ValidationException", "SomethingNew"]),
+            st.sampled_from(
+                [*retries._THROTTLING_CODES, *retries._TRANSIENT_CODES, "ValidationException", "SomethingNew"]
+            ),
             st.sampled_from([400, 403, 404, 408, 429, 500, 501, 502, 503, 504, 505]),
         ),
         min_size=1,
@@ -260,7 +264,7 @@ def test_as_often_and_with_the_pauses_of_botocore(outcomes: list[Outcome], times
     with pytest.MonkeyPatch.context() as patch:
         pauses: list[float] = []
         patch.setattr("time.sleep", pauses.append)
-        patch.setattr("scoring.aws.random.uniform", lambda _, longest: longest)
+        patch.setattr("scoring.aws.client.random.uniform", lambda _, longest: longest)
         theirs = Botocore(patch, outcomes)
         while len(line.outcomes) > 1:
             results = []
@@ -278,10 +282,10 @@ def test_as_often_and_with_the_pauses_of_botocore(outcomes: list[Outcome], times
 
 def test_a_call_ends_within_its_seconds() -> None:
     # Two attempts, each to connect, encrypt and ask, and the longest pause between them
-    assert pytest.approx(0.2 + 0.2 + 1 + 1 + 0.2 + 0.2 + 1) == aws.CALL_SECONDS
-    # Ledger and outbox, one after the other, within the ten seconds of the function
-    assert 2 * aws.CALL_SECONDS < 9
+    assert pytest.approx(0.2 + 0.2 + 1 + 1 + 0.2 + 0.2 + 1) == client.CALL_SECONDS
+    # LedgerWriter and outbox, one after the other, within the ten seconds of the function
+    assert 2 * client.CALL_SECONDS < 9
 
 
 def test_the_deadline_is_just_before_lambda_stops_the_function(context: SimpleNamespace) -> None:
-    assert 9.5 < aws.deadline(context) - time.monotonic() < 9.9
+    assert 9.5 < deadlines.of(context) - time.monotonic() < 9.9

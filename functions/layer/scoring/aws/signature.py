@@ -1,6 +1,6 @@
-"""AWS Signature Version 4 of calls that are a JSON body, POSTed to the root of an endpoint.
+"""AWS Signature Version 4 for calls that POST a JSON body to the root of an endpoint.
 
-As *Signature Version 4 signing process* of the IAM User Guide describes it; the tests compare it with botocore's.
+Source: *AWS Signature Version 4 for API requests* in the IAM User Guide. Tests compare the headers with botocore's.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ class Signer:
     Parameters
     ----------
     service
-        Its name in the scope of credentials, such as ``dynamodb``.
+        Name of the service in the credential scope, such as ``dynamodb``.
     account
         Region and credentials.
     """
@@ -30,20 +30,20 @@ class Signer:
         self._day = ""
 
     def headers(self, host: str, target: str, body: bytes, now: str) -> dict[str, str]:
-        """The headers of a call, ``Host`` and ``Authorization`` among them.
+        """Return the headers of a call, including ``Host`` and ``Authorization``.
 
         Parameters
         ----------
         host
-            Of the endpoint, with the port where it is not the scheme's own.
+            Host of the endpoint, with the port unless it is the scheme's default.
         target
-            ``X-Amz-Target``: the service's version and the operation.
+            Value of ``X-Amz-Target``: version of the service's API and operation.
         body
-            As it is sent.
+            Body of the request.
         now
-            UTC, as in ``20261122T101500Z``.
+            Time in UTC, such as ``20261122T101500Z``.
         """
-        # In the order of the alphabet, in which they are signed
+        # In alphabetical order, as the signature requires.
         headers = {"content-type": _CONTENT_TYPE, "host": host, "x-amz-date": now}
         if self._account.session_token:
             headers["x-amz-security-token"] = self._account.session_token
@@ -54,13 +54,13 @@ class Signer:
         day = now[:8]
         scope = f"{day}/{self._account.region}/{self._service}/aws4_request"
         text = f"{_ALGORITHM}\n{now}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
-        signature = hmac.digest(self._key_of(day), text.encode(), "sha256").hex()
+        signature = hmac.digest(self._signing_key(day), text.encode(), "sha256").hex()
         headers["authorization"] = (
             f"{_ALGORITHM} Credential={self._account.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
         )
         return headers
 
-    def _key_of(self, day: str) -> bytes:
+    def _signing_key(self, day: str) -> bytes:
         if day != self._day:
             key = f"AWS4{self._account.secret_key}".encode()
             for part in (day, self._account.region, self._service, "aws4_request"):

@@ -1,4 +1,4 @@
-"""Reports over moto: what they read, in how many calls, and when they give up."""
+"""LedgerReader over moto: what they read, in how many calls, and when they give up."""
 
 import io
 import itertools
@@ -12,10 +12,12 @@ import botocore.session
 import pytest
 from botocore.exceptions import ClientError
 
-from scoring import aws, web
+from scoring import http_api
+from scoring.aws import client
+from scoring.decision import Decision
 from scoring.errors import CallFailed, StoreUnavailable
-from scoring.ledger import Ledger
-from scoring.reports import MAX_FOUND, Reports
+from scoring.ledger.reader import MAX_FOUND, LedgerReader
+from scoring.ledger.writer import LedgerWriter
 from tests.rule_set import decide
 from tests.unit.conftest import LATER, SETTINGS, ledger_of, reports_of
 from tests.unit.failing import failing
@@ -23,18 +25,23 @@ from tests.unit.failing import failing
 LOW = {"tx_id": "TX001", "amount": 50.0}
 
 
-def test_find_answers_newest_first(ledger: Ledger, reports: Reports) -> None:
+def evaluated(decision: Decision, moment: str) -> Decision:
+    """Return the decision as if it had been made at another time."""
+    return decision._replace(response={**decision.response, "evaluated_at": moment})
+
+
+def test_find_answers_newest_first(ledger: LedgerWriter, reports: LedgerReader) -> None:
     for number in random.sample(range(MAX_FOUND + 5), MAX_FOUND + 5):
         decision = decide(LOW, f"{number % 7}-{number}")
         # Two at a time, told apart by their ids
-        ledger.record(decision._replace(evaluated_at=f"2026-11-22T10:00:00.{number // 2:06d}Z"), LATER)
+        ledger.record(evaluated(decision, f"2026-11-22T10:00:00.{number // 2:06d}Z"), LATER)
     found = [(answer["evaluated_at"], answer["decision_id"]) for answer in reports.find("TX001", LATER)]
     assert found == sorted(found, reverse=True)
     assert len(found) == MAX_FOUND
     assert found[0][0] == f"2026-11-22T10:00:00.{(MAX_FOUND + 4) // 2:06d}Z"
 
 
-def test_find_reads_what_was_just_written(ledger: Ledger, reports: Reports, dynamodb: Any) -> None:
+def test_find_reads_what_was_just_written(ledger: LedgerWriter, reports: LedgerReader, dynamodb: Any) -> None:
     asked: list[Any] = []
     dynamodb.meta.events.register("provide-client-params.dynamodb.Query", lambda params, **_: asked.append(params))
     reports.find("TX001", LATER)
@@ -42,62 +49,64 @@ def test_find_reads_what_was_just_written(ledger: Ledger, reports: Reports, dyna
     assert all(params["ConsistentRead"] for params in asked)
 
 
-def test_find_gives_up_in_time(ledger: Ledger, reports: Reports) -> None:
+def test_find_gives_up_in_time(ledger: LedgerWriter, reports: LedgerReader) -> None:
     ledger.record(decide(LOW, "k1"), LATER)
-    assert len(reports.find("TX001", time.monotonic() + aws.CALL_SECONDS + 5)) == 1
+    assert len(reports.find("TX001", time.monotonic() + client.CALL_SECONDS + 5)) == 1
     with pytest.raises(StoreUnavailable):
-        reports.find("TX001", time.monotonic() + aws.CALL_SECONDS - 0.01)
+        reports.find("TX001", time.monotonic() + client.CALL_SECONDS - 0.01)
 
 
-def test_find_shows_each_transaction_as_it_was_assessed(ledger: Ledger, reports: Reports) -> None:
+def test_find_shows_each_transaction_as_it_was_assessed(ledger: LedgerWriter, reports: LedgerReader) -> None:
     transaction = {"tx_id": "TX001", "amount": 20.0, "category": "książki", "hour": 3}
     decision = decide({**transaction, "card": "4111111111111111"}, "k1")
     ledger.record(decision, LATER)
-    assert reports.find("TX001", LATER) == [{**decision.answer(), "transaction": transaction}]
+    assert reports.find("TX001", LATER) == [{**decision.response, "transaction": transaction}]
 
 
-def test_transaction_and_decision_id_of_the_same_name_are_kept_apart(ledger: Ledger, reports: Reports) -> None:
+def test_transaction_and_decision_id_of_the_same_name_are_kept_apart(
+    ledger: LedgerWriter, reports: LedgerReader
+) -> None:
     """A request without ``tx_id`` under the key K neither blocks K as key of transaction K, nor shows up there."""
     without, other = decide({"amount": 1}, "K"), decide({"amount": 2}, "other")
     ledger.record(without, LATER)
     ledger.record(other, LATER)
-    assert reports.find("K", LATER) == [{**without.answer(), "transaction": {"amount": 1}}]
+    assert reports.find("K", LATER) == [{**without.response, "transaction": {"amount": 1}}]
     own = decide({"tx_id": "K", "amount": 3}, "K")
     assert not ledger.record(own, LATER).replayed
-    assert reports.find("K", LATER) == [{**own.answer(), "transaction": {"tx_id": "K", "amount": 3}}]
+    assert reports.find("K", LATER) == [{**own.response, "transaction": {"tx_id": "K", "amount": 3}}]
     assert ledger.record(decide({"amount": 1}, "K"), LATER).replayed
     assert reports.totals(LATER).total == 3
 
 
-def test_decision_of_an_earlier_version_is_found(ledger: Ledger, reports: Reports, dynamodb: Any) -> None:
+def test_decision_of_an_earlier_version_is_found(ledger: LedgerWriter, reports: LedgerReader, dynamodb: Any) -> None:
     """It stood in the partition of its decision id, its JSON as ASCII."""
     decision = decide({"amount": 1, "store": "Kraków"}, "K")
     item = {
         "tx_id": {"S": "K"},
         "decision_id": {"S": "K"},
         "transaction": {"S": json.dumps(decision.transaction.as_dict())},
-        "answer": {"S": json.dumps(decision.answer())},
+        "answer": {"S": json.dumps(decision.response)},
         "request_hash": {"S": decision.request_hash},
     }
     dynamodb.put_item(TableName="DecisionsTable", Item=item)
-    assert reports.find("K", LATER) == [{**decision.answer(), "transaction": {"amount": 1, "store": "Kraków"}}]
+    assert reports.find("K", LATER) == [{**decision.response, "transaction": {"amount": 1, "store": "Kraków"}}]
     ledger.record(decide({"tx_id": "K", "amount": 2}, "k2"), LATER)
     assert [found["decision_id"] for found in reports.find("K", LATER)] == ["k2"]
 
 
-def test_find_returns_no_more_than_lambda_does(ledger: Ledger, reports: Reports) -> None:
+def test_find_returns_no_more_than_lambda_does(ledger: LedgerWriter, reports: LedgerReader) -> None:
     large = {**LOW, "store": "é" * 32_000}
     for number in range(40):
         decision = decide(large, f"k{number:02}")
-        ledger.record(decision._replace(evaluated_at=f"2026-11-22T10:00:00.{number:06d}Z"), LATER)
+        ledger.record(evaluated(decision, f"2026-11-22T10:00:00.{number:06d}Z"), LATER)
     found = reports.find("TX001", LATER)
     assert [one["decision_id"] for one in found] == [f"k{number:02}" for number in range(39, 39 - len(found), -1)]
-    response = json.dumps(web.json_response({"tx_id": "TX001", "status": "found", "decisions": found}))
+    response = json.dumps(http_api.json_response({"tx_id": "TX001", "status": "found", "decisions": found}))
     assert 5_000_000 < len(response) < 6_000_000
 
 
 class Scripted:
-    """Stands in for :class:`scoring.aws.Service`: gives these responses, one after the other."""
+    """Stands in for :class:`scoring.client.Client`: gives these responses, one after the other."""
 
     def __init__(self, *responses: Any) -> None:
         self.responses = list(responses)
@@ -108,14 +117,14 @@ class Scripted:
         return self.responses.pop(0)
 
 
-def scripted(*responses: Any) -> tuple[Reports, Scripted]:
+def scripted(*responses: Any) -> tuple[LedgerReader, Scripted]:
     service: Any = Scripted(*responses)
-    return Reports(service, SETTINGS), service
+    return LedgerReader(service, SETTINGS), service
 
 
 def item_of(decision_id: str) -> dict[str, Any]:
     decision = decide(LOW, decision_id)
-    return {"answer": {"S": json.dumps(decision.answer())}, "transaction": {"S": "{}"}}
+    return {"answer": {"S": json.dumps(decision.response)}, "transaction": {"S": "{}"}}
 
 
 def test_find_reads_every_page() -> None:
@@ -141,7 +150,7 @@ MALFORMED = [
     {"Items": [item_of("k") | {"answer": {"S": "{}"}}]},
     {"Items": [item_of("k") | {"transaction": {"N": "1"}}]},
     {"Items": [item_of("k") | {"transaction": {"S": "[" * 100_000}}]},
-    {"Items": [item_of("k") | {"answer": {"S": json.dumps(decide(LOW, "k").answer() | {"score": math.nan})}}]},
+    {"Items": [item_of("k") | {"answer": {"S": json.dumps(decide(LOW, "k").response | {"score": math.nan})}}]},
     {"Items": [item_of("k") | {"transaction": {"S": '{"amount": Infinity}'}}]},
     {"Responses": {}},
     {"Responses": {}, "UnprocessedKeys": {}},
@@ -182,15 +191,15 @@ def test_totals_read_every_shard_in_as_many_calls_as_it_takes(dynamodb: Any, mon
 def test_totals_that_take_too_long_are_given_up(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     reports = reports_of(dynamodb, SETTINGS._replace(stats_shards=1000))
     clock = itertools.count(step=1.5)
-    monkeypatch.setattr("scoring.reports.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("scoring.ledger.reader.time.monotonic", lambda: next(clock))
     calls = failing(monkeypatch, dynamodb, "batch_get_item")
     with pytest.raises(StoreUnavailable):
-        reports.totals(aws.CALL_SECONDS + 2)
+        reports.totals(client.CALL_SECONDS + 2)
     assert len(calls) == 2
 
 
 def test_totals_ask_again_for_what_was_left_unprocessed(
-    ledger: Ledger, reports: Reports, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
+    ledger: LedgerWriter, reports: LedgerReader, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger.record(decide(LOW, "k1"), LATER)
     real = dynamodb.batch_get_item
@@ -213,13 +222,13 @@ def test_totals_ask_again_for_what_was_left_unprocessed(
         lambda RequestItems: {"Responses": {}, "UnprocessedKeys": RequestItems},  # noqa: N803
     )
     with pytest.raises(StoreUnavailable):
-        reports.totals(time.monotonic() + aws.CALL_SECONDS + 0.1)
+        reports.totals(time.monotonic() + client.CALL_SECONDS + 0.1)
 
 
 def test_pauses_grow_while_shards_are_left_unprocessed(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr("scoring.reports.random.uniform", lambda _, longest: longest)
-    monkeypatch.setattr("scoring.reports.time.sleep", pauses.append)
+    monkeypatch.setattr("scoring.ledger.reader.random.uniform", lambda _, longest: longest)
+    monkeypatch.setattr("scoring.ledger.reader.time.sleep", pauses.append)
     left = {"Responses": {}, "UnprocessedKeys": {"StatsTable": {"Keys": [{"shard": {"N": "0"}}]}}}
     reports, service = scripted(*[left] * 6, {"Responses": {"StatsTable": []}, "UnprocessedKeys": {}})
     assert reports.totals(LATER).total == 0
@@ -228,11 +237,11 @@ def test_pauses_grow_while_shards_are_left_unprocessed(monkeypatch: pytest.Monke
 
 
 def test_nothing_is_begun_that_could_end_too_late(
-    reports: Reports, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
+    reports: LedgerReader, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads = failing(monkeypatch, dynamodb, "batch_get_item")
     with pytest.raises(StoreUnavailable):
-        reports.totals(time.monotonic() + aws.CALL_SECONDS - 0.01)
+        reports.totals(time.monotonic() + client.CALL_SECONDS - 0.01)
     assert reads == []
 
 
@@ -258,7 +267,7 @@ ERRORS = [
 
 @pytest.mark.parametrize("error", ERRORS, ids=str)
 def test_every_error_of_the_store_is_store_unavailable(
-    reports: Reports, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, log: io.StringIO
+    reports: LedgerReader, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, log: io.StringIO
 ) -> None:
     failing(monkeypatch, dynamodb, "batch_get_item", error)
     failing(monkeypatch, dynamodb, "query", error)

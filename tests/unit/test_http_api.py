@@ -6,21 +6,21 @@ from typing import Any
 
 import pytest
 
-from scoring import aws, errors, web
+from scoring import errors, http_api, telemetry
 from scoring.errors import InvalidRequest, PayloadTooLarge, ScoringError, UnsupportedMediaType
 from tests import events
 
 
 @pytest.mark.parametrize("body", ['{"amount": 1}', b'{"amount": 1}', ' \n{"amount": 1}\t'])
 def test_a_body_as_text_and_in_base64(body: str | bytes) -> None:
-    assert web.json_body(events.post(body)) == {"amount": 1}
+    assert http_api.json_body(events.post(body)) == {"amount": 1}
 
 
 @pytest.mark.parametrize(
     "content_type", ["application/json", "Application/JSON; charset=utf-8", " application/problem+json "]
 )
 def test_content_types_that_are_json(content_type: str) -> None:
-    assert web.json_body(events.post("[]", content_type=content_type)) == []
+    assert http_api.json_body(events.post("[]", content_type=content_type)) == []
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_content_types_that_are_json(content_type: str) -> None:
 )
 def test_content_types_that_are_not(content_type: str) -> None:
     with pytest.raises(UnsupportedMediaType, match="Header 'Content-Type' must be application/json"):
-        web.json_body(events.post("[]", content_type=content_type))
+        http_api.json_body(events.post("[]", content_type=content_type))
 
 
 @pytest.mark.parametrize(
@@ -45,13 +45,13 @@ def test_content_types_that_are_not(content_type: str) -> None:
 )
 def test_bodies_that_are_not_json(body: str | bytes | None, error: str) -> None:
     with pytest.raises(InvalidRequest, match=error):
-        web.json_body(events.post(body))
+        http_api.json_body(events.post(body))
 
 
 @pytest.mark.parametrize("body", ["%%%", "abc", "ä"])
 def test_bad_base64(body: str) -> None:
     with pytest.raises(InvalidRequest, match="The body is not valid base64"):
-        web.json_body(events.post(None) | {"body": body, "isBase64Encoded": True})
+        http_api.json_body(events.post(None) | {"body": body, "isBase64Encoded": True})
 
 
 @pytest.mark.parametrize("character", ["x", "ä", "€"])
@@ -64,46 +64,46 @@ def test_64_kib_pass_and_a_byte_more_does_not(character: str, *, as_bytes: bool)
         assert len(text.encode()) == size
         return text.encode() if as_bytes else text
 
-    assert web.json_body(events.post(body(65_536)))
+    assert http_api.json_body(events.post(body(65_536)))
     with pytest.raises(PayloadTooLarge, match="The body is larger than 65536 bytes"):
-        web.json_body(events.post(body(65_537)))
+        http_api.json_body(events.post(body(65_537)))
 
 
 def test_headers_in_any_case_and_none_at_all() -> None:
-    assert web.header({"headers": {"Idempotency-Key": "k"}}, "idempotency-key") == "k"
-    assert web.header({"headers": None}, "idempotency-key") is None
-    assert web.header({}, "idempotency-key") is None
+    assert http_api.header({"headers": {"Idempotency-Key": "k"}}, "idempotency-key") == "k"
+    assert http_api.header({"headers": None}, "idempotency-key") is None
+    assert http_api.header({}, "idempotency-key") is None
 
 
 @pytest.mark.parametrize("key", ["k", "order-17/attempt=1", "x" * 128])
 def test_the_key_of_the_caller_is_the_decision_id(key: str, context: SimpleNamespace) -> None:
-    assert web.decision_id(events.post("{}", idempotency_key=key), context) == key
+    assert http_api.decision_id(events.post("{}", idempotency_key=key), context) == key
 
 
 @pytest.mark.parametrize("key", [" ", "a b", "k1,k2", "x" * 129, "a\nb", "ключ", "\x7f"])
 def test_keys_that_are_refused(key: str, context: SimpleNamespace) -> None:
     with pytest.raises(InvalidRequest, match="Header 'Idempotency-Key' must have 1 to 128 visible ASCII characters"):
-        web.decision_id(events.post("{}", idempotency_key=key), context)
+        http_api.decision_id(events.post("{}", idempotency_key=key), context)
 
 
 def test_an_empty_key_is_refused(context: SimpleNamespace) -> None:
     event = events.post("{}")
     event["headers"]["idempotency-key"] = ""
     with pytest.raises(InvalidRequest, match="Header 'Idempotency-Key'"):
-        web.decision_id(event, context)
+        http_api.decision_id(event, context)
 
 
 def test_without_a_key_the_request_id_is_the_decision_id(
     context: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     event = events.post("{}", request_id="JKJaXmPLvHcESHA=")
-    assert web.decision_id(event, context) == "JKJaXmPLvHcESHA="
+    assert http_api.decision_id(event, context) == "JKJaXmPLvHcESHA="
     # `sam local start-api` repeats one request id for the life of the server; its invocations have ids of their own.
     monkeypatch.setattr("scoring.settings.SAM_LOCAL", True)
-    assert web.decision_id(event, context) == context.aws_request_id
+    assert http_api.decision_id(event, context) == context.aws_request_id
 
 
-EXAMPLES: list[errors.AnswerableError] = [
+EXAMPLES: list[errors.HttpError] = [
     errors.InvalidRequest("x"),
     errors.NotFound("x"),
     errors.MethodNotAllowed("x", "POST"),
@@ -115,9 +115,9 @@ EXAMPLES: list[errors.AnswerableError] = [
 
 
 @pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
-def test_an_error_is_answered_with_its_own_status(error: errors.AnswerableError) -> None:
-    @web.endpoint
-    def handler(event: web.Event, context: Any) -> web.Response:
+def test_an_error_is_answered_with_its_own_status(error: errors.HttpError) -> None:
+    @http_api.endpoint
+    def handler(event: http_api.Event, context: Any) -> http_api.Response:
         raise error
 
     response = handler({}, None)
@@ -133,21 +133,21 @@ def test_headers_of_errors() -> None:
 
 def test_a_503_names_the_emulator_only_under_sam_local(monkeypatch: pytest.MonkeyPatch) -> None:
     deployed = "The store cannot be reached at the moment, please send the request again"
-    assert str(aws.unavailable("store", "ConnectionRefusedError")) == deployed
+    assert str(telemetry.unavailable("store", "ConnectionRefusedError")) == deployed
     monkeypatch.setattr("scoring.settings.SAM_LOCAL", True)
     local = "The store cannot be reached; start the emulator with 'make emulator' and send the request again"
-    assert str(aws.unavailable("store", "ConnectionRefusedError")) == local
+    assert str(telemetry.unavailable("store", "ConnectionRefusedError")) == local
 
 
 def test_an_answer_is_neither_cached_nor_sniffed() -> None:
-    for response in (web.json_response({}), web.text_response("")):
+    for response in (http_api.json_response({}), http_api.text_response("")):
         assert response["headers"]["Cache-Control"] == "no-store"
         assert response["headers"]["X-Content-Type-Options"] == "nosniff"
 
 
 def test_a_fault_of_the_code_leaves_the_handler() -> None:
-    @web.endpoint
-    def handler(event: web.Event, context: Any) -> web.Response:
+    @http_api.endpoint
+    def handler(event: http_api.Event, context: Any) -> http_api.Response:
         raise KeyError("a bug")
 
     with pytest.raises(KeyError):

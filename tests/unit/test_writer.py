@@ -13,14 +13,15 @@ from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scoring import aws, outbox, web
 from scoring import decision as decision_module
+from scoring import http_api, strict_json
+from scoring.aws import client
 from scoring.decision import Decision
 from scoring.errors import CallFailed, IdempotencyConflict, StoreUnavailable
-from scoring.ledger import Ledger, Recorded
-from scoring.reports import Reports, Totals
-from scoring.rules import MAX_LABEL_LENGTH, MAX_RULES, load
-from scoring.transaction import parse_json
+from scoring.ledger import outbox
+from scoring.ledger.reader import LedgerReader, Totals
+from scoring.ledger.writer import LedgerWriter, Recorded
+from scoring.scorers.rules_loader import MAX_LABEL_LENGTH, MAX_RULES, from_document
 from tests.rule_set import DOCUMENT, R1, R2, R3, decide
 from tests.unit.conftest import LATER, SETTINGS, ledger_of, reports_of
 from tests.unit.failing import canceled, failing
@@ -36,28 +37,28 @@ def shards(dynamodb: Any) -> list[dict[str, Any]]:
     return items
 
 
-def test_a_decision_is_stored_with_its_reasons(ledger: Ledger, dynamodb: Any) -> None:
+def test_a_decision_is_stored_with_its_reasons(ledger: LedgerWriter, dynamodb: Any) -> None:
     decision = decide({**CRITICAL, "card": "4111111111111111"}, "k1")
     recorded = ledger.record(decision, LATER)
 
     (item,) = dynamodb.scan(TableName="DecisionsTable")["Items"]
     assert item["tx_id"] == {"S": "TX003"}
     assert item["decision_id"] == {"S": "k1"}
-    assert json.loads(item["answer"]["S"]) == recorded.answer == decision.answer()
+    assert json.loads(item["answer"]["S"]) == recorded.response == decision.response
     # Unknown fields may hold anything, a card number too: they are not kept.
     assert json.loads(item["transaction"]["S"]) == CRITICAL
     assert not recorded.replayed
 
 
-def test_a_decision_expires(ledger: Ledger, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scoring.ledger.time.time", lambda: 1_000_000.9)
+def test_a_decision_expires(ledger: LedgerWriter, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scoring.ledger.writer.time.time", lambda: 1_000_000.9)
     ledger.record(decide(LOW, "k1"), LATER)
     (item,) = dynamodb.scan(TableName="DecisionsTable")["Items"]
     time_to_live = dynamodb.describe_time_to_live(TableName="DecisionsTable")["TimeToLiveDescription"]
     assert item[time_to_live["AttributeName"]] == {"N": str(1_000_000 + 90 * 86_400)}
 
 
-def test_counts(ledger: Ledger, reports: Reports) -> None:
+def test_counts(ledger: LedgerWriter, reports: LedgerReader) -> None:
     assert reports.totals(LATER) == NOTHING
     for number, transaction in enumerate([CRITICAL, LOW, LOW, {"amount": 3200}, {"amount": 1, "hour": 1}]):
         ledger.record(decide(transaction, f"k{number}"), LATER)
@@ -69,22 +70,22 @@ def test_counts(ledger: Ledger, reports: Reports) -> None:
     )
 
 
-def test_the_same_request_again_is_answered_from_the_store(ledger: Ledger, reports: Reports) -> None:
+def test_the_same_request_again_is_answered_from_the_store(ledger: LedgerWriter, reports: LedgerReader) -> None:
     first = ledger.record(decide(CRITICAL, "k1"), LATER)
     again = ledger.record(decide(CRITICAL, "k1"), LATER)
     assert again.replayed
-    assert again.answer == first.answer
+    assert again.response == first.response
     assert reports.totals(LATER).total == 1
 
 
-def test_a_write_whose_reply_was_lost_is_no_replay(ledger: Ledger, reports: Reports) -> None:
+def test_a_write_whose_reply_was_lost_is_no_replay(ledger: LedgerWriter, reports: LedgerReader) -> None:
     decision = decide(CRITICAL, "k1")
     first = ledger.record(decision, LATER)
     assert ledger.record(decision, LATER) == first
     assert reports.totals(LATER).total == 1
 
 
-def test_the_key_with_another_body_is_refused(ledger: Ledger, reports: Reports) -> None:
+def test_the_key_with_another_body_is_refused(ledger: LedgerWriter, reports: LedgerReader) -> None:
     ledger.record(decide(CRITICAL, "k1"), LATER)
     with pytest.raises(IdempotencyConflict, match="'k1' was already used with another body"):
         ledger.record(decide({**CRITICAL, "amount": 1}, "k1"), LATER)
@@ -92,7 +93,7 @@ def test_the_key_with_another_body_is_refused(ledger: Ledger, reports: Reports) 
 
 
 def test_every_transaction_has_a_token_of_its_own(
-    ledger: Ledger, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
+    ledger: LedgerWriter, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By which DynamoDB tells transactions apart from attempts: it takes an equal token for one more attempt."""
     calls = failing(monkeypatch, dynamodb, "transact_write_items", canceled("TransactionConflict", "None"))
@@ -103,13 +104,13 @@ def test_every_transaction_has_a_token_of_its_own(
     assert {len(token) for token in tokens} == {32}  # DynamoDB takes up to 36 characters
 
 
-def test_a_key_belongs_to_its_transaction(ledger: Ledger, reports: Reports) -> None:
+def test_a_key_belongs_to_its_transaction(ledger: LedgerWriter, reports: LedgerReader) -> None:
     ledger.record(decide(CRITICAL, "k1"), LATER)
     ledger.record(decide(LOW, "k1"), LATER)
     assert reports.totals(LATER).total == 2
 
 
-def test_without_tx_id_the_decision_id_is_the_key(ledger: Ledger, reports: Reports) -> None:
+def test_without_tx_id_the_decision_id_is_the_key(ledger: LedgerWriter, reports: LedgerReader) -> None:
     ledger.record(decide({"amount": 1}, "k1"), LATER)
     ledger.record(decide({"amount": 1}, "k2"), LATER)
     (found,) = reports.find("k1", LATER)
@@ -123,9 +124,9 @@ def test_every_environment_starts_at_a_shard_of_its_own(dynamodb: Any) -> None:
     assert len(shards) > 32
 
 
-@pytest.mark.parametrize("left", [-1, 0, aws.CALL_SECONDS - 0.01])
+@pytest.mark.parametrize("left", [-1, 0, client.CALL_SECONDS - 0.01])
 def test_nothing_is_begun_that_could_end_too_late(
-    ledger: Ledger, reports: Reports, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, left: float
+    ledger: LedgerWriter, reports: LedgerReader, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, left: float
 ) -> None:
     writes = failing(monkeypatch, dynamodb, "transact_write_items")
     with pytest.raises(StoreUnavailable):
@@ -144,10 +145,10 @@ def test_nothing_is_begun_that_could_end_too_late(
     ],
 )
 def test_what_stands_in_the_way_moves_to_another_shard(
-    ledger: Ledger, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, passing: ClientError
+    ledger: LedgerWriter, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, passing: ClientError
 ) -> None:
     moves = iter([3, 2])
-    monkeypatch.setattr("scoring.ledger.random.randrange", lambda *_: next(moves))
+    monkeypatch.setattr("scoring.ledger.writer.random.randrange", lambda *_: next(moves))
     ledger._shard = 2
     calls = failing(monkeypatch, dynamodb, "transact_write_items", passing, passing)
 
@@ -163,8 +164,8 @@ def test_what_stands_in_the_way_moves_to_another_shard(
 def test_the_other_shard_is_another_where_there_is_one(
     dynamodb: Any, monkeypatch: pytest.MonkeyPatch, shards: int
 ) -> None:
-    monkeypatch.setattr("scoring.ledger.time.sleep", lambda _: None)
-    monkeypatch.setattr("scoring.ledger._PATIENCE", 60)
+    monkeypatch.setattr("scoring.ledger.writer.time.sleep", lambda _: None)
+    monkeypatch.setattr("scoring.ledger.writer.RETRY_BUDGET_SECONDS", 60)
     ledger = ledger_of(dynamodb, SETTINGS._replace(stats_shards=shards))
     calls = failing(monkeypatch, dynamodb, "transact_write_items", *[canceled("TransactionConflict")] * 50)
     ledger.record(decide(LOW, "k1"), LATER)
@@ -174,11 +175,11 @@ def test_the_other_shard_is_another_where_there_is_one(
 
 
 def test_conflicts_without_end_are_given_up_in_time(
-    ledger: Ledger, reports: Reports, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, log: io.StringIO
+    ledger: LedgerWriter, reports: LedgerReader, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, log: io.StringIO
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr("scoring.ledger.time.monotonic", lambda: clock[0])
-    monkeypatch.setattr("scoring.ledger.time.sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    monkeypatch.setattr("scoring.ledger.writer.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("scoring.ledger.writer.time.sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
     calls = failing(monkeypatch, dynamodb, "transact_write_items", *[canceled("TransactionConflict", "None")] * 1000)
     with pytest.raises(StoreUnavailable):
         ledger.record(decide(LOW, "k1"), LATER)
@@ -212,7 +213,12 @@ ERRORS = [
 
 @pytest.mark.parametrize("error", ERRORS, ids=str)
 def test_every_error_of_the_store_is_store_unavailable(
-    ledger: Ledger, reports: Reports, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, log: io.StringIO
+    ledger: LedgerWriter,
+    reports: LedgerReader,
+    dynamodb: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    log: io.StringIO,
 ) -> None:
     failing(monkeypatch, dynamodb, "transact_write_items", error)
     with pytest.raises(StoreUnavailable):
@@ -230,7 +236,7 @@ TEXT = {"S": "{}"}
 def stored_item(**changes: Any) -> dict[str, Any]:
     """The stored decision about a request under the key ``k1``, with changes of its answer."""
     decision = decide(LOW, "k1")
-    answer = {"S": json.dumps(decision.answer() | changes)}
+    answer = {"S": json.dumps(decision.response | changes)}
     return {"request_hash": {"S": decision.request_hash}, "answer": answer}
 
 
@@ -247,7 +253,7 @@ def stored_item(**changes: Any) -> dict[str, Any]:
     ids=str,
 )
 def test_response_of_another_shape_is_never_taken_for_recorded(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, log: io.StringIO, response: dict[str, Any]
+    ledger: LedgerWriter, monkeypatch: pytest.MonkeyPatch, log: io.StringIO, response: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(ledger._dynamodb, "call", lambda *_: response)
     with pytest.raises(StoreUnavailable):
@@ -255,20 +261,20 @@ def test_response_of_another_shape_is_never_taken_for_recorded(
     assert json.loads(log.getvalue())["reason"] == "UnexpectedResponse"
 
 
-def test_response_of_a_transaction_confirms_it(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_response_of_a_transaction_confirms_it(ledger: LedgerWriter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger._dynamodb, "call", lambda *_: {})
     assert not ledger.record(decide(LOW, "k1"), LATER).replayed
 
 
 def test_answers_of_earlier_versions_are_replayed(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, reports: Reports
+    ledger: LedgerWriter, monkeypatch: pytest.MonkeyPatch, reports: LedgerReader
 ) -> None:
-    """Also if answers have had one field less."""
+    """Even if responses have gained a field since."""
     first = ledger.record(decide(CRITICAL, "k1"), LATER)
-    answer = Decision.answer
-    monkeypatch.setattr(Decision, "answer", lambda self: answer(self) | {"new": 1})
-    again = ledger.record(decide(CRITICAL, "k1"), LATER)
-    assert (again.answer, again.replayed) == (first.answer, True)
+    decision = decide(CRITICAL, "k1")
+    newer: Any = {**decision.response, "new": 1}
+    again = ledger.record(decision._replace(response=newer), LATER)
+    assert (again.response, again.replayed) == (first.response, True)
     with pytest.raises(IdempotencyConflict):
         ledger.record(decide({**CRITICAL, "amount": 1}, "k1"), LATER)
     assert reports.totals(LATER).total == 1
@@ -304,7 +310,7 @@ def test_answers_of_earlier_versions_are_replayed(
     ids=lambda reasons: str(reasons)[:90],
 )
 def test_malformed_reasons_are_a_failed_call(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, log: io.StringIO, reasons: Any
+    ledger: LedgerWriter, monkeypatch: pytest.MonkeyPatch, log: io.StringIO, reasons: Any
 ) -> None:
     """The decision then goes to the outbox, and is neither lost nor taken for recorded."""
 
@@ -322,12 +328,12 @@ def test_largest_decision_fits_into_an_item(dynamodb: Any, character: str) -> No
     """DynamoDB takes 400 KB of names and values in UTF-8; so many rules with such labels may hit at once."""
     rule = {"points": 1, "when": [{"field": "amount", "operator": ">=", "value": 0}]}
     rules = [{"label": f"{number:03}" + "🂡" * (MAX_LABEL_LENGTH - 3), **rule} for number in range(MAX_RULES)]
-    rule_set = load({**DOCUMENT, "version": "🂡" * 64, "rules": rules})
-    text = character * ((web.MAX_BODY_BYTES - 600) // len(character.encode()))
+    rule_set = from_document({**DOCUMENT, "version": "🂡" * 64, "rules": rules})
+    text = character * ((http_api.MAX_BODY_BYTES - 600) // len(character.encode()))
     body = f'{{"amount": 1, "tx_id": "{"🂡" * 128}", "store": "{text}"}}'
-    assert web.MAX_BODY_BYTES - 100 < len(body.encode()) <= web.MAX_BODY_BYTES
-    decision = decision_module.decide(parse_json(body), "k" * 128, rule_set)
-    item = ledger_of(dynamodb)._put(decision, decision.answer())["Put"]["Item"]
+    assert http_api.MAX_BODY_BYTES - 100 < len(body.encode()) <= http_api.MAX_BODY_BYTES
+    decision = decision_module.decide(strict_json.parse(body), "k" * 128, rule_set)
+    item = ledger_of(dynamodb)._put(decision)["Put"]["Item"]
     size = sum(len((name + text).encode()) for name, value in item.items() for text in value.values())
     assert size < 160_000
     assert len(outbox.encode(decision)) < 1024 * 1024 * 2 / 3
@@ -353,7 +359,7 @@ def test_whatever_comes_the_ledger_does_as_its_model(dynamodb: Any, requests: li
             dynamodb.delete_item(TableName=table, Key={name: item[name] for name in names})
     ledger, reports, model = ledger_of(dynamodb), reports_of(dynamodb), LedgerModel()
 
-    def outcome(of: Ledger | LedgerModel, decision: Decision) -> Recorded | str:
+    def outcome(of: LedgerWriter | LedgerModel, decision: Decision) -> Recorded | str:
         try:
             return of.record(decision, LATER)
         except IdempotencyConflict as error:

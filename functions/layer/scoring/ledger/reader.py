@@ -1,4 +1,4 @@
-"""Read the ledger: the totals of all decisions, and the decisions about one transaction."""
+"""Read decisions and counters: the totals of all decisions, and the decisions about one transaction."""
 
 import json
 import random
@@ -6,41 +6,41 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from scoring import aws, settings
-from scoring.decision import key_without_tx_id
+from scoring import deadlines, settings, strict_json, telemetry
+from scoring.assessment import RISK_LEVELS
+from scoring.aws import client
+from scoring.decision import Response, is_response
 from scoring.errors import CallFailed, InvalidRequest
-from scoring.ledger import LEVEL_PREFIX, RULE_PREFIX
-from scoring.rules import RISK_LEVELS
-from scoring.transaction import parse_json
+from scoring.ledger.tables import LEVEL_PREFIX, RULE_PREFIX, partition_key
 
 MAX_FOUND = 100
-# Lambda returns at most 6 MB (AWS Lambda quotas), of which this leaves some for the rest of the response.
+# Lambda returns at most 6 MB (AWS Lambda quotas). The rest is for what surrounds the decisions.
 MAX_FOUND_BYTES = 5_500_000
 
 # BatchGetItem returns at most 100 items and 16 MB (DynamoDB API Reference).
 _BATCH_GET_LIMIT = 100
 _MAX_RESPONSE_BYTES = 16 * 1024 * 1024
-# Seconds before shards that were left unprocessed are read again; doubled each time.
-_FIRST_PAUSE = 0.05
-_LONGEST_PAUSE = 1.0
+# Maximum wait before unprocessed shards are read again; it doubles each time.
+_FIRST_BACKOFF_SECONDS = 0.05
+_MAX_BACKOFF_SECONDS = 1.0
 
-# Raised if a response does not have the shape of its operation.
+# Exceptions raised by a response that is malformed.
 _MALFORMED = (AttributeError, InvalidRequest, KeyError, TypeError, ValueError)
 
 
 class Totals(NamedTuple):
-    """The counters, added up over all shards.
+    """The sums of the counters over all shards.
 
     Attributes
     ----------
     total
-        Decisions ever recorded.
+        Number of decisions ever recorded.
     high
-        Those of level HIGH or CRITICAL.
+        Number of those with level HIGH or CRITICAL.
     by_risk_level
-        Every level of :data:`scoring.rules.RISK_LEVELS`; the sum is ``total``.
+        Number per level of :data:`scoring.assessment.RISK_LEVELS`; the sum is ``total``.
     by_rule
-        Hits of each rule that ever hit, by its label.
+        Hits per label, of every rule that ever hit.
     """
 
     total: int
@@ -50,26 +50,24 @@ class Totals(NamedTuple):
 
 
 class _Stored(NamedTuple):
-    """A stored decision. Its fields sort by time, then by id."""
+    """A stored decision; the transaction is JSON text."""
 
-    evaluated_at: str
-    decision_id: str
-    answer: dict[str, Any]
+    response: Response
     transaction: str
 
 
-class Reports:
-    """Reads decisions and counters; one instance for the life of an execution environment.
+class LedgerReader:
+    """Reads decisions and counters; one instance per execution environment.
 
     Parameters
     ----------
     dynamodb
-        The service.
+        Client of DynamoDB.
     configuration
         Names of the tables, number of shards.
     """
 
-    def __init__(self, dynamodb: aws.Service, configuration: settings.Settings) -> None:
+    def __init__(self, dynamodb: client.Client, configuration: settings.Settings) -> None:
         self._dynamodb = dynamodb
         self._settings = configuration
 
@@ -79,7 +77,7 @@ class Reports:
         Parameters
         ----------
         deadline
-            On the clock of :func:`time.monotonic`; no call is begun that could end later.
+            Time of :func:`time.monotonic`. No call is started that could end later.
 
         Raises
         ------
@@ -93,9 +91,9 @@ class Reports:
                     if name != "shard":
                         numbers[name] = numbers.get(name, 0) + _count(value)
         except CallFailed as failure:
-            raise aws.unavailable("store", failure.reason) from failure
+            raise telemetry.unavailable("store", failure.reason) from failure
         except _MALFORMED as error:
-            raise aws.unavailable("store", aws.UNEXPECTED) from error
+            raise telemetry.unavailable("store", client.UNEXPECTED_RESPONSE) from error
         return Totals(
             total=numbers.get("total", 0),
             high=numbers.get("high", 0),
@@ -108,43 +106,43 @@ class Reports:
         )
 
     def find(self, tx_id: str, deadline: float) -> list[dict[str, Any]]:
-        """Return the decisions about a transaction, newest first, each as it was answered and with its transaction.
+        """Return the decisions about a transaction, newest first: responses with the ``transaction`` added.
 
         Parameters
         ----------
         tx_id
-            Of the transaction. Where no transaction has this id: the id of a decision without ``tx_id``.
+            Transaction id. If no transaction has this id: the id of a decision without ``tx_id``.
         deadline
             As in :meth:`totals`.
 
         Returns
         -------
         list
-            At most :data:`MAX_FOUND` decisions, and no more than :data:`MAX_FOUND_BYTES` of them.
+            The newest ones, up to :data:`MAX_FOUND` and :data:`MAX_FOUND_BYTES`.
 
         Raises
         ------
         StoreUnavailable
-            DynamoDB did not respond in time, or holds more decisions of this transaction than can be read in it.
+            DynamoDB did not respond in time, or has too many decisions about this transaction to read them in time.
         """
         try:
             stored = self._newest(tx_id, deadline)
-            found = [one for one in stored if one.answer["tx_id"] == tx_id]
+            found = [decision for decision in stored if decision.response["tx_id"] == tx_id]
             if not found:
-                # Earlier versions kept a decision without tx_id in the partition of its decision id.
-                found = self._newest(key_without_tx_id(tx_id), deadline) + stored
-            return _fitting(found)
+                # Earlier versions stored a decision without tx_id in the partition of its decision id.
+                found = self._newest(partition_key(None, tx_id), deadline) + stored
+            return _within_size(found)
         except CallFailed as failure:
-            raise aws.unavailable("store", failure.reason) from failure
+            raise telemetry.unavailable("store", failure.reason) from failure
         except _MALFORMED as error:
-            raise aws.unavailable("store", aws.UNEXPECTED) from error
+            raise telemetry.unavailable("store", client.UNEXPECTED_RESPONSE) from error
 
     def _newest(self, key: str, deadline: float) -> list[_Stored]:
-        """Return the newest decisions of a partition. All of it is read, because the sort key is not a time."""
+        """Return the newest decisions of a partition. The sort key is not a time, so all of them are read."""
         newest: list[_Stored] = []
         for items in self._pages(key, deadline):
             newest.extend(_stored(item) for item in items)
-            newest.sort(key=lambda one: one[:2], reverse=True)
+            newest.sort(key=_evaluated_at_and_id, reverse=True)
             del newest[MAX_FOUND:]
         return newest
 
@@ -153,7 +151,7 @@ class Reports:
             "TableName": self._settings.decisions_table,
             "KeyConditionExpression": "tx_id = :key",
             "ExpressionAttributeValues": {":key": {"S": key}},
-            # A reserved word needs a placeholder.
+            # `transaction` is a reserved word and needs a placeholder.
             "ProjectionExpression": "answer, #transaction",
             "ExpressionAttributeNames": {"#transaction": "transaction"},
             "ConsistentRead": True,
@@ -169,35 +167,35 @@ class Reports:
         table = self._settings.stats_table
         keys = [{"shard": {"N": str(shard)}} for shard in range(self._settings.stats_shards)]
         for start in range(0, len(keys), _BATCH_GET_LIMIT):
-            longest = _FIRST_PAUSE
-            wanted: Any = {table: {"Keys": keys[start : start + _BATCH_GET_LIMIT], "ConsistentRead": True}}
-            while wanted:
-                page = self._call("BatchGetItem", {"RequestItems": wanted}, deadline)
-                wanted, responses = page["UnprocessedKeys"], page["Responses"]
-                # The list is there even if no shard has been written to, and may be missing only if none was read.
-                yield from _list(responses.get(table, []) if wanted else responses[table])
-                if wanted:
-                    time.sleep(random.uniform(0, longest))
-                    longest = min(2 * longest, _LONGEST_PAUSE)
+            max_backoff = _FIRST_BACKOFF_SECONDS
+            unread: Any = {table: {"Keys": keys[start : start + _BATCH_GET_LIMIT], "ConsistentRead": True}}
+            while unread:
+                page = self._call("BatchGetItem", {"RequestItems": unread}, deadline)
+                unread, responses = page["UnprocessedKeys"], page["Responses"]
+                # A missing list is no empty list, unless no shard was read.
+                yield from _list(responses.get(table, []) if unread else responses[table])
+                if unread:
+                    time.sleep(random.uniform(0, max_backoff))
+                    max_backoff = min(2 * max_backoff, _MAX_BACKOFF_SECONDS)
 
     def _call(self, operation: str, parameters: dict[str, Any], deadline: float) -> dict[str, Any]:
-        if not aws.is_time_for_a_call(deadline):
-            raise aws.unavailable("store", "NoTimeLeft")
+        if not deadlines.allows(deadline, client.CALL_SECONDS):
+            raise telemetry.unavailable("store", "NoTimeLeft")
         response: dict[str, Any] = self._dynamodb.call(operation, parameters)
         return response
 
 
-def connect() -> Reports:
-    """Open the ledger that the environment variables name for reading, and the connection to it.
+def connect() -> LedgerReader:
+    """Connect to the tables that the environment variables name.
 
     Raises
     ------
     SettingsError
-        A variable is missing or wrong.
+        A variable is missing or invalid.
     """
-    dynamodb = aws.dynamodb(_MAX_RESPONSE_BYTES)
+    dynamodb = client.dynamodb(_MAX_RESPONSE_BYTES)
     dynamodb.connect()
-    return Reports(dynamodb, settings.read())
+    return LedgerReader(dynamodb, settings.read())
 
 
 def _list(value: Any) -> list[Any]:
@@ -214,17 +212,23 @@ def _count(value: Any) -> int:
 
 
 def _stored(item: dict[str, Any]) -> _Stored:
-    answer = parse_json(item["answer"]["S"])
-    return _Stored(answer["evaluated_at"], answer["decision_id"], answer, item["transaction"]["S"])
+    response = strict_json.parse(item["answer"]["S"])
+    if not is_response(response):
+        raise ValueError
+    return _Stored(response, item["transaction"]["S"])
 
 
-def _fitting(stored: list[_Stored]) -> list[dict[str, Any]]:
-    """Return the decisions in full, as many of the newest as a response may hold."""
+def _evaluated_at_and_id(stored: _Stored) -> tuple[str, str]:
+    return stored.response["evaluated_at"], stored.response["decision_id"]
+
+
+def _within_size(stored: list[_Stored]) -> list[dict[str, Any]]:
+    """Return decisions with their transactions, as many as fit into a response."""
     found: list[dict[str, Any]] = []
     size = 0
-    for one in stored[:MAX_FOUND]:
-        decision = one.answer | {"transaction": parse_json(one.transaction)}
-        # Twice, since the response is JSON with the body as a string in it.
+    for response, transaction in stored[:MAX_FOUND]:
+        decision = {**response, "transaction": strict_json.parse(transaction)}
+        # Encoded twice, since Lambda's response is JSON with the body as a string in it.
         size += len(json.dumps(json.dumps(decision)))
         if size > MAX_FOUND_BYTES:
             break

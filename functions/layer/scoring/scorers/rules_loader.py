@@ -1,31 +1,18 @@
-"""The rule set: data in ``rules.json``, checked when it is loaded, evaluated without side effects.
-
-A rule hits where all its conditions hold; a condition on a field that the transaction does not have, and for which the
-rule set has no default, does not hold. The score is the sum of the points of the rules that hit, and the risk level the
-highest one whose threshold the score reaches, else LOW.
-"""
+"""Load rule sets: check every part of the document before a single transaction is assessed by it."""
 
 import operator
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
+from scoring import strict_json
+from scoring.assessment import RISK_LEVELS
 from scoring.errors import InvalidRequest, RuleSetError
-from scoring.transaction import (
-    Transaction,
-    decoder,
-    is_finite,
-    is_unicode,
-    parse_json,
-    repeated_name,
-    type_name,
-    validate,
-)
+from scoring.scorers.rules import Condition, Rule, RuleSet
+from scoring.strict_json import is_finite, is_unicode, type_name
+from scoring.transaction import validate
 
-RISK_LEVELS = ("LOW", "MEDIUM", "HIGH", "CRITICAL")
-HIGH_RISK_LEVELS = frozenset({"HIGH", "CRITICAL"})
-
-# Every rule that hits adds a clause to one DynamoDB update expression, which may have 4 KB.
+# Every hit adds a clause to a DynamoDB update expression, which is limited to 4 KB.
 MAX_RULES = 100
 MAX_LABEL_LENGTH = 200
 MAX_VERSION_LENGTH = 64
@@ -35,10 +22,8 @@ MAX_SCORE = MAX_RULES * MAX_POINTS
 MAX_FILE_BYTES = 1_000_000
 
 _SHOWN_LENGTH = 64
-# Marks an object in which a name is repeated; its value is that name.
+# Key under which a decoded object stores the name that it repeats.
 _REPEATED = object()
-
-SHIPPED = os.path.join(os.path.dirname(__file__), "rules.json")  # noqa: PTH118, PTH120  as in read
 
 _NUMBER_FIELDS = frozenset({"amount", "hour"})
 _TEXT_FIELDS = frozenset({"category", "store"})
@@ -56,91 +41,19 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
-class Condition(NamedTuple):
-    """``field operator value``, such as ``amount > 3000``."""
-
-    field: str
-    holds: Callable[[Any, Any], bool]
-    value: Any
-
-
-class Rule(NamedTuple):
-    """A label for people, the points it adds, and the conditions that must all hold."""
-
-    label: str
-    points: int
-    conditions: tuple[Condition, ...]
-
-
-class Assessment(NamedTuple):
-    """What a rule set says of one transaction.
-
-    Attributes
-    ----------
-    score
-        Sum of the points of the rules that hit, at least 0.
-    risk_level
-        One of :data:`RISK_LEVELS`.
-    triggered_rules
-        Labels of the rules that hit, in the order of the rule set.
-    """
-
-    score: int
-    risk_level: str
-    triggered_rules: tuple[str, ...]
-
-
-class RuleSet(NamedTuple):
-    """A checked rule set; build one with :func:`load`.
-
-    Attributes
-    ----------
-    version
-        Returned with every decision.
-    rules
-        In the order in which hits are reported.
-    levels
-        ``(risk level, minimum score)``, the highest level first, without LOW.
-    defaults
-        Values for fields that a transaction does not have.
-    """
-
-    version: str
-    rules: tuple[Rule, ...]
-    levels: tuple[tuple[str, int], ...]
-    defaults: Mapping[str, Any]
-
-    def assess(self, transaction: Transaction) -> Assessment:
-        """Score one transaction."""
-        score = 0
-        hits = []
-        for rule in self.rules:
-            for condition in rule.conditions:
-                value = getattr(transaction, condition.field)
-                if value is None:
-                    value = self.defaults.get(condition.field)
-                if value is None or not condition.holds(value, condition.value):
-                    break
-            else:
-                score += rule.points
-                hits.append(rule.label)
-        level = next((name for name, least in self.levels if score >= least), "LOW")
-        return Assessment(score, level, tuple(hits))
-
-
-def load(document: Any) -> RuleSet:
-    """Check a rule set document and make it ready to use.
+def from_document(document: Any) -> RuleSet:
+    """Build a rule set.
 
     Parameters
     ----------
     document
-        What ``rules.json`` holds, decoded: ``version``, ``rules`` (``label``, ``points``, ``when``), ``levels`` and,
-        where wanted, ``defaults``.
+        Decoded content of a rule set file: ``version``, ``rules`` (``label``, ``points``, ``when``), ``levels`` and,
+        optionally, ``defaults``.
 
     Raises
     ------
     RuleSetError
-        Names the rule (or the part of the document) and what is wrong with it.
+        The document is invalid; the text names the rule (or another part of the document) and the problem.
     """
     _check_names("The rule set", document, required={"version", "rules", "levels"}, optional={"defaults"})
     version = document["version"]
@@ -159,58 +72,25 @@ def load(document: Any) -> RuleSet:
     return RuleSet(version, parsed, _levels(document["levels"]), _defaults(document.get("defaults", {})))
 
 
-def read(path: str) -> RuleSet:
-    """Load a rule set from a JSON file.
+def from_file(path: str) -> RuleSet:
+    """Build a rule set from a JSON file.
 
     Raises
     ------
     RuleSetError
-        One line: the name of the file, the rule (or the part of the file) and what is wrong with it.
+        The file cannot be read or is invalid; the text is one line and begins with the name of the file.
     """
-    name = os.path.basename(path)  # noqa: PTH119  pathlib would add a tenth to the start of the function
+    name = os.path.basename(path)  # noqa: PTH119  as in scoring.scorers
     try:
-        return load(_document(path))
+        return from_document(_read(path))
     except (InvalidRequest, RuleSetError) as error:
         raise RuleSetError(f"{name}: {error}") from None
     except OSError as error:
         raise RuleSetError(f"{name}: The file cannot be read: {error.strerror}") from None
 
 
-def score_transaction(tx: dict[str, Any]) -> dict[str, Any]:
-    """Score a transaction given as a dict; the front door for Python callers.
-
-    Parameters
-    ----------
-    tx
-        ``amount`` (required), ``category``, ``hour``, ``store``, ``tx_id``; unknown fields are ignored.
-
-    Returns
-    -------
-    dict
-        ``score`` (int), ``risk_level`` (LOW, MEDIUM, HIGH or CRITICAL) and ``triggered_rules`` (list of labels).
-
-    Raises
-    ------
-    InvalidRequest
-        A field is missing or wrong; the text names it.
-
-    Example
-    -------
-    >>> score_transaction({"tx_id": "TX003", "amount": 4500.0, "category": "electronics", "hour": 10})
-    {'score': 5, 'risk_level': 'CRITICAL', 'triggered_rules': ['R1: amount > 3000', 'R2: electronics > 1500']}
-    """
-    from scoring.rules import RULE_SET  # noqa: PLC0415  reads rules.json at the first call
-
-    assessment = RULE_SET.assess(validate(tx))
-    return {
-        "score": assessment.score,
-        "risk_level": assessment.risk_level,
-        "triggered_rules": list(assessment.triggered_rules),
-    }
-
-
-def _document(path: str) -> Any:
-    with open(path, "rb") as file:  # noqa: PTH123  as in read
+def _read(path: str) -> Any:
+    with open(path, "rb") as file:  # noqa: PTH123  as in scoring.scorers
         content = file.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
         raise RuleSetError(f"The file is larger than {MAX_FILE_BYTES} bytes")
@@ -220,24 +100,24 @@ def _document(path: str) -> Any:
         raise RuleSetError(f"The file is not valid UTF-8, from byte {error.start} on") from None
     if not text.strip():
         raise RuleSetError("The file is empty")
-    return parse_json(text, "The file", decoder(_object))
+    return strict_json.parse(text, "The file", strict_json.decoder(_object))
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[Any, Any]:
-    """Decode an object; mark a repeated name, so that the check that knows the rule can refuse it."""
+    """Build an object and mark a repeated name, which :func:`_check_names` refuses: it can name the rule."""
     fields: dict[Any, Any] = dict(pairs)
     if len(fields) != len(pairs):
-        fields[_REPEATED] = repeated_name(pairs)
+        fields[_REPEATED] = strict_json.repeated_name(pairs)
     return fields
 
 
 def _is_printable(value: Any, length: int) -> bool:
-    """Whether a value is a visible text of one line."""
+    """Return whether a value is one line of visible text."""
     return isinstance(value, str) and len(value) <= length and value.isprintable() and bool(value.strip())
 
 
 def _shown(value: Any) -> str:
-    """A value for an error message: text quoted and shortened, anything else by its type."""
+    """Return a value for an error message: text quoted and shortened, anything else by its type."""
     return repr(value[:_SHOWN_LENGTH]) if isinstance(value, str) else type_name(value)
 
 
@@ -275,8 +155,8 @@ def _condition(name: str, condition: Any) -> Condition:
     if sign == "in":
         if not isinstance(value, list) or not value:
             raise RuleSetError(f"{name}: the value of operator 'in' must be a list of at least one value")
-        for one in value:
-            _check_value(name, field, one)
+        for element in value:
+            _check_value(name, field, element)
         return Condition(field, _OPERATORS[sign], frozenset(value))
     _check_value(name, field, value)
     return Condition(field, _OPERATORS[sign], value)
@@ -299,8 +179,8 @@ def _levels(levels: Any) -> tuple[tuple[str, int], ...]:
     named = tuple(level for level in reversed(RISK_LEVELS) if level != "LOW")
     _check_names("The rule set's 'levels'", levels, required=set(named))
     thresholds = [levels[level] for level in named]
-    for least in thresholds:
-        if isinstance(least, bool) or not isinstance(least, int) or not 1 <= least <= MAX_SCORE:
+    for threshold in thresholds:
+        if isinstance(threshold, bool) or not isinstance(threshold, int) or not 1 <= threshold <= MAX_SCORE:
             raise RuleSetError(f"The rule set's 'levels' must be integers from 1 to {MAX_SCORE}")
     if not thresholds[0] > thresholds[1] > thresholds[2]:
         raise RuleSetError("The rule set's 'levels' must decrease from CRITICAL to HIGH to MEDIUM")
@@ -325,14 +205,3 @@ def _check_names(what: str, value: Any, required: set[str], optional: frozenset[
         raise RuleSetError(f"{what} lacks {missing!r}")
     for unknown in sorted(value.keys() - required - optional):
         raise RuleSetError(f"{what} has an unknown name {_shown(unknown)}")
-
-
-# The shipped rule set. It is read when it is first used, so that this module can check a broken one, too.
-RULE_SET: RuleSet
-
-if not TYPE_CHECKING:  # else a type checker would accept any attribute name
-
-    def __getattr__(name: str) -> RuleSet:
-        if name != "RULE_SET":
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return globals().setdefault(name, read(SHIPPED))

@@ -1,7 +1,6 @@
-"""One HTTP/1.1 connection to an AWS service: kept open between requests, and bounded in time and size.
+"""A persistent HTTP/1.1 connection to an AWS service, with limits on time and size.
 
-It does what the calls of :mod:`scoring.aws` need and no more: one request at a time, and responses that announce their
-length.
+It supports what :mod:`scoring.aws.client` needs: one request at a time, and responses with ``Content-Length``.
 """
 
 import functools
@@ -11,11 +10,11 @@ import ssl
 import time
 from urllib.parse import urlsplit
 
-# The roots of Amazon Trust Services, to which the certificates of the endpoints at amazonaws.com lead. At a cold start,
-# reading them takes a twentieth of the time that the hundred and more roots of the system take.
-_AMAZON_ROOTS = os.path.join(os.path.dirname(__file__), "amazon-roots.pem")  # noqa: PTH118, PTH120  as in scoring.rules
+# The roots of Amazon Trust Services, which issues the certificates of the endpoints at amazonaws.com. Loading these few
+# takes a twentieth of the time that the system's hundred and more take, at every cold start.
+_AMAZON_ROOTS = os.path.join(os.path.dirname(__file__), "amazon-roots.pem")  # noqa: PTH118, PTH120  as in scoring.scorers
 
-# DynamoDB closes a connection that is idle for about a minute. An environment that was frozen does not notice.
+# DynamoDB closes connections that are idle for about a minute. A frozen environment does not notice.
 MAX_IDLE_SECONDS = 50
 MAX_HEAD_BYTES = 65_536
 
@@ -25,25 +24,25 @@ _CHUNK_BYTES = 65_536
 
 
 class ResponseError(OSError):
-    """The response is not HTTP/1.1 with an announced length, or is too long."""
+    """The response is not HTTP/1.1 with a ``Content-Length``, or is too long."""
 
 
 class Connection:
-    """An HTTP/1.1 connection to one endpoint, for one request at a time.
+    """A connection to one endpoint, for one request at a time.
 
     Parameters
     ----------
     url
         ``https://host`` or, for an emulator, ``http://host:port``.
     ca_bundle
-        File of trusted authorities. If empty: Amazon's own for amazonaws.com, the system's for any other domain and for
-        the regions of AWS GovCloud (US).
+        File of trusted certificate authorities. If empty: Amazon's own for amazonaws.com, the system's for any other
+        domain and for AWS GovCloud (US).
     connect_seconds
-        Time limit for connecting, whatever the number of addresses, and again for the TLS handshake.
+        Time limit for connecting, shared by all addresses, and again for the TLS handshake.
     read_seconds
-        Time limit for a whole exchange, from the first byte sent to the last byte received.
+        Time limit for a whole exchange, from the first byte sent to the last one received.
     max_body_bytes
-        Size limit for the body of a response.
+        Maximum size of a response body.
 
     Attributes
     ----------
@@ -66,18 +65,18 @@ class Connection:
         self._last_used = 0.0
 
     def open(self) -> socket.socket:
-        """Connect, unless a connection that can still be used is open.
+        """Connect, unless an open connection can be reused.
 
         Raises
         ------
         OSError
             The host refused, did not respond in time, or has no trusted certificate.
         """
-        if self._socket is not None and (self._is_stale() or _is_over(self._socket)):
+        if self._socket is not None and (self._is_idle_too_long() or _is_closed(self._socket)):
             self.close()
         if self._socket is None:
             opened = _connect(self._address, self._connect_seconds)
-            # Without it, the end of a request may wait up to 40 ms for the acknowledgement of its beginning.
+            # Otherwise the end of a request may be held back up to 40 ms, until its beginning is acknowledged.
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls:
                 opened.settimeout(self._connect_seconds)
@@ -101,7 +100,7 @@ class Connection:
             opened.sendall(request)
             status, body, closes = _receive(opened, end, self._max_body_bytes)
         except BaseException:
-            self.close()  # the rest of this response must not be taken for the next one
+            self.close()  # or the rest of this response would be read as the next one
             raise
         self._last_used = time.time()
         if closes:
@@ -114,26 +113,26 @@ class Connection:
             self._socket.close()
             self._socket = None
 
-    def _is_stale(self) -> bool:
-        """Return whether the connection was idle for too long.
+    def _is_idle_too_long(self) -> bool:
+        """Return whether the server may have closed the connection by now.
 
-        By the wall clock, since the monotonic clock may stand still while an environment is frozen. A wall clock that
-        was set back says nothing, so the connection counts as stale.
+        The monotonic clock may stop while an environment is frozen, so this reads the wall clock. If that was set back,
+        the idle time is unknown and counts as too long.
         """
         return not 0 <= time.time() - self._last_used < MAX_IDLE_SECONDS
 
 
 def _authorities(host: str) -> str:
-    """Return the file of the authorities to trust for a host; empty for those of the system."""
-    # Amazon Trust Services is documented for the commercial regions only.
+    """Return the file of authorities to trust for a host; empty for the system's."""
+    # AWS documents Amazon Trust Services for the commercial regions only.
     return _AMAZON_ROOTS if host.endswith(".amazonaws.com") and ".us-gov-" not in host else ""
 
 
 def _connect(address: tuple[str, int], seconds: float) -> socket.socket:
-    """Connect to the first address of a host that accepts, all of them within one time limit.
+    """Connect to the first address of a host that accepts.
 
-    Each address gets an equal share of the time that is left, so that a silent one does not use up that of the others.
-    The limit does not cover the resolution of the name, which no timeout of Python's bounds.
+    All addresses share one time limit. Each gets an equal part of the time that is left, so that a silent one does not
+    use it up. Name resolution comes on top: Python has no timeout for it.
     """
     found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)
     end = time.monotonic() + seconds
@@ -144,7 +143,7 @@ def _connect(address: tuple[str, int], seconds: float) -> socket.socket:
             candidate = socket.socket(family, kind, protocol)
             candidate.settimeout(_left(end) / (len(found) - index))
             candidate.connect(target)
-        except OSError as error:  # also of a family that this machine does not support
+        except OSError as error:  # raised for unsupported address families, too
             failure = error
             if candidate:
                 candidate.close()
@@ -154,7 +153,7 @@ def _connect(address: tuple[str, int], seconds: float) -> socket.socket:
 
 
 def _receive(connection: socket.socket, end: float, max_body_bytes: int) -> tuple[int, bytes, bool]:
-    """Return status and body of a response, and whether the connection closes after it."""
+    """Return status and body of a response, and whether the server closes the connection after it."""
     received = bytearray()
     while (head_end := received.find(_HEAD_END)) < 0:
         if len(received) > MAX_HEAD_BYTES:
@@ -172,7 +171,7 @@ def _receive(connection: socket.socket, end: float, max_body_bytes: int) -> tupl
 
 
 def _chunk(connection: socket.socket, end: float) -> bytes:
-    """Return the next bytes of a response. The time limit is that of the whole response, however small the chunks."""
+    """Return the next bytes of a response, which as a whole must end in time."""
     connection.settimeout(_left(end))
     chunk = connection.recv(_CHUNK_BYTES)
     if not chunk:
@@ -195,9 +194,9 @@ def _left(end: float) -> float:
 
 
 def _parse(head: bytes) -> tuple[int, int, bool]:
-    """Return status, length of the body, and whether the connection closes after it.
+    """Return status, length of the body, and whether the server closes the connection after it.
 
-    AWS announces the length of every response to a call. A response without a length is an error.
+    Responses of AWS always have a ``Content-Length``; any other is an error.
     """
     first, *lines = head.split(b"\r\n")
     version, _, rest = first.partition(b" ")
@@ -210,7 +209,7 @@ def _parse(head: bytes) -> tuple[int, int, bool]:
         name, _, value = line.partition(b":")
         name, value = name.lower(), value.strip()
         if name == b"content-length":
-            # Python does not convert thousands of digits.
+            # Python refuses to convert thousands of digits.
             if length >= 0 or not value.isdigit() or len(value) > _MAX_LENGTH_DIGITS:
                 raise ResponseError(f"The response has no single length: {value[:20]!r}")
             length = int(value)
@@ -225,7 +224,7 @@ def _parse(head: bytes) -> tuple[int, int, bool]:
 
 @functools.cache
 def _trust(authorities: str) -> ssl.SSLContext:
-    """Return a context that trusts the authorities in a file, or those of the system; made once for each file."""
+    """Return a TLS context that trusts the authorities in a file, or the system's if it is empty."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if authorities:
         context.load_verify_locations(authorities)
@@ -234,8 +233,8 @@ def _trust(authorities: str) -> ssl.SSLContext:
     return context
 
 
-def _is_over(connection: socket.socket) -> bool:
-    """Return whether the other side has closed a connection, or sent something unasked; nothing may be unread."""
+def _is_closed(connection: socket.socket) -> bool:
+    """Return whether the server closed an idle connection, or sent something unexpected on it."""
     connection.settimeout(0)
     try:
         connection.recv(1)

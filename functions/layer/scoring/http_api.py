@@ -1,59 +1,56 @@
-"""API Gateway HTTP API events (payload format 2.0) in, responses out."""
+"""Events and responses of an API Gateway HTTP API, in payload format 2.0."""
 
 import base64
 import binascii
 import functools
 import json
-import re
 from collections.abc import Callable
 from typing import Any
 
-from scoring import settings
-from scoring.errors import AnswerableError, InvalidRequest, PayloadTooLarge, UnsupportedMediaType
-from scoring.transaction import MAX_TX_ID_LENGTH, parse_json
+from scoring import settings, strict_json
+from scoring.errors import HttpError, InvalidRequest, PayloadTooLarge, UnsupportedMediaType
+from scoring.transaction import MAX_TX_ID_LENGTH
 
 Event = dict[str, Any]
 Response = dict[str, Any]
 
 MAX_BODY_BYTES = 64 * 1024
-# As a tx_id, so that a decision without one can be looked up by its id.
+# The same as of a tx_id: a decision without one is looked up by its key.
 MAX_KEY_LENGTH = MAX_TX_ID_LENGTH
 
 _JSON = "application/json"
 _TEXT = "text/plain; charset=utf-8"
-# Visible ASCII but the comma, by which API Gateway joins a header that was sent twice.
-_KEY = re.compile(r"[\x21-\x2b\x2d-\x7e]+")
 
 
 def endpoint(handler: Callable[[Event, Any], Response]) -> Callable[[Event, Any], Response]:
-    """Make a Lambda handler answer errors of the service as ``{"error": ...}`` with their own status.
+    """Make a Lambda handler return errors of the service as ``{"error": ...}`` with their status.
 
-    Anything else is a fault of the code: it leaves the handler, so that Lambda counts it and an alarm can see it, and
-    API Gateway answers 500 without a trace of it.
+    Any other exception is a bug. It propagates, so that Lambda counts it for the alarm; API Gateway responds 500 and
+    shows no traceback.
     """
 
     @functools.wraps(handler)
-    def answering(event: Event, context: Any) -> Response:
+    def responding(event: Event, context: Any) -> Response:
         try:
             return handler(event, context)
-        except AnswerableError as error:
+        except HttpError as error:
             return json_response({"error": str(error)}, error.status, error.headers)
 
-    return answering
+    return responding
 
 
 def json_response(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A response with a JSON body."""
+    """Return a response with a JSON body."""
     return response(json.dumps(body, separators=(",", ":"), allow_nan=False), _JSON, status, headers)
 
 
 def text_response(text: str) -> Response:
-    """A 200 with plain text, which a browser does not take for markup."""
+    """Return a 200 with plain text, which browsers do not render as markup."""
     return response(text, _TEXT, 200, None)
 
 
 def response(body: str, content_type: str, status: int, headers: dict[str, str] | None) -> Response:
-    """A response in payload format 2.0."""
+    """Return a response with any body."""
     return {
         "statusCode": status,
         "headers": {
@@ -68,16 +65,16 @@ def response(body: str, content_type: str, status: int, headers: dict[str, str] 
 
 
 def json_body(event: Event) -> Any:
-    """The decoded JSON body of a request.
+    """Return the decoded JSON body of a request.
 
     Raises
     ------
     UnsupportedMediaType
         The content type is missing or not JSON.
     PayloadTooLarge
-        Over 64 KiB.
+        The body is larger than 64 KiB.
     InvalidRequest
-        Empty, not UTF-8, not JSON.
+        The body is empty, not UTF-8 or not JSON.
     """
     media_type = (header(event, "content-type") or "").partition(";")[0].strip().lower()
     if media_type != _JSON and not (media_type.startswith("application/") and media_type.endswith("+json")):
@@ -85,11 +82,14 @@ def json_body(event: Event) -> Any:
     text = _body_text(event)
     if not text.strip():
         raise InvalidRequest("The body is empty; it must be a JSON document")
-    return parse_json(text)
+    return strict_json.parse(text)
 
 
 def header(event: Event, name: str) -> str | None:
-    """A request header by its name in lower case, as API Gateway spells it; ``sam local`` keeps the caller's case."""
+    """Return a request header by its name in lower case, or None.
+
+    API Gateway sends names in lower case; ``sam local`` keeps the caller's spelling.
+    """
     headers: dict[str, str] = event.get("headers") or {}
     if name in headers:
         return headers[name]
@@ -97,21 +97,22 @@ def header(event: Event, name: str) -> str | None:
 
 
 def decision_id(event: Event, context: Any) -> str:
-    """What makes a request one request: the caller's idempotency key, else the id of the request itself.
+    """Return the caller's idempotency key, or the id of the request if there is none.
 
     Raises
     ------
     InvalidRequest
-        The header ``Idempotency-Key`` is not 1 to 128 visible ASCII characters, or has a comma.
+        The header ``Idempotency-Key`` is not 1 to 128 visible ASCII characters, or contains a comma.
     """
     key = header(event, "idempotency-key")
     if key is not None:
-        if len(key) > MAX_KEY_LENGTH or not _KEY.fullmatch(key):
+        # API Gateway joins repeated headers with a comma.
+        if not (1 <= len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable() and not {" ", ","} & set(key)):
             raise InvalidRequest(
                 f"Header 'Idempotency-Key' must have 1 to {MAX_KEY_LENGTH} visible ASCII characters, no space, no comma"
             )
         return key
-    # `sam local start-api` gives every request of one server the same requestId; its invocations have ids of their own.
+    # `sam local start-api` repeats the same requestId; the ids of its invocations differ.
     request_id: str = context.aws_request_id if settings.SAM_LOCAL else event["requestContext"]["requestId"]
     return request_id
 

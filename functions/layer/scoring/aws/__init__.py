@@ -1,0 +1,1 @@
+"""Calls of AWS services, without boto3."""

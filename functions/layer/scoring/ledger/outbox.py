@@ -1,0 +1,103 @@
+"""The outbox: an SQS queue of decisions that were returned while DynamoDB was unavailable.
+
+The reconcile function records them later with the ledger's own transaction, so that each is counted once, however often
+its message is sent or delivered.
+"""
+
+import json
+from typing import Any
+
+from scoring import deadlines, settings, strict_json, telemetry
+from scoring.aws import client
+from scoring.decision import Decision, is_response
+from scoring.errors import CallFailed, InvalidMessage, InvalidRequest
+from scoring.transaction import UNKNOWN_TX_ID, validate
+
+
+class Outbox:
+    """Sends decisions to the queue; one instance per execution environment.
+
+    Parameters
+    ----------
+    sqs
+        Client of SQS.
+    url
+        URL of the queue.
+    """
+
+    def __init__(self, sqs: client.Client, url: str) -> None:
+        self._sqs = sqs
+        self._url = url
+
+    def send(self, decision: Decision, deadline: float) -> None:
+        """Send a decision to be recorded later.
+
+        Parameters
+        ----------
+        decision
+            The decision, as it is returned.
+        deadline
+            Time of :func:`time.monotonic`. No call is started that could end later.
+
+        Raises
+        ------
+        StoreUnavailable
+            SQS did not confirm in time.
+        """
+        if not deadlines.allows(deadline, client.CALL_SECONDS):
+            raise telemetry.unavailable("outbox", "NoTimeLeft", decision.decision_id)
+        try:
+            confirmation = self._sqs.call("SendMessage", {"QueueUrl": self._url, "MessageBody": encode(decision)})
+        except CallFailed as failure:
+            raise telemetry.unavailable("outbox", failure.reason, decision.decision_id) from failure
+        # A 200 without the id of the message did not come from SQS.
+        if not isinstance(confirmation.get("MessageId"), str):
+            raise telemetry.unavailable("outbox", client.UNEXPECTED_RESPONSE, decision.decision_id)
+
+
+def connect() -> Outbox:
+    """Open the outbox that the environment variables name.
+
+    Raises
+    ------
+    SettingsError
+        A variable is missing or invalid.
+    """
+    return Outbox(client.sqs(), settings.read().outbox_url)
+
+
+def encode(decision: Decision) -> str:
+    """Return a decision as a message.
+
+    The message is ASCII, since SQS refuses some characters that JSON allows. An escaped character takes up to six times
+    its bytes (U+007F): the largest request takes 384 KiB, and 100 labels of 200 characters take 235 KiB. With all other
+    fields, a message stays below two thirds of the 1 MiB that SQS accepts.
+    """
+    return json.dumps(
+        {
+            **decision.response,
+            "transaction": decision.transaction.as_dict(),
+            "request_hash": decision.request_hash,
+        },
+        separators=(",", ":"),
+    )
+
+
+def decode(body: str) -> Decision:
+    """Return the decision in a message, as it was made then, even if the rules have changed.
+
+    Raises
+    ------
+    InvalidMessage
+        :func:`encode` never made such a message, in this or an earlier version.
+    """
+    try:
+        message: dict[str, Any] = strict_json.parse(body)
+        transaction, request_hash = validate(message.pop("transaction")), message.pop("request_hash")
+    except (AttributeError, InvalidRequest, KeyError, TypeError) as error:
+        raise InvalidMessage(f"The message is not a decision: {type(error).__name__}: {error}") from error
+    # Messages of earlier versions have no tx_id of their own.
+    message.setdefault("tx_id", transaction.tx_id or UNKNOWN_TX_ID)
+    if not (is_response(message) and isinstance(request_hash, str)):
+        raise InvalidMessage("The message is not a decision: a field is missing or invalid")
+    return Decision(transaction, message, request_hash)

@@ -1,0 +1,79 @@
+"""Write a decision to the ledger; fall back to the outbox when DynamoDB is unavailable.
+
+A circuit breaker protects the callers. In an outage without responses an attempt takes two seconds, some hundred times
+the usual: made for every request, it would need as many times the execution environments. So a slow failure opens the
+circuit, and for the cooldown that follows, decisions go straight to the outbox.
+"""
+
+import time
+
+from scoring import telemetry
+from scoring.aws.client import CALL_SECONDS
+from scoring.decision import Decision
+from scoring.errors import StoreUnavailable
+from scoring.ledger import outbox, writer
+from scoring.ledger.outbox import Outbox
+from scoring.ledger.writer import LedgerWriter, Recorded
+
+# A failure that took longer opens the circuit.
+SLOW_FAILURE_SECONDS = 1
+COOLDOWN_SECONDS = 2
+
+
+class Recorder:
+    """Records decisions; one instance per execution environment."""
+
+    def __init__(self, ledger: LedgerWriter, queue: Outbox) -> None:
+        self._ledger = ledger
+        self._outbox = queue
+        self._open_until = 0.0
+
+    def record(self, decision: Decision, deadline: float) -> Recorded:
+        """Record a decision once, now or later.
+
+        Parameters
+        ----------
+        decision
+            The decision to record.
+        deadline
+            Time of :func:`time.monotonic`. No call is started that could end later.
+
+        Returns
+        -------
+        Recorded
+            The response has ``"recorded": false`` if the decision is in the outbox.
+
+        Raises
+        ------
+        IdempotencyConflict
+            The decision id was already used for another request. Nothing is counted.
+        StoreUnavailable
+            Neither ledger nor outbox confirmed in time. The same decision can safely be recorded again.
+        """
+        try:
+            return self._write(decision, deadline - CALL_SECONDS)  # leaves time for the outbox
+        except StoreUnavailable:
+            self._outbox.send(decision, deadline)
+            return Recorded({**decision.response, "recorded": False}, replayed=False)
+
+    def _write(self, decision: Decision, deadline: float) -> Recorded:
+        start = time.monotonic()
+        if start < self._open_until:
+            raise telemetry.unavailable("store", "CircuitOpen", decision.decision_id)
+        try:
+            return self._ledger.record(decision, deadline)
+        except StoreUnavailable:
+            if time.monotonic() - start > SLOW_FAILURE_SECONDS:
+                self._open_until = time.monotonic() + COOLDOWN_SECONDS
+            raise
+
+
+def connect() -> Recorder:
+    """Open the ledger and the outbox that the environment variables name.
+
+    Raises
+    ------
+    SettingsError
+        A variable is missing or invalid.
+    """
+    return Recorder(writer.connect(), outbox.connect())

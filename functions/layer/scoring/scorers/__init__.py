@@ -1,0 +1,22 @@
+"""Scorers assess transactions. :func:`load` returns the one that the service decides by."""
+
+import functools
+import os
+
+from scoring.assessment import Scorer
+from scoring.scorers import rules_loader
+
+# pathlib would add a tenth to the start of the function.
+RULES_FILE = os.path.join(os.path.dirname(__file__), "rules.json")  # noqa: PTH118, PTH120
+
+
+@functools.cache
+def load() -> Scorer:
+    """Load the scorer in force.
+
+    Raises
+    ------
+    RuleSetError
+        The rule set is invalid; the text names the file, the rule and the problem.
+    """
+    return rules_loader.from_file(RULES_FILE)
