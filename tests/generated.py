@@ -4,7 +4,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.local.template import ROOT
 
-OPENAPI_FILE = ROOT / "functions" / "docs" / "openapi.json"
+OPENAPI_FILE = ROOT / "functions" / "layer" / "scoring" / "openapi.json"
 
 SHARES = {
     "bodies to score": 4_500,

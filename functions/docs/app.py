@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scoring import http_api
+from scoring import contract, http_api
 from scoring.errors import NotFound
 
 FOLDER = Path(__file__).parent
@@ -54,7 +54,6 @@ PAGE = re.sub(
     lambda match: f'"{match[0][1:-1]}?v={ASSETS[match[1]].version}"',
     (FOLDER / "index.html").read_text(encoding="utf-8"),
 )
-DOCUMENT = (FOLDER / "openapi.json").read_text(encoding="utf-8")
 
 
 def page(event: http_api.Event) -> http_api.Response:
@@ -62,7 +61,7 @@ def page(event: http_api.Event) -> http_api.Response:
 
 
 def document(event: http_api.Event) -> http_api.Response:
-    return http_api.response(DOCUMENT, "application/json", 200, None)
+    return http_api.response(contract.DOCUMENT, "application/json", 200, None)
 
 
 def file(event: http_api.Event) -> http_api.Response:

@@ -31,7 +31,7 @@ IMAGE = f"*/lambda/python:3.13-{ARCHITECTURE}"
 START_SECONDS = 300
 # What the function of the documentation serves, and the licence of what is not its own.
 DOCS = {
-    *("index.html", "initializer.js", "openapi.json", "style.css"),
+    *("index.html", "initializer.js", "style.css"),
     *("swagger-ui/LICENSE", "swagger-ui/swagger-ui-bundle.js.gz", "swagger-ui/swagger-ui.css.gz"),
 }
 ENVIRONMENT = {

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from functions.docs import app
+from scoring import contract
 from tests import events
 from tests.generated import OPENAPI_FILE
 
@@ -163,5 +164,5 @@ def test_the_document_is_the_file_as_it_stands() -> None:
 
 
 def test_the_document_names_the_files() -> None:
-    file, _ = json.loads(app.DOCUMENT)["paths"]["/docs/{file}"]["get"]["parameters"]
+    file, _ = json.loads(contract.DOCUMENT)["paths"]["/docs/{file}"]["get"]["parameters"]
     assert sorted(file["schema"]["enum"]) == sorted(app.ASSETS)

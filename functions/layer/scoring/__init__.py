@@ -2,17 +2,7 @@
 
 A request passes through these modules from top to bottom:
 
-=============================  =========================================================================
-:mod:`scoring.http_api`        API Gateway events in, responses out
-:mod:`scoring.transaction`     checks a transaction, field by field
-:mod:`scoring.scorers`         assess it: ``rules`` evaluates the rule set in ``rules.json``
-:mod:`scoring.decision`        joins transaction and assessment to the decision that is stored
-:mod:`scoring.ledger`          writes decisions and counters exactly once, or leaves them in the outbox
-:mod:`scoring.aws`             calls DynamoDB and SQS: signature, timeouts, retries
-=============================  =========================================================================
-
-The others serve them all: ``assessment``, ``deadlines``, ``errors``, ``settings``, ``strict_json`` and ``telemetry``.
-"""
+=============================  =================================================================="""
 
 from typing import Any
 
