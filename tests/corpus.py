@@ -205,16 +205,6 @@ def _route(method: str, path: str) -> tuple[str, dict[str, str]]:
     return (route if route in _ROUTES else "$default"), {}
 
 
-def _routes() -> dict[str, str]:
-    """The function of each route of the template, by its route key."""
-    found = {}
-    for logical_id, resource in template.load()["Resources"].items():
-        for source in resource.get("Properties", {}).get("Events", {}).values():
-            route = source["Properties"]
-            found[f"{route['Method']} {route['Path']}" if "Path" in route else "$default"] = logical_id
-    return found
-
-
 def _bytes(body: str | bytes) -> bytes:
     return body if isinstance(body, bytes) else body.encode()
 
@@ -226,7 +216,7 @@ def _of_size(size: int, character: str = "x") -> bytes:
     return start + character.encode() * count + b"x" * rest + end
 
 
-_ROUTES = _routes()
+_ROUTES = template.routes()
 
 GOOD = '{"amount": 20}'
 LOW = {"score": 0, "risk_level": "LOW", "triggered_rules": [], "tx_id": "unknown"}

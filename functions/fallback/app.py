@@ -1,26 +1,15 @@
-"""The ``$default`` route: everything that no other route takes, told apart as 404 and 405."""
+"""The ``$default`` route: 405 for a known path with another method, 404 for anything else."""
 
+import json
 from typing import Any
 
-from scoring import http_api
+from scoring import contract, http_api
 from scoring.errors import MethodNotAllowed, NotFound
 
-# Path -> method of each route in the template; tests/infrastructure compares the two.
-ROUTES = {
-    "/": "GET",
-    "/docs": "GET",
-    "/docs/{file}": "GET",
-    "/echo": "POST",
-    "/health": "GET",
-    "/hello": "GET",
-    "/openapi.json": "GET",
-    "/score": "POST",
-    "/stats": "GET",
-    "/status": "GET",
-    "/transaction/{tx_id}": "GET",
-}
-# The routes that end in a parameter, by what stands before it
-_PARENTS = {path.rpartition("/")[0]: path for path in ROUTES if path.endswith("}")}
+# Path -> its methods, as the header `Allow` lists them
+ALLOWED = {path: ", ".join(map(str.upper, methods)) for path, methods in json.loads(contract.DOCUMENT)["paths"].items()}
+# Paths that end in a parameter, by what precedes it
+_PARENTS = {path.rpartition("/")[0]: path for path in ALLOWED if path.endswith("}")}
 SHOWN_PATH_LENGTH = 128
 
 
@@ -28,7 +17,7 @@ SHOWN_PATH_LENGTH = 128
 def lambda_handler(event: http_api.Event, context: Any) -> http_api.Response:
     request = event["requestContext"]["http"]
     path, method = request["path"], request["method"]
-    allowed = ROUTES.get(_template_of(path))
+    allowed = ALLOWED.get(_template_of(path))
     if allowed is None:
         raise NotFound(f"No route has the path {path[:SHOWN_PATH_LENGTH]!r}")
     raise MethodNotAllowed(

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from functions.fallback.app import ROUTES
-from scoring import deadlines
+from scoring import contract, deadlines
 from scoring.aws import client
 from scoring.ledger import writer
 from tests.e2e import http_api
@@ -18,6 +17,10 @@ from tests.infrastructure.stacks import TransformError
 from tests.local import template
 from tests.local.template import ROOT
 
+# Route keys of the OpenAPI document
+ROUTES = {
+    f"{method.upper()} {path}" for path, methods in json.loads(contract.DOCUMENT)["paths"].items() for method in methods
+}
 # The transform writes "/$default" where FailOnWarnings is asked for.
 DEFAULT = "/$default"
 OPEN_ROUTES = {"GET /health", "$default"}
@@ -109,9 +112,9 @@ def expected_security(stack: Stack, options: Options) -> dict[str, Any]:
     return {key: None if key in opened else [{scheme: []}] for key in operations(stack)}
 
 
-def test_the_routes_are_those_that_the_fallback_knows(deployed: dict[Options, Stack]) -> None:
+def test_the_routes_are_those_of_the_openapi_document(deployed: dict[Options, Stack]) -> None:
     for stack in deployed.values():
-        assert operations(stack).keys() == {f"{method} {path}" for path, method in ROUTES.items()} | {"$default"}
+        assert operations(stack).keys() == ROUTES | {"$default"}
         assert operations(stack)["$default"]["isDefaultRoute"] is True
 
 
@@ -295,7 +298,7 @@ def test_throttled_callers_are_counted(resources: dict[str, Any]) -> None:
     line = json.loads(stage["AccessLogSettings"]["Format"])
     # What the pattern compares is text in the log, not a number.
     assert (line["status"], line["route"]) == ("$context.status", "$context.routeKey")
-    closed = {f"{method} {path}" for path, method in ROUTES.items()} - OPEN_ROUTES - DOCS_ROUTES
+    closed = ROUTES - OPEN_ROUTES - DOCS_ROUTES
     # "-" is what API Gateway writes for what it does not know.
     for route in closed | {"-"}:
         assert matches(counted["FilterPattern"], {"status": "429", "route": route})
@@ -316,7 +319,7 @@ def test_api_gateway_may_invoke_the_function_of_every_route(resources: dict[str,
         for resource in of_type(resources, "AWS::Lambda::Permission").values()
     }
     # The transform leaves some path parameters as they are, and an ARN has no braces.
-    routes = {method + re.sub(r"{\w+}", "*", path) for path, method in ROUTES.items()}
+    routes = {re.sub(r"{\w+}", "*", key.replace(" ", "")) for key in ROUTES}
     assert sources == routes | {"*"}
 
 

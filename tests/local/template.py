@@ -97,6 +97,15 @@ def functions() -> dict[str, Function]:
     }
 
 
+def routes() -> dict[str, str]:
+    """Return the function of each route, a logical id, by route key: ``"METHOD /path"`` or ``"$default"``."""
+    return {
+        f"{route['Method']} {route['Path']}" if "Path" in route else "$default": logical_id
+        for logical_id, resource in load()["Resources"].items()
+        for route in (event["Properties"] for event in resource.get("Properties", {}).get("Events", {}).values())
+    }
+
+
 def queues() -> dict[str, dict[str, Any]]:
     """Properties of each queue, by logical id, which is also its name on this machine."""
     resources = load()["Resources"]

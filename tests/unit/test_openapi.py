@@ -8,7 +8,7 @@ import jsonschema_rs
 import pytest
 import schemathesis
 
-from functions.fallback.app import ROUTES
+from functions.fallback.app import ALLOWED
 from scoring import http_api, strict_json, transaction
 from scoring.assessment import RISK_LEVELS
 from scoring.errors import HttpError, InvalidRequest
@@ -18,6 +18,7 @@ from scoring.transaction import Transaction, check_tx_id, validate
 from tests import corpus, events
 from tests.expected import ANSWERS
 from tests.generated import OPENAPI_FILE
+from tests.local import template
 from tests.rule_set import R1, R2, R3, RULE_SET
 from tests.unit.conftest import Functions
 
@@ -85,9 +86,9 @@ def test_every_reference_leads_somewhere_and_every_component_is_used() -> None:
 
 
 def test_it_has_the_routes_of_the_service() -> None:
-    assert sorted((path, method) for path, method, _ in operations()) == sorted(ROUTES.items())
+    assert {f"{method} {path}" for path, method, _ in operations()} | {"$default"} == template.routes().keys()
     assert set(COMPONENTS["responses"]["MethodNotAllowed"]["headers"]["Allow"]["schema"]["enum"]) == set(
-        ROUTES.values()
+        ALLOWED.values()
     )
 
 
