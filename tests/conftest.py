@@ -6,11 +6,11 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 
-from tests.local import account, template
+from tests.local import account, cloudformation
 
 account.replace()
 # Read once, when the first test imports it.
-os.environ["POWERTOOLS_SERVICE_NAME"] = template.PSEUDO_PARAMETERS["AWS::StackName"]
+os.environ["POWERTOOLS_SERVICE_NAME"] = cloudformation.LOCAL_NAME
 pytest.register_assert_rewrite("tests.sending")
 # That the machine has other work to do is no fault of the code. In CI, Hypothesis generates the same in every run.
 settings.register_profile("patient", settings(), deadline=None)

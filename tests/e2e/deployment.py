@@ -24,8 +24,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from tests.e2e import http_api
-from tests.e2e.stack import Stack
 from tests.local import account, emulator
+from tests.local.cloudformation import Stack
 from tests.local.template import ROOT
 
 SAM = ROOT / ".tools" / "sam" / "bin" / "sam"

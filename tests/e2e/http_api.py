@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from tests.e2e.stack import Stack
+from tests.local.cloudformation import Stack
 
 _METHODS = {"get", "put", "post", "delete", "options", "head", "patch"}
 _ANY_METHOD = "x-amazon-apigateway-any-method"

@@ -30,7 +30,6 @@ from tests import corpus
 from tests.corpus import INJECTED, Case
 from tests.e2e import deployment, http_api, tokens
 from tests.e2e.deployment import Caller, Deployment
-from tests.e2e.stack import Stack
 from tests.e2e.tokens import Issuer
 from tests.integration.service import TIMEOUT_SECONDS, Service
 
@@ -42,6 +41,7 @@ from tests.integration.test_exactly_once import (  # noqa: F401
 )
 from tests.integration.test_lab import *  # noqa: F403
 from tests.local import account, emulator
+from tests.local.cloudformation import Stack
 from tests.local.processes import free_port
 from tests.local.template import ROOT
 from tests.rule_set import DOCUMENT, decide

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.http_api import Route, routes
-from tests.e2e.stack import Stack
+from tests.local.cloudformation import Stack
 
 IAM = {"type": "apiKey", "x-amazon-apigateway-authtype": "awsSigv4"}
 JWT = {

@@ -1,14 +1,14 @@
-"""Stacks of the template as CloudFormation would make them: all transforms applied, conditions evaluated."""
+"""The stacks that CloudFormation would make of a template: its transforms applied, its conditions evaluated."""
 
+import copy
 import json
 import subprocess
 from typing import Any
 
-from tests.e2e.stack import Stack, parameter_value
+from tests.local.cloudformation import Stack
 from tests.local.template import ROOT
 
 _PYTHON = ROOT / ".tools" / "sam" / "bin" / "python"
-_ARN = "arn:aws:cloudformation:eu-central-1:123456789012:stack/risk-scoring/1"
 
 
 class TransformError(Exception):
@@ -21,7 +21,7 @@ def make(document: dict[str, Any], *parameters: dict[str, str]) -> list[Stack]:
     Parameters
     ----------
     document
-        The template. The code of functions and layers is taken as uploaded already.
+        The template. The code of functions and layers counts as uploaded.
     parameters
         Values that differ from the defaults.
 
@@ -30,47 +30,19 @@ def make(document: dict[str, Any], *parameters: dict[str, str]) -> list[Stack]:
     TransformError
         A transform failed, or is not known.
     """
-    values = [_values(document, given) for given in parameters]
+    document = copy.deepcopy(document)
+    for resource in document["Resources"].values():
+        properties = resource.get("Properties", {})
+        properties.update(dict.fromkeys({"CodeUri", "ContentUri"} & properties.keys(), "s3://bucket/key"))
     # One process for all of them, since importing SAM CLI takes most of the time.
     result = subprocess.run(
         [_PYTHON, "-m", "tests.infrastructure.transforms"],
         cwd=ROOT,
-        input=json.dumps([[_uploaded(document), one] for one in values]),
+        input=json.dumps([[document, Stack.local(document, given).parameters] for given in parameters]),
         check=False,
         capture_output=True,
         text=True,
     )
     if result.returncode:
         raise TransformError(result.stderr)
-    return [
-        Stack(
-            template=template,
-            parameters=one,
-            resources={logical_id: logical_id for logical_id in template["Resources"]},
-            outputs={},
-            arn=_ARN,
-        )
-        for template, one in zip(json.loads(result.stdout), values, strict=True)
-    ]
-
-
-def _values(document: dict[str, Any], given: dict[str, str]) -> dict[str, str | list[str]]:
-    declared = document["Parameters"]
-    return {
-        name: parameter_value(declared[name]["Type"], value)
-        for name, value in ({name: str(one["Default"]) for name, one in declared.items()} | given).items()
-    }
-
-
-def _uploaded(document: dict[str, Any]) -> dict[str, Any]:
-    resources = {
-        logical_id: resource
-        | {
-            "Properties": {
-                name: "s3://bucket/key" if name in {"CodeUri", "ContentUri"} else value
-                for name, value in resource.get("Properties", {}).items()
-            }
-        }
-        for logical_id, resource in document["Resources"].items()
-    }
-    return document | {"Resources": resources}
+    return [Stack.local(*processed) for processed in zip(json.loads(result.stdout), parameters, strict=True)]

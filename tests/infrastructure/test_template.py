@@ -11,10 +11,10 @@ from scoring import contract, deadlines
 from scoring.aws import client
 from scoring.ledger import writer
 from tests.e2e import http_api
-from tests.e2e.stack import Stack
 from tests.infrastructure import stacks
 from tests.infrastructure.stacks import TransformError
 from tests.local import template
+from tests.local.cloudformation import Stack
 from tests.local.template import ROOT
 
 # Route keys of the OpenAPI document

@@ -10,6 +10,7 @@
 :mod:`.emulator`        the embedded DynamoDB and SQS, and the tables and queues of the template in them
 :mod:`.event_source`    what invokes functions with the messages of queues
 :mod:`.template`        ``template.yaml``, read as data
+:mod:`.cloudformation`  evaluates the intrinsic functions of a template
 :mod:`.account`         the AWS account of this machine's user stays out
 :mod:`.processes`       starting and ending processes so that none is left behind
 ======================  ===========================================================================

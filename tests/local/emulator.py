@@ -55,7 +55,8 @@ def create_queues(sqs: Any) -> None:
     for name, properties in sorted(template.queues().items(), key=lambda queue: "RedrivePolicy" in queue[1]):
         attributes = {attribute: json.dumps(value) for attribute, value in properties.items()}
         if "RedrivePolicy" in properties:
-            (dead_letter_queue, _) = properties["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"]
+            # Its ARN depends on the account of the client.
+            dead_letter_queue = properties["RedrivePolicy"]["deadLetterTargetArn"].rpartition(":")[2]
             arn = sqs.get_queue_attributes(QueueUrl=dead_letter_queue, AttributeNames=["QueueArn"])
             attributes["RedrivePolicy"] = json.dumps(
                 properties["RedrivePolicy"] | {"deadLetterTargetArn": arn["Attributes"]["QueueArn"]}

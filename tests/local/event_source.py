@@ -70,7 +70,7 @@ def deliver(
     again_after
         Seconds after which what failed is visible again; None leaves it to the visibility timeout of the queue.
     """
-    queue, _ = mapping["EventSourceArn"]["Fn::GetAtt"]
+    queue = mapping["EventSourceArn"].rpartition(":")[2]
     received = sqs.receive_message(
         QueueUrl=queue,
         MaxNumberOfMessages=mapping["BatchSize"],
@@ -80,9 +80,9 @@ def deliver(
     messages = received.get("Messages", [])
     if not messages:
         return
-    event = json.dumps({"Records": [_record(queue, message) for message in messages]})
+    event = json.dumps({"Records": [_record(mapping["EventSourceArn"], message) for message in messages]})
     for _ in range(times):
-        answer = json.loads(invoke(mapping["FunctionName"]["Ref"], event))
+        answer = json.loads(invoke(mapping["FunctionName"], event))
     done = _done(answer, messages)
     if done:
         sqs.delete_message_batch(QueueUrl=queue, Entries=_entries(done))
@@ -98,7 +98,7 @@ def _entries(messages: list[dict[str, Any]], **parameters: int) -> list[dict[str
     ]
 
 
-def _record(queue: str, message: dict[str, Any]) -> dict[str, Any]:
+def _record(arn: str, message: dict[str, Any]) -> dict[str, Any]:
     return {
         "messageId": message["MessageId"],
         "receiptHandle": message["ReceiptHandle"],
@@ -107,7 +107,7 @@ def _record(queue: str, message: dict[str, Any]) -> dict[str, Any]:
         "messageAttributes": {},
         "md5OfBody": message["MD5OfBody"],
         "eventSource": "aws:sqs",
-        "eventSourceARN": f"arn:aws:sqs:{account.REGION}:000000000000:{queue}",
+        "eventSourceARN": arn,
         "awsRegion": account.REGION,
     }
 

@@ -17,7 +17,7 @@ from aws_lambda_powertools.metrics import Metrics, MetricUnit
 from scoring import telemetry
 from scoring.assessment import RISK_LEVELS
 from tests import events
-from tests.local import template
+from tests.local import cloudformation, template
 from tests.rule_set import RULE_SET
 from tests.unit.conftest import Functions
 from tests.unit.log_lines import METRICS_OF_A_DECISION
@@ -27,7 +27,7 @@ Records = Callable[[], list[dict[str, Any]]]
 # Namespace, name, and the dimensions with their values
 Metric = tuple[str, str, frozenset[tuple[str, str]]]
 
-STACK = template.PSEUDO_PARAMETERS["AWS::StackName"]
+STACK = cloudformation.LOCAL_NAME
 
 # What AWS's own services emit, and by what: the pages "Types of metrics for Lambda functions", "HTTP API metrics",
 # "Available CloudWatch metrics for Amazon SQS" and "DynamoDB metrics and dimensions" of their documentation.
@@ -272,42 +272,30 @@ def emitted(invoke: Functions, dynamodb: Any, records: Records) -> set[Metric]:
     return {key for line in records() for key, _, _ in metrics(line)}
 
 
-def resolved(value: dict[str, Any]) -> str:
-    """The value of a dimension as the dashboard's is written here: the stack's name, or a logical id."""
-    name: str = value["Ref"] if "Ref" in value else value["Fn::GetAtt"][0]
-    return template.PSEUDO_PARAMETERS.get(name, name)
-
-
-def namespace_of(value: Any) -> str:
-    """A namespace as the dashboard's is written here."""
-    return value if isinstance(value, str) else str(value["Fn::Sub"]).replace("${AWS::StackName}", STACK)
+def properties_of(kind: str) -> dict[str, dict[str, Any]]:
+    """Return the evaluated properties of each resource of a type: references are logical ids."""
+    return {name: template.stack().properties(name) for name in template.stack().of_type(kind)}
 
 
 def filtered() -> set[Metric]:
-    """Each metric that is made of the lines of a log."""
+    """Return each metric that a filter makes of log lines."""
     return {
-        (namespace_of(one["MetricNamespace"]), one["MetricName"], frozenset())
-        for resource in template.load()["Resources"].values()
-        if resource["Type"] == "AWS::Logs::MetricFilter"
-        for one in resource["Properties"]["MetricTransformations"]
+        (one["MetricNamespace"], one["MetricName"], frozenset())
+        for properties in properties_of("AWS::Logs::MetricFilter").values()
+        for one in properties["MetricTransformations"]
     }
 
 
 def alarms() -> Iterator[tuple[str, Metric]]:
-    """Each metric that an alarm asks for."""
-    for name, resource in template.load()["Resources"].items():
-        if resource["Type"] != "AWS::CloudWatch::Alarm":
-            continue
-        properties = resource["Properties"]
-        dimensions = frozenset((one["Name"], resolved(one["Value"])) for one in properties.get("Dimensions", []))
-        yield name, (namespace_of(properties["Namespace"]), properties["MetricName"], dimensions)
+    """Yield each alarm's name and metric."""
+    for name, properties in properties_of("AWS::CloudWatch::Alarm").items():
+        dimensions = frozenset((one["Name"], one["Value"]) for one in properties.get("Dimensions", []))
+        yield name, (properties["Namespace"], properties["MetricName"], dimensions)
 
 
 def widgets() -> list[dict[str, Any]]:
-    """Properties of each part of the dashboard, its references resolved."""
-    text = template.load()["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
-    text = text.replace("${AWS::StackName}", STACK).replace("${AWS::Region}", "eu-central-1")
-    body = json.loads(re.sub(r"\$\{(\w+)(\.QueueName)?\}", r"\1", text))
+    """Return the properties of each widget of the dashboard."""
+    body = json.loads(template.stack().properties("Dashboard")["DashboardBody"])
     return [widget["properties"] for widget in body["widgets"]]
 
 
@@ -371,7 +359,7 @@ def test_the_dashboard_shows_every_level_and_the_widgets_do_not_overlap() -> Non
     ids = {row[-1]["id"] for row in share["metrics"][1:]}
     (expression,) = (row[0]["expression"] for row in share["metrics"][:1])
     assert set(re.findall(r"FILL\((\w+), 0\)", expression)) == ids == {level.lower() for level in RISK_LEVELS}
-    text = template.load()["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    text = template.stack().properties("Dashboard")["DashboardBody"]
     cells = re.findall(r'"x": (\d+), "y": (\d+), "width": 8, "height": 6', text)
     assert len(cells) == len(set(cells)) == len(widgets())
 
@@ -413,11 +401,7 @@ SUBJECTS = {
 
 
 def test_every_alarm_watches_what_it_should_and_is_sent() -> None:
-    found = {
-        name: resource["Properties"]
-        for name, resource in template.load()["Resources"].items()
-        if resource["Type"] == "AWS::CloudWatch::Alarm"
-    }
+    found = properties_of("AWS::CloudWatch::Alarm")
     comparisons = {"GreaterThanThreshold": ">", "GreaterThanOrEqualToThreshold": ">="}
     assert {
         name: (
@@ -432,7 +416,7 @@ def test_every_alarm_watches_what_it_should_and_is_sent() -> None:
     } == ALARMS
     assert {name: value for name, (_, _, dimensions) in alarms() for _, value in dimensions} == SUBJECTS
     for properties in found.values():
-        assert properties["AlarmActions"] == properties["OKActions"] == [{"Ref": "AlarmTopic"}]
+        assert properties["AlarmActions"] == properties["OKActions"] == ["AlarmTopic"]
         assert properties["TreatMissingData"] == "notBreaching"
         assert "ActionsEnabled" not in properties
         # What has happened; what it means, or where to look
