@@ -1,7 +1,7 @@
-"""The service as ``sam build`` and ``sam deploy`` make it of a checkout, in the AWS of MiniStack.
+"""Deploy the service to MiniStack by ``sam build`` and ``sam deploy``.
 
-``samconfig.toml`` and ``template.yaml`` are used as they stand; only what belongs to this machine differs. MiniStack
-does not import the routes of an HTTP API: :mod:`.http_api` does.
+Uses ``samconfig.toml`` and ``template.yaml`` unchanged; only the architecture and the endpoint are of this machine.
+MiniStack does not import the routes of an HTTP API, :mod:`.http_api` does.
 """
 
 import functools
@@ -33,20 +33,20 @@ ARCHITECTURE = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_6
 
 
 class Caller(requests.auth.AuthBase):
-    """A principal of IAM that signs requests with its key, by AWS Signature Version 4."""
+    """An IAM user who signs requests by AWS Signature Version 4."""
 
     def __init__(self, access_key: str, secret: str) -> None:
         self.variables = {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret}
         self._signer = SigV4Auth(Credentials(access_key, secret), "execute-api", account.REGION)
 
     def with_another_secret(self) -> "Caller":
-        """Somebody who knows the id of the key alone."""
+        """Return a caller who knows the id of the key but not the secret."""
         return Caller(self.variables["AWS_ACCESS_KEY_ID"], "guessed")
 
     def sign(self, method: str, url: str, body: bytes) -> Mapping[str, str]:
-        """The headers that sign a request."""
+        """Return the headers that sign a request."""
         address, _, query = url.partition("?")
-        # Signed is the query as it is read, however the caller encoded it.
+        # The signature covers the decoded query, however the caller encoded it.
         request = AWSRequest(method, address, {}, body, dict(parse_qsl(query, keep_blank_values=True)))
         self._signer.add_auth(request)
         return dict(request.headers)
@@ -62,16 +62,16 @@ class Caller(requests.auth.AuthBase):
 
 @dataclass(frozen=True)
 class Deployment:
-    """A stack made of a checkout.
+    """A stack that is deployed from a checkout.
 
     Attributes
     ----------
     folder
-        The checkout, a copy that may be edited.
+        The checkout, a copy that tests may edit.
     endpoint
-        Of the emulator.
+        URL of the emulator.
     other_name
-        Of the stack, empty for the one in ``samconfig.toml``.
+        Stack name; empty for the one in ``samconfig.toml``.
     """
 
     folder: Path
@@ -80,31 +80,31 @@ class Deployment:
 
     @functools.cached_property
     def name(self) -> str:
-        """Of the stack."""
+        """Name of the stack."""
         configuration = tomllib.loads((self.folder / "samconfig.toml").read_text(encoding="utf-8"))
         return self.other_name or str(configuration["default"]["global"]["parameters"]["stack_name"])
 
     def client(self, service: str) -> Any:
-        """A boto3 client with all rights."""
+        """Return a boto3 client with all permissions."""
         return emulator.client(service, self.endpoint)
 
     @property
     def stack(self) -> Stack:
-        """The stack as it is deployed now."""
+        """The stack in its current state."""
         return Stack.read(self.client("cloudformation"), self.name)
 
     @functools.cached_property
     def url(self) -> str:
-        """Address of the API, which stays the same for the life of the stack."""
+        """URL of the API, which updates of the stack do not change."""
         (api_id,) = self.stack.of_type("AWS::ApiGatewayV2::Api").values()
         return f"{self.endpoint}/_aws/execute-api/{api_id}/$default"
 
     def build(self) -> None:
-        """``sam build``."""
+        """Run ``sam build``."""
         self.sam("build", "--parameter-overrides", f"Architecture={ARCHITECTURE}")
 
     def deploy(self, **parameters: str) -> str:
-        """``sam deploy``, its question answered with yes, then the routes; returns what it printed."""
+        """Run ``sam deploy``, confirm the changeset and import the routes; return the output."""
         overrides = [f"{name}={value}" for name, value in {"Architecture": ARCHITECTURE, **parameters}.items()]
         printed = self.sam("deploy", *self._of_stack, "--parameter-overrides", *overrides, answer="y\n")
         stack = self.stack
@@ -113,7 +113,7 @@ class Deployment:
         return printed
 
     def delete(self) -> None:
-        """``sam delete``."""
+        """Run ``sam delete``."""
         self.sam("delete", *self._of_stack, "--no-prompts")
 
     @property
@@ -121,7 +121,7 @@ class Deployment:
         return ["--stack-name", self.other_name] if self.other_name else []
 
     def sam(self, *arguments: str, answer: str = "") -> str:
-        """What SAM CLI prints; fails where it does."""
+        """Run SAM CLI and return its output; fail if it fails."""
         environment = {
             **os.environ,
             "AWS_ENDPOINT_URL": self.endpoint,
@@ -141,7 +141,7 @@ class Deployment:
         return result.stdout
 
     def caller(self, name: str, *resources: str) -> Caller:
-        """A new user who may call these resources of the API, ``GET/stats`` say."""
+        """Create an IAM user who may call these resources of the API, such as ``GET/stats``."""
         stack = self.stack
         (api_id,) = stack.of_type("AWS::ApiGatewayV2::Api").values()
         api = stack.value({"Fn::Sub": f"arn:aws:execute-api:${{AWS::Region}}:${{AWS::AccountId}}:{api_id}/$default/"})
@@ -153,19 +153,19 @@ class Deployment:
         return Caller(key["AccessKeyId"], key["SecretAccessKey"])
 
     def log(self) -> str:
-        """Return what the functions logged; MiniStack, unlike AWS, leaves their names out of the log streams."""
+        """Return the log of all functions; MiniStack's log streams, unlike those of AWS, do not name the function."""
         group = self.stack.outputs["FunctionLogGroupName"]
         pages = self.client("logs").get_paginator("filter_log_events").paginate(logGroupName=group)
         return "\n".join(event["message"].rstrip("\n") for page in pages for event in page["events"])
 
 
 def policy(*statements: dict[str, Any]) -> str:
-    """The document of an IAM policy."""
+    """Return the JSON document of an IAM policy."""
     return json.dumps({"Version": "2012-10-17", "Statement": statements})
 
 
 def checkout(folder: Path) -> Path:
-    """A copy of what is deployed, to edit, and so that the build of the checkout itself is left alone."""
+    """Copy what is deployed, for tests to edit and build without touching this checkout."""
     folder.mkdir()
     for name in ("template.yaml", "samconfig.toml"):
         shutil.copy(ROOT / name, folder)

@@ -1,7 +1,7 @@
-"""What API Gateway does with the OpenAPI body of an HTTP API when a stack is deployed, and MiniStack does not.
+"""Import the OpenAPI body of an HTTP API, as API Gateway does when a stack is deployed and MiniStack does not.
 
-Makes the authorizers, integrations and routes that the body asks for. Knows what SAM writes into one; whatever else
-stands in it is an error here, since leaving it out could open a route.
+Creates the authorizers, integrations and routes that the body declares. Knows only what SAM writes into a body;
+anything else is an error, since ignoring it could open a route.
 """
 
 import re
@@ -12,12 +12,12 @@ from tests.local.cloudformation import Stack
 
 _METHODS = {"get", "put", "post", "delete", "options", "head", "patch"}
 _ANY_METHOD = "x-amazon-apigateway-any-method"
-# SAM writes the second one where the API has FailOnWarnings.
+# SAM writes the second one if the API has FailOnWarnings.
 _DEFAULT = {"$default", "/$default"}
 _INTEGRATION = "x-amazon-apigateway-integration"
 _CORS = "x-amazon-apigateway-cors"
 _FUNCTION = re.compile(r"arn:aws:apigateway:[^:]+:lambda:path/2015-03-31/functions/(.+)/invocations")
-# The method is that of the call of Lambda.
+# API Gateway calls Lambda by POST, whatever the method of the route.
 _OF_LAMBDA = {"type": "aws_proxy", "httpMethod": "POST", "payloadFormatVersion": "2.0"}
 
 _BODY = {"openapi", "info", "paths", "components", "tags", _CORS}
@@ -26,66 +26,44 @@ _OPERATION = {_INTEGRATION, "security", "responses", "isDefaultRoute", "paramete
 
 @dataclass(frozen=True)
 class Route:
-    """A route of an HTTP API.
+    """A route of an HTTP API, to a Lambda function given by its ARN."""
 
-    Attributes
-    ----------
-    key
-        ``"METHOD /path"`` or ``"$default"``.
-    authorization
-        ``AWS_IAM``, ``JWT`` or ``NONE``.
-    scheme
-        Name of the security scheme, empty where it is open.
-    scopes
-        That a token must have one of.
-    function
-        ARN of the Lambda function.
-    """
-
-    key: str
-    authorization: str
-    scheme: str
-    scopes: tuple[str, ...]
+    key: str  # "METHOD /path" or "$default"
+    authorization: str  # AWS_IAM, JWT or NONE
+    scheme: str  # name of the security scheme, empty if the route is open
+    scopes: tuple[str, ...]  # a token must have one of them
     function: str
 
 
 def routes(stack: Stack, api: str) -> dict[str, Route]:
-    """The routes that an API's body asks for, by their key.
+    """Return the routes that the body of an API declares, by route key.
 
     Parameters
     ----------
-    stack
-        Where it is declared.
     api
         Logical id.
 
     Raises
     ------
     ValueError
-        The body holds something that is not known here.
+        The body contains something that is not known here.
     """
     body = stack.properties(api)["Body"]
     _only(_BODY, body, "the body")
     found = {}
+    schemes = body.get("components", {}).get("securitySchemes", {})
     for path, methods in body["paths"].items():
         _only(_METHODS | {_ANY_METHOD}, methods, path)
         for method, operation in methods.items():
-            key = "$default" if path in _DEFAULT else f"{_method(method)} {path}"
+            name = "ANY" if method == _ANY_METHOD else method.upper()
+            key = "$default" if path in _DEFAULT else f"{name} {path}"
             _only(_OPERATION, operation, key)
-            found[key] = _route(key, operation, _schemes(body))
+            found[key] = _route(key, operation, schemes)
     return found
 
 
 def import_body(gateway: Any, stack: Stack, api: str) -> None:
-    """Make the authorizers, integrations and routes of an API anew, as an import in the mode ``overwrite`` does.
-
-    Parameters
-    ----------
-    gateway
-        A ``boto3.client("apigatewayv2")``.
-    stack, api
-        As in :func:`routes`.
-    """
+    """Replace the authorizers, integrations and routes of an API, given a boto3 client and its logical id."""
     api_id = stack.resources[api]
     body = stack.properties(api)["Body"]
     wanted = routes(stack, api)
@@ -99,11 +77,10 @@ def import_body(gateway: Any, stack: Stack, api: str) -> None:
     for old_authorizer in gateway.get_authorizers(ApiId=api_id)["Items"]:
         gateway.delete_authorizer(ApiId=api_id, AuthorizerId=old_authorizer["AuthorizerId"])
 
-    schemes = _schemes(body)
-    authorizers = {
-        scheme: gateway.create_authorizer(ApiId=api_id, Name=scheme, **_authorizer(schemes[scheme]))["AuthorizerId"]
-        for scheme in {route.scheme for route in wanted.values() if route.authorization == "JWT"}
-    }
+    authorizers = {}
+    for scheme in {route.scheme for route in wanted.values() if route.authorization == "JWT"}:
+        authorizer = _authorizer(body["components"]["securitySchemes"][scheme])
+        authorizers[scheme] = gateway.create_authorizer(ApiId=api_id, Name=scheme, **authorizer)["AuthorizerId"]
     for route in wanted.values():
         integration = gateway.create_integration(
             ApiId=api_id, IntegrationType="AWS_PROXY", IntegrationUri=route.function, PayloadFormatVersion="2.0"
@@ -114,17 +91,13 @@ def import_body(gateway: Any, stack: Stack, api: str) -> None:
         gateway.create_route(ApiId=api_id, Target=f"integrations/{integration['IntegrationId']}", **parameters)
 
 
-def _method(name: str) -> str:
-    return "ANY" if name == _ANY_METHOD else name.upper()
-
-
 def _route(key: str, operation: dict[str, Any], schemes: dict[str, Any]) -> Route:
     integration = operation[_INTEGRATION]
     if {name: integration[name] for name in integration if name != "uri"} != _OF_LAMBDA:
         raise ValueError(f"{key}: the integration {integration} is not known here")
     function = _FUNCTION.fullmatch(integration["uri"])
     if function is None:
-        raise ValueError(f"{key}: the address {integration['uri']!r} is no function's")
+        raise ValueError(f"{key}: the address {integration['uri']!r} is not of a function")
     security = operation.get("security", [])
     if len(security) > 1 or any(len(one) != 1 for one in security):
         raise ValueError(f"{key}: one security scheme is known here, not {security}")
@@ -152,11 +125,6 @@ def _authorizer(scheme: dict[str, Any]) -> dict[str, Any]:
         "IdentitySource": [declared["identitySource"]],
         "JwtConfiguration": {"Issuer": jwt["issuer"], "Audience": jwt["audience"]},
     }
-
-
-def _schemes(body: dict[str, Any]) -> dict[str, Any]:
-    schemes: dict[str, Any] = body.get("components", {}).get("securitySchemes", {})
-    return schemes
 
 
 def _only(known: set[str], found: dict[str, Any], where: str) -> None:

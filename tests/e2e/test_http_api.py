@@ -1,4 +1,4 @@
-"""How the body of an API is read, by which the tests of the deployed routes stand or fall."""
+"""Tests of :mod:`.http_api` and :mod:`tests.local.cloudformation`, which other tests of the deployed API rely on."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ FUNCTION = "arn:aws:lambda:eu-central-1:123456789012:function:physical"
 
 
 def stack(operation: dict[str, Any], issuer: str = "", **body: Any) -> Stack:
-    """A stack whose API has one operation."""
+    """Make a stack whose API has one operation."""
     uri = "arn:${AWS::Partition}:apigateway:${AWS::Region}:lambda:path/2015-03-31/functions/${F.Arn}/invocations"
     integration = {"type": "aws_proxy", "httpMethod": "POST", "payloadFormatVersion": "2.0", "uri": {"Fn::Sub": uri}}
     document = {
@@ -60,7 +60,9 @@ def stack(operation: dict[str, Any], issuer: str = "", **body: Any) -> Stack:
         ({"security": CALLER}, "https://x", ("JWT", "JWT", ("read",))),
     ],
 )
-def test_who_may_call_a_route(operation: dict[str, Any], issuer: str, expected: tuple[str, str, tuple[str]]) -> None:
+def test_authorization_of_a_route(
+    operation: dict[str, Any], issuer: str, expected: tuple[str, str, tuple[str]]
+) -> None:
     assert routes(stack(operation, issuer), "Api") == {"GET /stats": Route("GET /stats", *expected, FUNCTION)}
 
 
@@ -79,7 +81,7 @@ def test_who_may_call_a_route(operation: dict[str, Any], issuer: str, expected: 
         ({"security": [{"IAM": {"Ref": "Nobody"}}]}, {}, "Nobody is neither a parameter nor a resource"),
     ],
 )
-def test_what_is_not_known_is_an_error(operation: dict[str, Any], body: dict[str, Any], error: str) -> None:
+def test_anything_unknown_is_an_error(operation: dict[str, Any], body: dict[str, Any], error: str) -> None:
     with pytest.raises(ValueError, match=error):
         routes(stack(operation, **body), "Api")
 
@@ -93,7 +95,7 @@ def test_what_is_not_known_is_an_error(operation: dict[str, Any], body: dict[str
         ({"Fn::Equals": [True, "true"]}, True),
     ],
 )
-def test_a_condition(condition: Any, *, holds: bool) -> None:
+def test_condition(condition: Any, *, holds: bool) -> None:
     assert stack({}).holds(condition) is holds
 
 

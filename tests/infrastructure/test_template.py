@@ -1,4 +1,4 @@
-"""The template, as CloudFormation gets it after its transforms."""
+"""Tests of the template as CloudFormation sees it, after its transforms."""
 
 import itertools
 import json
@@ -21,13 +21,13 @@ from tests.local.template import ROOT
 ROUTES = {
     f"{method.upper()} {path}" for path, methods in json.loads(contract.DOCUMENT)["paths"].items() for method in methods
 }
-# The transform writes "/$default" where FailOnWarnings is asked for.
+# The transform writes "/$default" because the API has FailOnWarnings.
 DEFAULT = "/$default"
 OPEN_ROUTES = {"GET /health", "$default"}
 DOCS_ROUTES = {"GET /docs", "GET /docs/{file}", "GET /openapi.json"}
 ISSUER = "https://login.example.com"
 ORIGIN = "https://dashboard.example.com"
-# What $context offers and a log may hold: nothing of the body, of headers, or of the path behind the route.
+# Variables of $context that the access log may contain: none of them has body, headers or the full path.
 LOGGED = {
     "requestTime",
     "requestId",
@@ -46,14 +46,14 @@ LOGGED = {
 
 
 class Options(NamedTuple):
-    """A deployment, by the parameters that change who may call it."""
+    """The parameters of a deployment that change who may call it."""
 
     tokens: bool = False
     docs: bool = False
     origin: bool = False
 
     def parameters(self) -> dict[str, str]:
-        """The parameters that differ from the defaults."""
+        """Return the parameters that differ from the defaults."""
         return {
             **({"JwtIssuer": ISSUER, "JwtAudience": "callers,others"} if self.tokens else {}),
             **({"OpenDocs": "true"} if self.docs else {}),
@@ -66,14 +66,14 @@ ALL_OPTIONS = [Options(*chosen) for chosen in itertools.product((False, True), r
 
 @pytest.fixture(scope="module")
 def deployed() -> dict[Options, Stack]:
-    """A stack for each of the options."""
+    """Make a stack for each combination of options."""
     made = stacks.make(template.load(), *(options.parameters() for options in ALL_OPTIONS))
     return dict(zip(ALL_OPTIONS, made, strict=True))
 
 
 @pytest.fixture(scope="module")
 def resources(deployed: dict[Options, Stack]) -> dict[str, Any]:
-    """Resources of a deployment with the defaults; conditions are not evaluated."""
+    """Return the resources of a deployment with the defaults; conditions are not evaluated."""
     found: dict[str, Any] = deployed[Options()].template["Resources"]
     return found
 
@@ -85,14 +85,14 @@ def of_type(resources: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 def api_body(stack: Stack) -> dict[str, Any]:
-    """The OpenAPI document that API Gateway imports."""
+    """Return the OpenAPI document that API Gateway imports."""
     (api,) = of_type(stack.template["Resources"], "AWS::ApiGatewayV2::Api")
     body: dict[str, Any] = stack.properties(api)["Body"]
     return body
 
 
 def operations(stack: Stack) -> dict[str, Any]:
-    """The OpenAPI operation of every route, by its key."""
+    """Return the OpenAPI operation of each route, by route key."""
     return {
         "$default" if path == DEFAULT else f"{method.upper()} {path}": operation
         for path, item in api_body(stack)["paths"].items()
@@ -101,29 +101,29 @@ def operations(stack: Stack) -> dict[str, Any]:
 
 
 def security(stack: Stack) -> dict[str, Any]:
-    """Return the security requirement of every route by its key, None for an open route."""
+    """Return the security requirement of each route, by route key; None for an open route."""
     return {key: operation.get("security") for key, operation in operations(stack).items()}
 
 
 def expected_security(stack: Stack, options: Options) -> dict[str, Any]:
-    """Return the security requirement that every route of a stack should have."""
+    """Return the security requirement that each route of a stack should have."""
     scheme = "JWT" if options.tokens else "AWS_IAM"
     opened = OPEN_ROUTES | (DOCS_ROUTES if options.docs else set())
     return {key: None if key in opened else [{scheme: []}] for key in operations(stack)}
 
 
-def test_the_routes_are_those_of_the_openapi_document(deployed: dict[Options, Stack]) -> None:
+def test_routes_match_the_openapi_document(deployed: dict[Options, Stack]) -> None:
     for stack in deployed.values():
         assert operations(stack).keys() == ROUTES | {"$default"}
         assert operations(stack)["$default"]["isDefaultRoute"] is True
 
 
 @pytest.mark.parametrize("options", ALL_OPTIONS, ids=str)
-def test_who_may_call_each_route(deployed: dict[Options, Stack], options: Options) -> None:
-    """Every route asks for a token alone or a signature alone, but for those that are open to everybody."""
+def test_authorization_of_every_route(deployed: dict[Options, Stack], options: Options) -> None:
+    """Every route requires either a token or a signature, except those that are open."""
     stack = deployed[options]
     assert security(stack) == expected_security(stack, options)
-    # This reading of the document fails on whatever else could open or close a route.
+    # http_api fails on anything else that could open or close a route.
     opened = {key for key, route in http_api.routes(stack, "Api").items() if route.authorization == "NONE"}
     assert opened == OPEN_ROUTES | (DOCS_ROUTES if options.docs else set())
 
@@ -144,13 +144,13 @@ def test_unknown_transform_is_an_error() -> None:
         stacks.make(document, {})
 
 
-def test_callers_sign_their_requests_by_default(deployed: dict[Options, Stack]) -> None:
+def test_authorization_is_by_signature_by_default(deployed: dict[Options, Stack]) -> None:
     schemes = api_body(deployed[Options()])["components"]["securitySchemes"]
     assert schemes.keys() == {"AWS_IAM"}
     assert schemes["AWS_IAM"]["x-amazon-apigateway-authtype"] == "awsSigv4"
 
 
-def test_tokens_are_those_of_the_issuer_and_audiences(deployed: dict[Options, Stack]) -> None:
+def test_tokens_must_be_of_the_issuer_and_audiences(deployed: dict[Options, Stack]) -> None:
     authorizer = api_body(deployed[Options(tokens=True)])["components"]["securitySchemes"]["JWT"]
     assert authorizer["x-amazon-apigateway-authorizer"] == {
         "type": "jwt",
@@ -159,14 +159,14 @@ def test_tokens_are_those_of_the_issuer_and_audiences(deployed: dict[Options, St
     }
 
 
-def test_an_issuer_that_cannot_be_read_fails_the_deployment(deployed: dict[Options, Stack]) -> None:
-    """Else API Gateway leaves out the routes that ask for its tokens, and says so to nobody."""
+def test_unreachable_issuer_fails_the_deployment(deployed: dict[Options, Stack]) -> None:
+    """Otherwise API Gateway silently leaves out the routes that require its tokens."""
     for options, stack in deployed.items():
         assert stack.properties("Api")["FailOnWarnings"] is options.tokens
 
 
 def test_path_parameters_are_declared(deployed: dict[Options, Stack]) -> None:
-    """The import may warn of one that is not, which fails a deployment that takes tokens."""
+    """The import may warn of an undeclared one, which would fail a deployment with FailOnWarnings."""
     found = set()
     for key, operation in operations(deployed[Options(tokens=True)]).items():
         declared = {one["name"]: one for one in operation.get("parameters", [])}
@@ -189,7 +189,7 @@ def test_new_route_requires_a_signature_by_default() -> None:
         assert security(stack) == expected_security(stack, options) | {"GET /new": [{"AWS_IAM": []}]}
 
 
-def test_nothing_is_open_unless_a_parameter_says_so() -> None:
+def test_defaults_open_nothing() -> None:
     document = template.load()
     defaults = {name: parameter["Default"] for name, parameter in document["Parameters"].items()}
     assert {name: defaults[name] for name in ("JwtIssuer", "JwtAudience", "OpenDocs", "AllowedOrigin")} == {
@@ -233,13 +233,13 @@ def test_nothing_is_open_unless_a_parameter_says_so() -> None:
         ("AlarmEmail", ["", "fraud@example.com"], ["fraud", "a@b c"]),
     ],
 )
-def test_a_parameter_takes_what_it_should(parameter: str, right: list[str], wrong: list[str]) -> None:
+def test_allowed_values_of_parameters(parameter: str, right: list[str], wrong: list[str]) -> None:
     pattern = re.compile(template.load()["Parameters"][parameter]["AllowedPattern"])
     assert all(pattern.search(value) for value in right)
     assert not any(pattern.search(value) for value in wrong)
 
 
-def test_browsers_of_other_sites_may_call_only_from_the_origin_of_the_parameter(
+def test_cors_allows_only_the_origin_of_the_parameter(
     deployed: dict[Options, Stack],
 ) -> None:
     assert "x-amazon-apigateway-cors" not in api_body(deployed[Options()])
@@ -255,7 +255,7 @@ def test_browsers_of_other_sites_may_call_only_from_the_origin_of_the_parameter(
     }
 
 
-def test_every_route_is_throttled_and_the_open_ones_apart(resources: dict[str, Any]) -> None:
+def test_every_route_is_throttled_and_open_routes_have_lower_limits(resources: dict[str, Any]) -> None:
     (stage,) = (one["Properties"] for one in of_type(resources, "AWS::ApiGatewayV2::Stage").values())
     assert stage["DefaultRouteSettings"] == {
         "ThrottlingRateLimit": {"Ref": "ThrottleRate"},
@@ -267,7 +267,7 @@ def test_every_route_is_throttled_and_the_open_ones_apart(resources: dict[str, A
     )
 
 
-def test_the_access_log_is_json_and_holds_nothing_of_a_payload(resources: dict[str, Any]) -> None:
+def test_access_log_is_json_and_has_no_payload(resources: dict[str, Any]) -> None:
     (stage,) = (one["Properties"] for one in of_type(resources, "AWS::ApiGatewayV2::Stage").values())
     settings = stage["AccessLogSettings"]
     assert settings["DestinationArn"] == {"Fn::GetAtt": ["AccessLogGroup", "Arn"]}
@@ -277,17 +277,17 @@ def test_the_access_log_is_json_and_holds_nothing_of_a_payload(resources: dict[s
 
 
 def matches(pattern: str, line: dict[str, str]) -> bool:
-    """Whether a filter pattern of CloudWatch Logs, of comparisons with strings joined by ``&&``, takes a line."""
+    """Tell whether a log line matches a CloudWatch filter pattern of string comparisons joined by ``&&``."""
     assert (pattern[:2], pattern[-2:]) == ("{ ", " }")
     comparisons = [re.fullmatch(r'\(\$\.(\w+) (!?=) "([^"]*)"\)', one) for one in pattern[2:-2].split(" && ")]
     return all(one and (line[one[1]] == one[3]) == (one[2] == "=") for one in comparisons)
 
 
-def test_throttled_callers_are_counted(resources: dict[str, Any]) -> None:
+def test_throttled_requests_are_counted(resources: dict[str, Any]) -> None:
     (counted,) = (one["Properties"] for one in of_type(resources, "AWS::Logs::MetricFilter").values())
     assert counted["LogGroupName"] == {"Ref": "AccessLogGroup"}
     (metric,) = counted["MetricTransformations"]
-    # Without a default value, which would make a custom metric of every minute with a request.
+    # No default value: it would publish the metric, at a cost, for every minute with a request.
     assert metric == {
         "MetricNamespace": {"Fn::Sub": "RiskScoring/${AWS::StackName}"},
         "MetricName": "ThrottledRequests",
@@ -296,10 +296,10 @@ def test_throttled_callers_are_counted(resources: dict[str, Any]) -> None:
     }
     (stage,) = (one["Properties"] for one in of_type(resources, "AWS::ApiGatewayV2::Stage").values())
     line = json.loads(stage["AccessLogSettings"]["Format"])
-    # What the pattern compares is text in the log, not a number.
+    # The pattern compares strings, so the log must have both as strings.
     assert (line["status"], line["route"]) == ("$context.status", "$context.routeKey")
     closed = ROUTES - OPEN_ROUTES - DOCS_ROUTES
-    # "-" is what API Gateway writes for what it does not know.
+    # API Gateway writes "-" for an unknown value.
     for route in closed | {"-"}:
         assert matches(counted["FilterPattern"], {"status": "429", "route": route})
         assert not matches(counted["FilterPattern"], {"status": "200", "route": route})
@@ -313,17 +313,17 @@ def test_every_alarm_is_in_the_readme(resources: dict[str, Any]) -> None:
     assert sorted(re.findall(r"\w+Alarm", rows)) == sorted(of_type(resources, "AWS::CloudWatch::Alarm"))
 
 
-def test_api_gateway_may_invoke_the_function_of_every_route(resources: dict[str, Any]) -> None:
+def test_api_gateway_may_invoke_every_function_with_a_route(resources: dict[str, Any]) -> None:
     sources = {
         resource["Properties"]["SourceArn"]["Fn::Sub"][0].partition("${__Stage__}/")[2]
         for resource in of_type(resources, "AWS::Lambda::Permission").values()
     }
-    # The transform leaves some path parameters as they are, and an ARN has no braces.
+    # In an ARN, a wildcard stands for a path parameter.
     routes = {re.sub(r"{\w+}", "*", key.replace(" ", "")) for key in ROUTES}
     assert sources == routes | {"*"}
 
 
-def test_every_statement_allows_single_actions_on_named_resources(resources: dict[str, Any]) -> None:
+def test_roles_allow_single_actions_on_named_resources(resources: dict[str, Any]) -> None:
     granted: dict[str, set[tuple[str, str]]] = {}
     for name, role in of_type(resources, "AWS::IAM::Role").items():
         assert "ManagedPolicyArns" not in role["Properties"]
@@ -359,7 +359,7 @@ def test_every_statement_allows_single_actions_on_named_resources(resources: dic
     }
 
 
-def test_every_function_has_its_folder_a_role_and_the_log_group(resources: dict[str, Any]) -> None:
+def test_every_function_has_a_folder_a_role_and_the_log_group(resources: dict[str, Any]) -> None:
     functions = of_type(resources, "AWS::Lambda::Function")
     folders = {path.parent.name for path in (ROOT / "functions").glob("*/app.py")}
     assert {name.removesuffix("Function").lower() for name in functions} == folders
@@ -387,14 +387,14 @@ def test_only_scoring_reserves_concurrency() -> None:
 
 
 def test_only_tables_and_queues_outlive_the_stack(resources: dict[str, Any]) -> None:
-    """Without an intrinsic function, which these policies take only with ``AWS::LanguageExtensions``."""
+    """The policies are plain text: intrinsic functions in them would need ``AWS::LanguageExtensions``."""
     kept = {
         name: (resource["DeletionPolicy"], resource["UpdateReplacePolicy"])
         for name, resource in resources.items()
         if resource.get("DeletionPolicy", "Delete") != "Delete"
     }
     assert kept == {
-        # A rollback cannot delete a table that is protected from deletion.
+        # Not RetainExceptOnCreate: a rollback cannot delete a table that is protected from deletion.
         "DecisionsTable": ("Retain", "Retain"),
         "StatsTable": ("Retain", "Retain"),
         "OutboxQueue": ("RetainExceptOnCreate", "Retain"),
@@ -414,13 +414,13 @@ def test_tables_are_protected_encrypted_and_recoverable(resources: dict[str, Any
         assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
 
 
-def test_a_function_outlives_its_patience_with_the_ledger_and_a_call_of_the_outbox(resources: dict[str, Any]) -> None:
+def test_timeout_allows_for_all_retries_of_the_ledger_and_a_call_of_the_outbox(resources: dict[str, Any]) -> None:
     longest = writer.RETRY_BUDGET_SECONDS + 2 * client.CALL_SECONDS + deadlines.MARGIN_SECONDS
     for function in of_type(resources, "AWS::Lambda::Function").values():
         assert function["Properties"]["Timeout"] > longest
 
 
-def test_the_outbox_is_tried_for_an_hour_then_set_aside_and_seen(resources: dict[str, Any]) -> None:
+def test_outbox_retries_for_an_hour_then_moves_messages_to_the_dead_letter_queue(resources: dict[str, Any]) -> None:
     outbox, dead_letters = (resources[name]["Properties"] for name in ("OutboxQueue", "OutboxDeadLetterQueue"))
     redrive = outbox["RedrivePolicy"]
     assert redrive["deadLetterTargetArn"] == {"Fn::GetAtt": ["OutboxDeadLetterQueue", "Arn"]}
@@ -428,21 +428,21 @@ def test_the_outbox_is_tried_for_an_hour_then_set_aside_and_seen(resources: dict
     assert outbox["VisibilityTimeout"] == 6 * resources["ReconcileFunction"]["Properties"]["Timeout"]
     for queue in of_type(resources, "AWS::SQS::Queue").values():
         assert queue["Properties"]["SqsManagedSseEnabled"] is True
-        # Not left to the default, which was 256 KiB: the largest decision needs more.
+        # Set explicitly, since the default was 256 KiB once and the largest decision needs more.
         assert queue["Properties"]["MaximumMessageSize"] == 1024 * 1024
-    # The age of a message counts from when it was first sent, also in the dead-letter queue.
+    # Moving a message to the dead-letter queue does not reset its age.
     assert outbox["MessageRetentionPeriod"] < dead_letters["MessageRetentionPeriod"] == 14 * 86_400
 
 
-def test_a_decision_outlives_every_message_about_it() -> None:
-    """Else one that was recorded, though its reply was lost, would be counted again when its message is sent back."""
+def test_decisions_are_kept_longer_than_their_messages() -> None:
+    """Otherwise a decision whose reply was lost would be counted twice when its message is moved back."""
     document = template.load()
-    a_life = document["Resources"]["OutboxDeadLetterQueue"]["Properties"]["MessageRetentionPeriod"]
-    # Sent back, a message starts anew.
-    assert document["Parameters"]["DecisionDays"]["MinValue"] * 86_400 >= 2 * a_life
+    retention = document["Resources"]["OutboxDeadLetterQueue"]["Properties"]["MessageRetentionPeriod"]
+    # A message that is moved back to the outbox starts with age 0.
+    assert document["Parameters"]["DecisionDays"]["MinValue"] * 86_400 >= 2 * retention
 
 
-def test_one_bad_message_fails_alone_and_many_do_not_come_at_once(resources: dict[str, Any]) -> None:
+def test_outbox_mapping_reports_single_failures_and_limits_concurrency(resources: dict[str, Any]) -> None:
     (mapping,) = (one["Properties"] for one in of_type(resources, "AWS::Lambda::EventSourceMapping").values())
     assert mapping == {
         "EventSourceArn": {"Fn::GetAtt": ["OutboxQueue", "Arn"]},
@@ -453,14 +453,14 @@ def test_one_bad_message_fails_alone_and_many_do_not_come_at_once(resources: dic
     }
 
 
-def test_the_environment_of_the_functions() -> None:
+def test_environment_variables_of_functions() -> None:
     assert template.load()["Globals"]["Function"]["Environment"]["Variables"] == {
         "DECISIONS_TABLE": {"Ref": "DecisionsTable"},
         "STATS_TABLE": {"Ref": "StatsTable"},
         "STATS_SHARDS": {"Ref": "StatsShards"},
         "DECISION_DAYS": {"Ref": "DecisionDays"},
         "OUTBOX_URL": {"Ref": "OutboxQueue"},
-        # The dimension of the metrics, by which alarms and dashboard know the stack
+        # Dimension of the metrics, which alarms and dashboard ask for
         "POWERTOOLS_SERVICE_NAME": {"Ref": "AWS::StackName"},
         "AWS_ENDPOINT_URL_DYNAMODB": "",
         "AWS_ENDPOINT_URL_SQS": "",
@@ -475,8 +475,8 @@ def test_decisions_expire(resources: dict[str, Any]) -> None:
     assert "TimeToLiveSpecification" not in resources["StatsTable"]["Properties"]
 
 
-def test_there_is_nothing_of_another_kind(resources: dict[str, Any]) -> None:
-    """Whatever could open the stack in another way than those above: other APIs and routes, function URLs, policies."""
+def test_no_resource_of_another_type(resources: dict[str, Any]) -> None:
+    """Such as another API, a function URL or a resource policy, which could open the stack in another way."""
     assert {resource["Type"] for resource in resources.values()} == {
         "AWS::ApiGatewayV2::Api",
         "AWS::ApiGatewayV2::Stage",
@@ -497,17 +497,17 @@ def test_there_is_nothing_of_another_kind(resources: dict[str, Any]) -> None:
     assert len(of_type(resources, "AWS::ApiGatewayV2::Api")) == 1
 
 
-def test_old_versions_of_the_layer_go(resources: dict[str, Any]) -> None:
+def test_old_layer_versions_are_deleted(resources: dict[str, Any]) -> None:
     (layer,) = of_type(resources, "AWS::Lambda::LayerVersion").values()
     assert layer["DeletionPolicy"] == "Delete"
 
 
-def test_the_access_log_begins_as_api_gateway_asks_for(resources: dict[str, Any]) -> None:
+def test_access_log_group_has_the_prefix_for_vended_logs(resources: dict[str, Any]) -> None:
     name = resources["AccessLogGroup"]["Properties"]["LogGroupName"]
     assert name == {"Fn::Sub": "/aws/vendedlogs/${AWS::StackName}/access"}
 
 
-def test_an_address_for_the_alarms_is_subscribed(resources: dict[str, Any]) -> None:
+def test_alarm_email_is_subscribed(resources: dict[str, Any]) -> None:
     assert resources["AlarmSubscription"] == {
         "Type": "AWS::SNS::Subscription",
         "Condition": "HasAlarmEmail",
@@ -529,5 +529,5 @@ def test_nothing_has_a_physical_name(resources: dict[str, Any]) -> None:
     }
     for kind, name in names.items():
         for logical_id, resource in of_type(resources, kind).items():
-            if logical_id != "AccessLogGroup":  # the template says why
+            if logical_id != "AccessLogGroup":  # for the reason given in the template
                 assert name not in resource.get("Properties", {}), logical_id
