@@ -139,7 +139,7 @@ class Service:
             self.store.lead_to(endpoint)
             self.queue.lead_to(endpoint)
             dynamodb, sqs = (emulator.client(service, endpoint) for service in ("dynamodb", "sqs"))
-            (outbox,) = template.event_source_mappings()
+            (outbox,) = template.stack().properties_of("AWS::Lambda::EventSourceMapping").values()
             try:
                 yield Harness(self.functions, self.store, self.queue, dynamodb, sqs, outbox, self.log)
             finally:

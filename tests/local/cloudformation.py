@@ -109,6 +109,10 @@ class Stack:
         properties: dict[str, Any] = self.value(self.template["Resources"][logical_id].get("Properties", {}))
         return properties
 
+    def properties_of(self, kind: str) -> dict[str, dict[str, Any]]:
+        """Return the evaluated properties of each resource of a type, by logical id."""
+        return {logical_id: self.properties(logical_id) for logical_id in self.of_type(kind)}
+
     def value(self, value: Any) -> Any:
         """Evaluate the intrinsic functions in a value of the template.
 

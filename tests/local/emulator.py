@@ -24,6 +24,8 @@ from tests.local.processes import StartError, command, end, end_with_parent, fai
 
 MINISTACK_PYTHON = template.ROOT / ".tools" / "ministack" / "bin" / "python"
 _START_SECONDS = 30
+# Properties of a table that CreateTable takes under the same names
+_CREATE_TABLE_NAMES = ("AttributeDefinitions", "KeySchema", "BillingMode")
 
 
 def client(service: str, endpoint: str) -> Any:
@@ -42,17 +44,16 @@ def variables(dynamodb: str, sqs: str | None = None) -> dict[str, str]:
 
 def create_tables(dynamodb: Any) -> None:
     """Create the tables of the template, each named by its logical id, as ``sam local`` resolves ``!Ref``."""
-    for properties in template.tables().values():
-        dynamodb.create_table(**properties)
-    for table, attribute in template.time_to_live_attributes().items():
-        dynamodb.update_time_to_live(
-            TableName=table, TimeToLiveSpecification={"Enabled": True, "AttributeName": attribute}
-        )
+    for name, properties in template.stack().properties_of("AWS::DynamoDB::Table").items():
+        dynamodb.create_table(TableName=name, **{key: properties[key] for key in _CREATE_TABLE_NAMES})
+        if expiry := properties.get("TimeToLiveSpecification"):
+            dynamodb.update_time_to_live(TableName=name, TimeToLiveSpecification=expiry)
 
 
 def create_queues(sqs: Any) -> None:
     """Create the queues of the template, each named by its logical id, dead-letter queues first."""
-    for name, properties in sorted(template.queues().items(), key=lambda queue: "RedrivePolicy" in queue[1]):
+    queues = template.stack().properties_of("AWS::SQS::Queue")
+    for name, properties in sorted(queues.items(), key=lambda queue: "RedrivePolicy" in queue[1]):
         attributes = {attribute: json.dumps(value) for attribute, value in properties.items()}
         if "RedrivePolicy" in properties:
             # Its ARN depends on the account of the client.
@@ -212,7 +213,8 @@ def main() -> None:
     parser.add_argument("--port", default="8000", help="the one in tests/local/containers.json")
     arguments = parser.parse_args()
     with command(), running(bridge_address(), port_number(arguments.port), ended=fail) as endpoint:
-        names = " and ".join([*template.tables(), *template.queues()])
+        of_type = template.stack().of_type
+        names = " and ".join([*of_type("AWS::DynamoDB::Table"), *of_type("AWS::SQS::Queue")])
         print(f"DynamoDB and SQS with {names} at {endpoint}, Ctrl-C ends it", flush=True)
         signal.pause()
 

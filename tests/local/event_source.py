@@ -33,7 +33,7 @@ def running(sqs: Any, invoke: Invoke) -> Iterator[None]:
     stop = threading.Event()
     threads = [
         threading.Thread(target=_poll, args=(sqs, invoke, mapping, stop), daemon=True)
-        for mapping in template.event_source_mappings()
+        for mapping in template.stack().properties_of("AWS::Lambda::EventSourceMapping").values()
     ]
     for thread in threads:
         thread.start()
@@ -62,7 +62,7 @@ def deliver(
     sqs, invoke
         As in :func:`running`.
     mapping
-        One of :func:`.template.event_source_mappings`.
+        Properties of an event source mapping.
     wait
         Seconds to wait for a message.
     times

@@ -11,9 +11,6 @@ from tests.local.cloudformation import Stack
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE_FILE = ROOT / "template.yaml"
 
-# Properties of a table that CreateTable takes under the same names
-_CREATE_TABLE_NAMES = ("AttributeDefinitions", "KeySchema", "BillingMode")
-
 
 @dataclass(frozen=True)
 class Function:
@@ -50,7 +47,7 @@ def load() -> dict[str, Any]:
 
 @functools.cache
 def stack() -> Stack:
-    """Return the stack of this machine: parameters have their defaults, resources are named by their logical ids."""
+    """Return the stack that ``make run`` serves: its parameters have their defaults."""
     return Stack.local(load())
 
 
@@ -81,34 +78,3 @@ def routes() -> dict[str, str]:
         for logical_id, resource in stack().template["Resources"].items()
         for route in (event["Properties"] for event in resource.get("Properties", {}).get("Events", {}).values())
     }
-
-
-def queues() -> dict[str, dict[str, Any]]:
-    """Return the properties of each queue, by logical id."""
-    return _properties("AWS::SQS::Queue")
-
-
-def event_source_mappings() -> list[dict[str, Any]]:
-    """Return the properties of each event source mapping, which invokes a function with the messages of a queue."""
-    return list(_properties("AWS::Lambda::EventSourceMapping").values())
-
-
-def tables() -> dict[str, dict[str, Any]]:
-    """Return the parameters of ``CreateTable`` for each table, by logical id."""
-    return {
-        logical_id: {"TableName": logical_id, **{name: properties[name] for name in _CREATE_TABLE_NAMES}}
-        for logical_id, properties in _properties("AWS::DynamoDB::Table").items()
-    }
-
-
-def time_to_live_attributes() -> dict[str, str]:
-    """Return the attribute by which a table expires its items, for each table that has one."""
-    return {
-        logical_id: properties["TimeToLiveSpecification"]["AttributeName"]
-        for logical_id, properties in _properties("AWS::DynamoDB::Table").items()
-        if "TimeToLiveSpecification" in properties
-    }
-
-
-def _properties(kind: str) -> dict[str, dict[str, Any]]:
-    return {logical_id: stack().properties(logical_id) for logical_id in stack().of_type(kind)}

@@ -272,23 +272,18 @@ def emitted(invoke: Functions, dynamodb: Any, records: Records) -> set[Metric]:
     return {key for line in records() for key, _, _ in metrics(line)}
 
 
-def properties_of(kind: str) -> dict[str, dict[str, Any]]:
-    """Return the evaluated properties of each resource of a type: references are logical ids."""
-    return {name: template.stack().properties(name) for name in template.stack().of_type(kind)}
-
-
 def filtered() -> set[Metric]:
     """Return each metric that a filter makes of log lines."""
     return {
         (one["MetricNamespace"], one["MetricName"], frozenset())
-        for properties in properties_of("AWS::Logs::MetricFilter").values()
+        for properties in template.stack().properties_of("AWS::Logs::MetricFilter").values()
         for one in properties["MetricTransformations"]
     }
 
 
 def alarms() -> Iterator[tuple[str, Metric]]:
     """Yield each alarm's name and metric."""
-    for name, properties in properties_of("AWS::CloudWatch::Alarm").items():
+    for name, properties in template.stack().properties_of("AWS::CloudWatch::Alarm").items():
         dimensions = frozenset((one["Name"], one["Value"]) for one in properties.get("Dimensions", []))
         yield name, (properties["Namespace"], properties["MetricName"], dimensions)
 
@@ -401,7 +396,7 @@ SUBJECTS = {
 
 
 def test_every_alarm_watches_what_it_should_and_is_sent() -> None:
-    found = properties_of("AWS::CloudWatch::Alarm")
+    found = template.stack().properties_of("AWS::CloudWatch::Alarm")
     comparisons = {"GreaterThanThreshold": ">", "GreaterThanOrEqualToThreshold": ">="}
     assert {
         name: (
