@@ -1,8 +1,17 @@
 """The scoring layer: what the functions share.
 
-A request passes through these modules from top to bottom:
+A request passes through these modules in order:
 
-=============================  =================================================================="""
+- ``http_api`` reads API Gateway events and builds responses.
+- ``transaction`` checks the transaction, field by field.
+- ``scorers`` assess it: ``scorers.rules`` evaluates the rule set in ``scorers/rules.json``.
+- ``decision`` joins transaction and assessment.
+- ``ledger`` writes the decision and its counts exactly once, or leaves the decision in the outbox.
+- ``aws`` calls DynamoDB and SQS: signature, timeouts, retries.
+
+All of them use ``assessment``, ``deadlines``, ``errors``, ``settings``, ``strict_json`` and ``telemetry``. ``contract``
+holds the OpenAPI document.
+"""
 
 from typing import Any
 
