@@ -1,4 +1,4 @@
-"""Deadlines, so that a function responds before Lambda stops it. Times are those of :func:`time.monotonic`."""
+"""Deadlines, so that a function responds before Lambda stops it. A deadline is a time of :func:`time.monotonic`."""
 
 import time
 from typing import Any

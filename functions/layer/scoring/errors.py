@@ -18,6 +18,8 @@
 The text of an :class:`HttpError` is the sentence that the caller reads.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 
@@ -26,14 +28,10 @@ class ScoringError(Exception):
 
 
 class HttpError(ScoringError):
-    """An error that is returned to the caller."""
+    """An error that is returned to the caller, with these additional headers."""
 
     status: ClassVar[int]
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Headers of the response besides the content type."""
-        return {}
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 class InvalidRequest(HttpError):
@@ -55,11 +53,7 @@ class MethodNotAllowed(HttpError):
 
     def __init__(self, message: str, allowed: str) -> None:
         super().__init__(message)
-        self.allowed = allowed
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"Allow": self.allowed}
+        self.headers = {"Allow": allowed}
 
 
 class PayloadTooLarge(HttpError):
@@ -84,15 +78,12 @@ class StoreUnavailable(HttpError):
     """The store did not confirm a read or write in time."""
 
     status = 503
+    headers = MappingProxyType({"Retry-After": "1"})
 
     def __init__(
         self, message: str = "The store cannot be reached at the moment, please send the request again"
     ) -> None:
         super().__init__(message)
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"Retry-After": "1"}
 
 
 class CallFailed(ScoringError):

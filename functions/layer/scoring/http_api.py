@@ -1,7 +1,6 @@
 """Events and responses of an API Gateway HTTP API, in payload format 2.0."""
 
 import base64
-import binascii
 import functools
 import json
 from collections.abc import Callable
@@ -34,7 +33,7 @@ def endpoint(handler: Callable[[Event, Any], Response]) -> Callable[[Event, Any]
         try:
             return handler(event, context)
         except HttpError as error:
-            return json_response({"error": str(error)}, error.status, error.headers)
+            return json_response({"error": str(error)}, error.status, dict(error.headers))
 
     return responding
 
@@ -119,21 +118,13 @@ def decision_id(event: Event, context: Any) -> str:
 
 def _body_text(event: Event) -> str:
     body: str = event.get("body") or ""
-    if not event.get("isBase64Encoded"):
-        if len(body.encode(errors="surrogatepass")) > MAX_BODY_BYTES:
-            raise _too_large()
-        return body
     try:
-        raw = base64.b64decode(body, validate=True)
-    except (binascii.Error, ValueError):
+        raw = base64.b64decode(body, validate=True) if event.get("isBase64Encoded") else None
+    except ValueError:
         raise InvalidRequest("The body is not valid base64") from None
-    if len(raw) > MAX_BODY_BYTES:
-        raise _too_large()
+    if len(body.encode(errors="surrogatepass") if raw is None else raw) > MAX_BODY_BYTES:
+        raise PayloadTooLarge(f"The body is larger than {MAX_BODY_BYTES} bytes")
     try:
-        return raw.decode()
+        return body if raw is None else raw.decode()
     except UnicodeDecodeError:
         raise InvalidRequest("The body is not valid UTF-8") from None
-
-
-def _too_large() -> PayloadTooLarge:
-    return PayloadTooLarge(f"The body is larger than {MAX_BODY_BYTES} bytes")

@@ -30,14 +30,7 @@ class Outbox:
         self._url = url
 
     def send(self, decision: Decision, deadline: float) -> None:
-        """Send a decision to be recorded later.
-
-        Parameters
-        ----------
-        decision
-            The decision, as it is returned.
-        deadline
-            Time of :func:`time.monotonic`. No call is started that could end later.
+        """Send a decision to be recorded later, unless the call could end after the deadline.
 
         Raises
         ------

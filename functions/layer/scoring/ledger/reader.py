@@ -72,12 +72,7 @@ class LedgerReader:
         self._settings = configuration
 
     def totals(self, deadline: float) -> Totals:
-        """Add up all shards, each read consistently.
-
-        Parameters
-        ----------
-        deadline
-            Time of :func:`time.monotonic`. No call is started that could end later.
+        """Add up all shards, each read consistently. No call is started that could end after the deadline.
 
         Raises
         ------
@@ -113,7 +108,7 @@ class LedgerReader:
         tx_id
             Transaction id. If no transaction has this id: the id of a decision without ``tx_id``.
         deadline
-            As in :meth:`totals`.
+            No call is started that could end later.
 
         Returns
         -------

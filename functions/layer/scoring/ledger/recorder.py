@@ -29,14 +29,7 @@ class Recorder:
         self._open_until = 0.0
 
     def record(self, decision: Decision, deadline: float) -> Recorded:
-        """Record a decision once, now or later.
-
-        Parameters
-        ----------
-        decision
-            The decision to record.
-        deadline
-            Time of :func:`time.monotonic`. No call is started that could end later.
+        """Record a decision once, now or later. No call is started that could end after the deadline.
 
         Returns
         -------

@@ -63,14 +63,7 @@ class LedgerWriter:
         self._shard = random.randrange(configuration.stats_shards)
 
     def record(self, decision: Decision, deadline: float) -> Recorded:
-        """Store a decision and count it, exactly once.
-
-        Parameters
-        ----------
-        decision
-            The decision to record.
-        deadline
-            Time of :func:`time.monotonic`. No call is started that could end later.
+        """Store a decision and count it, exactly once. No call is started that could end after the deadline.
 
         Raises
         ------
@@ -85,8 +78,8 @@ class LedgerWriter:
                 confirmation = self._dynamodb.call("TransactWriteItems", self._transaction(decision))
             except CallFailed as failure:
                 reasons = _cancellation_reasons(failure)
-                if existing := _existing_item(reasons):
-                    return _replay(decision, existing)
+                if reasons and reasons[0][0] == "ConditionalCheckFailed" and reasons[0][1]:
+                    return _replay(decision, reasons[0][1])
                 retryable = RETRYABLE_CODES & {failure.reason, *(code for code, _ in reasons)}
                 if not retryable:
                     raise telemetry.unavailable("store", failure.reason, decision.decision_id) from failure
@@ -183,13 +176,6 @@ def _cancellation_reasons(failure: CallFailed) -> list[tuple[str, Any]]:
     if not isinstance(reasons, list) or not all(isinstance(reason, dict) for reason in reasons):
         return []
     return [(str(reason.get("Code")), reason.get("Item")) for reason in reasons]
-
-
-def _existing_item(reasons: list[tuple[str, Any]]) -> Any:
-    """Return the stored decision if the condition of the put failed, else None."""
-    if reasons and reasons[0][0] == "ConditionalCheckFailed":
-        return reasons[0][1]
-    return None
 
 
 def _replay(decision: Decision, item: Any) -> Recorded:
