@@ -42,10 +42,10 @@ faults: $(READY)
 	@$(APP)/bin/python -m pytest tests/faults --full
 
 load: $(READY)
-	@exec $(APP)/bin/python -m tests.benchmarks.load
+	@exec $(APP)/bin/python -m tests.performance.load
 
 bench: $(READY)
-	@exec $(APP)/bin/python -m tests.benchmarks.bench --write $(if $(PYTHON),--python "$(PYTHON)")
+	@exec $(APP)/bin/python -m tests.performance.comparison --write $(if $(PYTHON),--python "$(PYTHON)")
 
 lint: $(READY) $(CHECKOV)/ready
 	@$(APP)/bin/ruff check

@@ -14,7 +14,7 @@ from tests.local.template import ROOT
 
 FILES = (
     *(f"tests/unit/test_{name}.py" for name in ("handlers", "corpus", "openapi")),
-    "tests/benchmarks/test_cost.py",
+    "tests/capacity/test_cost.py",
     *(f"tests/integration/test_{name}.py" for name in ("lab", "corpus", "exactly_once", "http")),
 )
 # Leaves out what takes long and scores nothing.

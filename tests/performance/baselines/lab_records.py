@@ -1,6 +1,6 @@
-"""What every peer answers and writes: the same answer, and the same one transaction, as ``scoring.ledger`` has them.
+"""Build the response and the DynamoDB transaction of a decision, equal to this service's, for every baseline.
 
-Of the standard library alone, so that no peer pays for this project's code.
+Uses the standard library only, so that no baseline pays for this project's code.
 """
 
 import hashlib
@@ -14,11 +14,11 @@ from typing import Any
 from lab_rules import VERSION, score_transaction
 
 _SHARD = random.randrange(int(os.environ["STATS_SHARDS"]))
-_SECONDS_KEPT = int(os.environ["DECISION_DAYS"]) * 86_400
+_RETENTION_SECONDS = int(os.environ["DECISION_DAYS"]) * 86_400
 
 
 def decide(transaction: dict[str, Any], decision_id: str) -> dict[str, Any]:
-    """The answer about a transaction, of the fields that the caller gave."""
+    """Score the fields of a transaction and return the response."""
     return {
         **score_transaction(transaction),
         "tx_id": transaction.get("tx_id", "unknown"),
@@ -28,22 +28,22 @@ def decide(transaction: dict[str, Any], decision_id: str) -> dict[str, Any]:
     }
 
 
-def transact_items(transaction: dict[str, Any], answer: dict[str, Any]) -> list[Any]:
-    """``TransactItems`` that store a decision, where it is not there yet, and count it."""
-    counters = ["total", "level#" + answer["risk_level"]]
-    if answer["risk_level"] in {"HIGH", "CRITICAL"}:
+def transact_items(transaction: dict[str, Any], response: dict[str, Any]) -> list[Any]:
+    """Return ``TransactItems`` that store a new decision and count it."""
+    counters = ["total", "level#" + response["risk_level"]]
+    if response["risk_level"] in {"HIGH", "CRITICAL"}:
         counters.append("high")
-    counters.extend("rule#" + label for label in answer["triggered_rules"])
+    counters.extend("rule#" + label for label in response["triggered_rules"])
     canonical = json.dumps(transaction, sort_keys=True, separators=(",", ":"))
     put = {
         "TableName": os.environ["DECISIONS_TABLE"],
         "Item": {
-            "tx_id": {"S": transaction.get("tx_id", answer["decision_id"])},
-            "decision_id": {"S": answer["decision_id"]},
+            "tx_id": {"S": transaction.get("tx_id", response["decision_id"])},
+            "decision_id": {"S": response["decision_id"]},
             "transaction": {"S": json.dumps(transaction, separators=(",", ":"))},
-            "answer": {"S": json.dumps(answer, separators=(",", ":"))},
+            "answer": {"S": json.dumps(response, separators=(",", ":"))},
             "request_hash": {"S": hashlib.sha256(canonical.encode()).hexdigest()},
-            "expires_at": {"N": str(int(time.time()) + _SECONDS_KEPT)},
+            "expires_at": {"N": str(int(time.time()) + _RETENTION_SECONDS)},
         },
         "ConditionExpression": "attribute_not_exists(decision_id)",
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",

@@ -20,9 +20,9 @@ def score() -> tuple[dict[str, Any], int]:
     if isinstance(transaction["amount"], bool) or not isinstance(transaction["amount"], int | float):
         return {"error": "Field 'amount' must be a number"}, 400
     request_id = request.environ["apig_wsgi.request_context"]["requestId"]
-    answer = decide(transaction, request.headers.get("Idempotency-Key") or request_id)
-    dynamodb.transact_write_items(TransactItems=transact_items(transaction, answer))
-    return answer, 200
+    response = decide(transaction, request.headers.get("Idempotency-Key") or request_id)
+    dynamodb.transact_write_items(TransactItems=transact_items(transaction, response))
+    return response, 200
 
 
 lambda_handler = make_lambda_handler(app)

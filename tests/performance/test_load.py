@@ -1,4 +1,4 @@
-"""``make load`` in short, and that its client tells the truth about targets of which the truth is known."""
+"""Run ``make load`` in short, and test its client against targets with known behaviour."""
 
 import itertools
 import json
@@ -14,17 +14,17 @@ from statistics import fmean, stdev
 
 import pytest
 
-from tests.benchmarks import load
 from tests.local.template import ROOT
+from tests.performance import load
 
 LEVELS = ("LOW", "MEDIUM", "HIGH", "CRITICAL")
 
 
-class Service:
-    """Scores by the amount alone and counts what it answers."""
+class FakeTarget:
+    """Scores by the amount alone, and counts its responses."""
 
     def __init__(self) -> None:
-        self.answered = 0
+        self.responses = 0
         self.levels = dict.fromkeys(LEVELS, 0)
         self._lock = threading.Lock()
 
@@ -35,7 +35,7 @@ class Service:
     def score(self, key: str, body: str) -> tuple[int, str]:
         level = self._level(body)
         with self._lock:
-            self.answered += 1
+            self.responses += 1
             self.levels[level] += 1
         return 200, json.dumps({"decision_id": key, "risk_level": level, "triggered_rules": []})
 
@@ -53,7 +53,7 @@ class Service:
         )
 
 
-def run(service: Service, rate: float = 100, seconds: float = 0.5) -> int:
+def run(service: FakeTarget, rate: float = 100, seconds: float = 0.5) -> int:
     @contextmanager
     def opened(log: Path) -> Iterator[load.Target]:
         """A fake."""
@@ -64,37 +64,37 @@ def run(service: Service, rate: float = 100, seconds: float = 0.5) -> int:
 
 @pytest.fixture(autouse=True)
 def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder where logs are left."""
+    """Return the folder that receives the logs."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     return tmp_path
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> float:
-    """What the client is allowed; one hiccup of a busy machine would be too much for it in runs as short as these."""
-    seconds = load.LATENESS_SECONDS
-    monkeypatch.setattr(load, "LATENESS_SECONDS", 1)
+def max_lateness(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Tolerate hiccups of a busy machine, which weigh more in short runs, and return the usual limit."""
+    seconds = load.MAX_LATENESS_SECONDS
+    monkeypatch.setattr(load, "MAX_LATENESS_SECONDS", 1)
     return seconds
 
 
 @pytest.mark.parametrize(("target", "rate"), [("http", "20"), ("handlers", "50")])
-def test_a_short_run(target: str, rate: str) -> None:
-    command = [sys.executable, "-m", "tests.benchmarks.load", "--target", target, "--rate", rate, "--seconds", "3"]
+def test_short_run(target: str, rate: str) -> None:
+    command = [sys.executable, "-m", "tests.performance.load", "--target", target, "--rate", rate, "--seconds", "3"]
     result = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=180)
     assert (result.returncode, result.stderr) == (0, ""), result.stdout
     report = dict(line.split(maxsplit=1) for line in result.stdout.splitlines()[1:] if line)
     sent = int(rate) * 3
     accepted = sent + load.WARM_UP_REQUESTS
-    assert report["offered"] == f"{rate} requests a second for 3 s, {sent} in all"
-    assert report["achieved"] == f"{rate}.0 a second"
+    assert report["offered"] == f"{rate} requests per second for 3 s, {sent} in total"
+    assert report["achieved"] == f"{rate}.0 per second"
     assert report["errors"] == "0"
-    assert report["/stats"] == f"moved by exactly these {accepted}, level by level"
+    assert report["/stats"] == f"moved by exactly {accepted}, level by level"
 
 
 @pytest.mark.parametrize(
     ("percent", "values", "value"),
     [
-        # 15, 20, 35, 40, 50: the example by which nearest rank is usually explained
+        # The usual example of nearest rank
         (5, [50, 15, 40, 20, 35], 15),
         (30, [50, 15, 40, 20, 35], 20),
         (40, [50, 15, 40, 20, 35], 20),
@@ -108,20 +108,20 @@ def test_a_short_run(target: str, rate: str) -> None:
         (0, [7, 8], 7),
     ],
 )
-def test_percentiles(percent: float, values: list[float], value: float) -> None:
+def test_percentile(percent: float, values: list[float], value: float) -> None:
     assert load.percentile(percent, values) == value
 
 
-def test_a_target_that_does_all_it_should(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    service = Service()
+def test_run_succeeds_with_a_correct_target(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    service = FakeTarget()
     assert run(service) == 0
-    assert service.answered == load.WARM_UP_REQUESTS + 50
+    assert service.responses == load.WARM_UP_REQUESTS + 50
     assert "FAILED" not in capsys.readouterr().out
     assert not list(logs.iterdir())
 
 
-class Stalling(Service):
-    """Answers one request at a time and at once, but stands still for a second when asked for the twentieth."""
+class Stalling(FakeTarget):
+    """Responds to one request at a time, immediately except for the 20th, which takes a second."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -139,12 +139,12 @@ class Stalling(Service):
 
 
 @pytest.mark.parametrize("in_flight", [1, 500])
-def test_a_stall_is_felt_by_all_that_were_due_meanwhile(in_flight: int) -> None:
-    """Even where the client may not send: the time that a request is held back belongs to its latency."""
+def test_stall_delays_all_requests_due_meanwhile(in_flight: int) -> None:
+    """The time that the client holds a request back is part of its latency."""
     service = Stalling()
-    samples = load.offer(service.target, load.transactions(150), 100, in_flight=in_flight)
+    samples = load.offer(service.target, load.transactions(150), 100, max_in_flight=in_flight)
     latencies = load.Result(100, [], samples, None).latencies
-    # One was due every 10 ms of that second, and waited for what was left of it.
+    # One was due every 10 ms of that second, and waited for the rest of it.
     for number in range(20, 110):
         assert latencies[number] > 0.99 - (number - 20) / 100
     assert load.percentile(50, latencies[:20]) < 0.1
@@ -154,20 +154,20 @@ def test_a_stall_is_felt_by_all_that_were_due_meanwhile(in_flight: int) -> None:
         assert service.most_waiting > 50
 
 
-def test_requests_may_fall_due_at_random() -> None:
-    service = Service()
+def test_seed_makes_requests_due_at_random() -> None:
+    service = FakeTarget()
     samples = load.offer(service.target, load.transactions(400), 1000, seed=1)
-    assert service.answered == 400
+    assert service.responses == 400
     due = [sample.due for sample in samples]
     assert due == [sample.due for sample in load.offer(service.target, load.transactions(400), 1000, seed=1)]
     gaps = [later - earlier for earlier, later in itertools.pairwise(due)]
-    # Of an exponential distribution, mean and deviation are the same.
+    # Mean and deviation of an exponential distribution are equal.
     assert fmean(gaps) == pytest.approx(0.001, rel=0.2)
     assert stdev(gaps) == pytest.approx(0.001, rel=0.2)
 
 
-def test_a_target_that_is_too_slow_for_the_rate(capsys: pytest.CaptureFixture[str]) -> None:
-    class Slow(Service):
+def test_run_fails_if_the_rate_is_not_achieved(capsys: pytest.CaptureFixture[str]) -> None:
+    class Slow(FakeTarget):
         turn = threading.Lock()
 
         def score(self, key: str, body: str) -> tuple[int, str]:
@@ -177,13 +177,13 @@ def test_a_target_that_is_too_slow_for_the_rate(capsys: pytest.CaptureFixture[st
 
     assert run(Slow(), rate=250, seconds=1) == 1
     # No more than 100 a second for the second and the one after it
-    found = re.search(r"^FAILED +(.+) requests a second achieved of 250$", capsys.readouterr().out, re.MULTILINE)
+    found = re.search(r"^FAILED +(.+) of 250 requests per second achieved$", capsys.readouterr().out, re.MULTILINE)
     assert found
     assert float(found[1]) <= 200
 
 
-def test_errors_are_told_by_kind(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    class Failing(Service):
+def test_errors_are_reported_by_kind(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Failing(FakeTarget):
         def score(self, key: str, body: str) -> tuple[int, str]:
             match int(key.rpartition("-")[2]):
                 case 1 | 2 | 3:
@@ -203,16 +203,16 @@ def test_errors_are_told_by_kind(logs: Path, capsys: pytest.CaptureFixture[str])
     service = Failing()
     assert run(service) == 1
     report = capsys.readouterr().out
-    # Each of them once before the clock starts and once after
+    # Each of them once in the warm-up and once after
     for line in (
         "errors     16",
         '6 x 503 {"error":"Not now"}',
-        "6 x no decision about this request",
+        "6 x not the decision for this request",
         "2 x ConnectionResetError",
         "2 x JSONDecodeError",
         "FAILED     16 requests failed",
-        # The answers to number 7 have counted something that nobody has the answer of.
-        f"total by {service.answered}, accepted {service.answered - 2}",
+        # The target has counted request 7 under another key.
+        f"total by {service.responses}, accepted {service.responses - 2}",
     ):
         assert f"{line}\n" in report
     (log,) = logs.iterdir()
@@ -220,7 +220,7 @@ def test_errors_are_told_by_kind(logs: Path, capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "reported"),
     [
         ({"LOW": 1}, {"LOW": 1, "total": 1}),
         ({"LOW": -1}, {"LOW": -1, "total": -1}),
@@ -228,12 +228,12 @@ def test_errors_are_told_by_kind(logs: Path, capsys: pytest.CaptureFixture[str])
         ({"MEDIUM": 1}, {"MEDIUM": 1, "total": 1}),
     ],
 )
-def test_counters_that_are_off_by_one(
-    wrong: dict[str, int], told: dict[str, int], capsys: pytest.CaptureFixture[str]
+def test_run_fails_if_counters_are_off_by_one(
+    wrong: dict[str, int], reported: dict[str, int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    class Miscounting(Service):
+    class Miscounting(FakeTarget):
         def stats(self) -> tuple[int, str]:
-            if self.answered:
+            if self.responses:
                 for level, number in wrong.items():
                     self.levels[level] += number
             return super().stats()
@@ -244,20 +244,20 @@ def test_counters_that_are_off_by_one(
     assert "exactly" not in report
     (line,) = [line for line in report.splitlines() if "/stats moved wrongly" in line]
     found = re.findall(r"(\w+) by (\d+), accepted (\d+)", line)
-    assert {name: int(moved) - int(accepted) for name, moved, accepted in found} == told
+    assert {name: int(moved) - int(accepted) for name, moved, accepted in found} == reported
 
 
-def test_counters_that_cannot_be_read(capsys: pytest.CaptureFixture[str]) -> None:
-    class Unreadable(Service):
+def test_run_fails_if_counters_cannot_be_read(capsys: pytest.CaptureFixture[str]) -> None:
+    class Unreadable(FakeTarget):
         def stats(self) -> tuple[int, str]:
-            return (503, "{}") if self.answered else super().stats()
+            return (503, "{}") if self.responses else super().stats()
 
     assert run(Unreadable()) == 1
     assert "FAILED     /stats could not be read\n" in capsys.readouterr().out
 
 
-class Deferring(Service):
-    """Takes the last request into an outbox, and counts it from there ``late`` seconds after the run."""
+class Deferring(FakeTarget):
+    """Defers the last request, and counts it ``late`` seconds later."""
 
     def __init__(self, late: float) -> None:
         super().__init__()
@@ -273,7 +273,7 @@ class Deferring(Service):
 
 
 @pytest.mark.parametrize(("late", "code"), [(1.5, 0), (4, 1)])
-def test_what_the_outbox_took_is_waited_for(
+def test_deferred_requests_are_waited_for(
     late: float, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(load, "OUTBOX_SECONDS", 2)
@@ -281,47 +281,47 @@ def test_what_the_outbox_took_is_waited_for(
     report = capsys.readouterr().out
     assert "errors     0\n" in report
     assert "deferred   1 of them" in report
-    assert ("moved by exactly these 129" in report) == (code == 0)
+    assert ("moved by exactly 129" in report) == (code == 0)
 
 
-def test_a_target_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The run ends by itself, tells what was not answered from what was not sent, and does not blame the client."""
+def test_run_ends_if_the_target_hangs() -> None:
+    """It tells requests without a response from those not sent, and does not blame the client."""
     never = threading.Event()
 
-    class Hanging(Service):
+    class Hanging(FakeTarget):
         def score(self, key: str, body: str) -> tuple[int, str]:
             if not key.endswith("-0"):
                 never.wait()
             return super().score(key, body)
 
     start = time.monotonic()
-    result = load.measure(Hanging().target, 50, 0.5, in_flight=30, drain=0.3)
+    result = load.measure(Hanging().target, 50, 0.5, max_in_flight=30, drain=0.3)
     assert time.monotonic() - start < 5
-    # Those before the clock fill the 8 places that they have
-    assert result.errors == {"no answer in time": 8 + 24, "not sent, too many had no answer": 64 - 9}
+    # The warm-up may have 8 in flight.
+    assert result.errors == {"no response in time": 8 + 24, "not sent, too many in flight": 64 - 9}
     assert result.in_flight == 24
     assert result.lateness < 1
-    assert f"{result.achieved:.1f} requests a second achieved of 50" in result.problems()
+    assert f"{result.achieved:.1f} of 50 requests per second achieved" in result.problems()
     never.set()
 
 
-def test_a_client_that_cannot_keep_up(
-    patience: float, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_run_fails_if_the_client_falls_behind(
+    max_lateness: float, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No Python sends 200,000 requests a second, and none may claim to have."""
-    monkeypatch.setattr(load, "LATENESS_SECONDS", patience)
-    assert run(Service(), rate=200_000, seconds=0.05) == 1
+    """No Python sends 200,000 requests per second."""
+    monkeypatch.setattr(load, "MAX_LATENESS_SECONDS", max_lateness)
+    assert run(FakeTarget(), rate=200_000, seconds=0.05) == 1
     report = capsys.readouterr().out
-    assert "FAILED     the client did not keep to its schedule: the result is not valid\n" in report
-    # Everything was answered and counted all the same
+    assert "FAILED     the client fell behind its schedule: the result is not valid\n" in report
+    # All requests were counted nevertheless.
     assert "errors     0\n" in report
     assert "exactly" in report
 
 
-def test_a_cold_start_is_counted_but_not_timed() -> None:
-    class Cold(Service):
+def test_warm_up_is_counted_but_not_timed() -> None:
+    class Cold(FakeTarget):
         def score(self, key: str, body: str) -> tuple[int, str]:
-            time.sleep(0 if self.answered else 0.5)
+            time.sleep(0 if self.responses else 0.5)
             return super().score(key, body)
 
     result = load.measure(Cold().target, 100, 0.2)
@@ -331,6 +331,6 @@ def test_a_cold_start_is_counted_but_not_timed() -> None:
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "x"])
-def test_what_is_no_rate(text: str) -> None:
+def test_rate_must_be_positive_and_finite(text: str) -> None:
     with pytest.raises(ValueError, match=r"^$|float"):
         load.positive(text)

@@ -23,9 +23,9 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         return _response(400, {"error": "Missing required field 'amount'"})
     if isinstance(transaction["amount"], bool) or not isinstance(transaction["amount"], int | float):
         return _response(400, {"error": "Field 'amount' must be a number"})
-    answer = decide(transaction, event["headers"].get("idempotency-key") or event["requestContext"]["requestId"])
-    dynamodb.transact_write_items(TransactItems=transact_items(transaction, answer))
-    return _response(200, answer)
+    response = decide(transaction, event["headers"].get("idempotency-key") or event["requestContext"]["requestId"])
+    dynamodb.transact_write_items(TransactItems=transact_items(transaction, response))
+    return _response(200, response)
 
 
 def _response(status: int, body: dict[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,8 @@
-"""Who is compared: this service's ``POST /score`` as it is deployed, and what else would do the same job.
+"""Build the implementations of ``POST /score`` to compare: this service as it is deployed, and the baselines.
 
-Each is a folder with a function (``app.lambda_handler``) and a folder with its packages. All has bytecode of the Python
-that runs it, but for this service's function: ``sam build`` leaves that without, and the others are not to pay for what
-one may build otherwise. Packages are installed once, under ``.tools/bench``, and again only where what they are made
-from has changed.
+Each is a folder with a function (``app.lambda_handler``) and a folder with its packages. All code has bytecode for the
+interpreter that runs it, except this service's function, which ``sam build`` leaves without. Packages are cached under
+``.tools/bench`` and rebuilt when their sources change.
 """
 
 import fcntl
@@ -23,50 +22,48 @@ from tests.local.processes import StartError
 from tests.local.template import ROOT
 
 OURS = "this service"
-PEERS = {
+BASELINES = {
     "boto3_plain": "boto3 alone",
     "powertools_pydantic": "Powertools, pydantic",
     "fastapi_mangum": "FastAPI, Mangum",
     "flask_wsgi": "Flask, apig-wsgi",
 }
-# What all others are compared with: the least that a function can be made of.
-MEASURE = PEERS["boto3_plain"]
+# The smallest baseline; the table gives every figure as a share of its own.
+REFERENCE = BASELINES["boto3_plain"]
 
 _HERE = Path(__file__).parent
-_PEERS = _HERE / "peers"
+_BASELINES = _HERE / "baselines"
 _LAYER = ROOT / "functions" / "layer"
-_INSTALLED = ROOT / ".tools" / "bench"
-_RUNTIME = _HERE / "requirements-runtime.txt"
-_STAMP = "made-from"
+CACHE = ROOT / ".tools" / "bench"
 
 
 @dataclass(frozen=True)
 class Interpreter:
-    """A Python; ``version`` has three numbers."""
+    """A Python interpreter; ``version`` has three numbers."""
 
     path: Path
     version: str
 
     @property
     def minor(self) -> str:
-        """The two numbers that bytecode and wheels go by."""
+        """The major and minor version, which wheels and bytecode depend on."""
         return self.version.rpartition(".")[0]
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Implementation:
     """A function to measure.
 
     Attributes
     ----------
     name
-        As the table has it.
+        Title of its column.
     function, packages
-        Folders: its own code, and what it imports besides.
+        Folders of its own code and of its imports.
     authorities
-        The certificates by which it knows AWS.
+        The certificate authorities that it trusts.
     packs_bytecode
-        Whether its package has bytecode; ``sam build`` by itself leaves it out.
+        Whether its deployment package contains bytecode; plain ``sam build`` omits it.
     """
 
     name: str
@@ -77,94 +74,94 @@ class Contestant:
 
     @property
     def size(self) -> int:
-        """Bytes of all files that are deployed, unzipped."""
+        """Unzipped size of the deployment package in bytes."""
         files = (file for folder in (self.function, self.packages) for file in folder.rglob("*") if file.is_file())
         return sum(file.stat().st_size for file in files if self.packs_bytecode or file.suffix != ".pyc")
 
 
 def interpreter(name: str | None) -> Interpreter:
-    """The Python that measures: a path, a command, or none for the one that made this environment.
+    """Find an interpreter by path or command; None means the one that this environment was created with.
 
     Raises
     ------
     StartError
         It cannot be run, or is older than 3.11.
     """
-    # An environment's own Python would look through packages that no contestant brings.
+    # The environment's own interpreter would find packages that no implementation contains.
     found = shutil.which(name) if name else getattr(sys, "_base_executable", sys.executable)
     script = "import sys; print('%d.%d.%d' % sys.version_info[:3]); sys.exit(sys.version_info < (3, 11))"
     try:
-        told = subprocess.run([found or str(name), "-c", script], check=True, capture_output=True, text=True)
+        printed = subprocess.run([found or str(name), "-c", script], check=True, capture_output=True, text=True).stdout
     except (OSError, subprocess.CalledProcessError):
-        raise StartError(f"{name or found} is no Python from 3.11 on") from None
-    return Interpreter(Path(found or "").absolute(), told.stdout.strip())
+        raise StartError(f"{name or found} is not Python 3.11 or newer") from None
+    return Interpreter(Path(found or "").absolute(), printed.strip())
 
 
-def prepare(python: Interpreter, folder: Path, rule_set: Any) -> list[Contestant]:
-    """All contestants, this service first, their functions in a folder of this run.
+def prepare(python: Interpreter, folder: Path, rule_set: Any) -> list[Implementation]:
+    """Build all implementations, this service first; ``folder`` receives their functions.
 
-    ``rule_set`` is the document that this service decides by; the peers have the same rules in their code.
+    ``rule_set`` is the rule set document for this service. The baselines have the same rules in their code.
     """
-    with _one_at_a_time():
-        # A copy, since another checkout may make its own meanwhile.
+    with _locked_cache():
+        # A copy, because another checkout may rebuild the layer meanwhile.
         layer = shutil.copytree(_layer(python), folder / "layer")
-        installed = {name: _packages(name, _PEERS / name / "requirements.txt", python) for name in PEERS}
+        installed = {name: _packages(name, _BASELINES / name / "requirements.txt", python) for name in BASELINES}
     packages = layer / "python"
     (packages / "scoring" / "scorers" / "rules.json").write_text(json.dumps(rule_set), encoding="utf-8")
-    own_roots = packages / "scoring" / "aws" / "amazon-roots.pem"
-    contestants = [Contestant(OURS, own_function("score", folder), packages, own_roots, packs_bytecode=True)]
-    for name, title in PEERS.items():
+    roots = packages / "scoring" / "aws" / "amazon-roots.pem"
+    found = [Implementation(OURS, own_function("score", folder), packages, roots, packs_bytecode=True)]
+    for name, title in BASELINES.items():
         function = folder / name
         function.mkdir()
-        for file in (_PEERS / name / "app.py", *_PEERS.glob("*.py")):
+        for file in (_BASELINES / name / "app.py", *_BASELINES.glob("*.py")):
             shutil.copy(file, function)
         _compile(function, python)
-        contestants.append(Contestant(title, function, installed[name], installed[name] / "botocore" / "cacert.pem"))
-    return contestants
+        found.append(Implementation(title, function, installed[name], installed[name] / "botocore" / "cacert.pem"))
+    return found
 
 
 def own_function(name: str, folder: Path) -> Path:
-    """A function of this service, copied into a folder as ``sam build`` leaves it: without bytecode."""
+    """Copy a function of this service as ``sam build`` does, without bytecode."""
     return shutil.copytree(ROOT / "functions" / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def runtime_client(python: Interpreter) -> Path:
-    """The folder of ``awslambdaric``, by which a function talks to Lambda."""
-    with _one_at_a_time():
-        return _packages("runtime", _RUNTIME, python)
+    """Install ``awslambdaric``, with which a function talks to Lambda, and return its folder."""
+    with _locked_cache():
+        return _packages("runtime", _HERE / "requirements-runtime.txt", python)
 
 
 def _packages(name: str, requirements: Path, python: Interpreter) -> Path:
     def install(folder: Path) -> None:
-        # No dependencies: the file names them all, and pip would pick them for its own Python.
+        # No dependencies: the file names them all, and pip would resolve them for its own interpreter.
         options = ["--no-deps", "--no-compile", "--only-binary=:all:", "--python-version", python.minor]
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *options]
         _run([*pip, "--target", str(folder), "--requirement", str(requirements)])
         _compile(folder, python)
 
-    return _made(name, [requirements], python, install)
+    return cached(name, [requirements], python, install)
 
 
 def _layer(python: Interpreter) -> Path:
-    """The layer, made as ``sam build`` makes it where there is the Python of the functions."""
+    """Build the layer as ``sam build`` does if the functions' interpreter is installed."""
 
     def build(folder: Path) -> None:
         make = ["make", "--silent", "-C", str(_LAYER), "build-ScoringLayer", f"ARTIFACTS_DIR={folder}"]
-        # What `make bench PYTHON=...` was given is not for the Makefile of the layer.
+        # The PYTHON of `make bench PYTHON=...` must not reach the layer's Makefile.
         environment = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKEOVERRIDES"}}
         environment["PATH"] = f"{python.path.parent}{os.pathsep}{environment['PATH']}"
         _run([*make, f"PYTHON={sys.executable}", f"FUNCTION_PYTHON={python.minor}"], environment)
         if not any(folder.rglob("*.pyc")):
-            raise StartError(f"the layer is without bytecode: no python{python.minor} beside {python.path}")
+            raise StartError(f"the layer has no bytecode: there is no python{python.minor} beside {python.path}")
 
     sources = [file for file in sorted(_LAYER.rglob("*")) if file.is_file() and file.suffix != ".pyc"]
-    return _made("layer", sources, python, build)
+    return cached("layer", sources, python, build)
 
 
-def _made(name: str, sources: list[Path], python: Interpreter, make: Callable[[Path], None]) -> Path:
-    """A folder under ``.tools/bench``, made anew where it was made from anything else."""
-    folder = _INSTALLED / python.minor / name
-    stamp = folder / _STAMP
+def cached(name: str, sources: list[Path], python: Interpreter, build: Callable[[Path], None]) -> Path:
+    """Return a folder in the cache, and build it first if its sources have changed."""
+    folder = CACHE / python.minor / name
+    stamp = folder / "made-from"
     digest = hashlib.sha256()
     for source in sources:
         digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
@@ -172,14 +169,13 @@ def _made(name: str, sources: list[Path], python: Interpreter, make: Callable[[P
         print(f"Setting up {folder.relative_to(ROOT)} (once) ...", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        made = folder / "made"
-        make(made)
+        build(folder / "made")
         stamp.write_text(digest.hexdigest())
     return folder / "made"
 
 
 def _compile(folder: Path, python: Interpreter) -> None:
-    """Bytecode, not checked against its source, as the layer has it on Lambda."""
+    """Compile bytecode that is not checked against its source, like the layer's on Lambda."""
     _run([str(python.path), "-S", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(folder)])
 
 
@@ -187,16 +183,16 @@ def _run(command: list[str], environment: dict[str, str] | None = None) -> None:
     try:
         done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
     except OSError as error:
-        raise StartError(f"{command[0]} cannot be run: {error.strerror}") from None
+        raise StartError(f"cannot run {command[0]}: {error.strerror}") from None
     if done.returncode:
-        last = (done.stderr or done.stdout).strip().rpartition("\n")[2]
-        raise StartError(f"this failed: {' '.join(command)}: {last}")
+        last_line = (done.stderr or done.stdout).strip().rpartition("\n")[2]
+        raise StartError(f"{' '.join(command)} failed: {last_line}")
 
 
 @contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    """Keep others who set up the same folders waiting."""
-    _INSTALLED.mkdir(parents=True, exist_ok=True)
-    with (_INSTALLED / "lock").open("w") as lock:
+def _locked_cache() -> Iterator[None]:
+    """Wait for other processes that use the cache."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

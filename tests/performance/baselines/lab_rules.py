@@ -1,4 +1,4 @@
-"""The lab's function: the rules of ``tests/rule_set.py`` as code. Every peer scores by it."""
+"""Score by the rules of ``tests/rule_set.py`` as code, for every baseline."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ VERSION = "1.0-rules"
 
 
 def score_transaction(transaction: dict[str, Any]) -> dict[str, Any]:
-    """Score, risk level and the rules that hit."""
+    """Return score, risk level and triggered rules."""
     amount, hour = transaction["amount"], transaction.get("hour", 12)
     score, triggered = 0, []
     if amount > 3000:

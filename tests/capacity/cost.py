@@ -1,0 +1,337 @@
+"""Estimate what a million decisions and a month without requests cost.
+
+    .venv/bin/python -m tests.capacity.cost
+
+What a decision writes, logs and returns is measured: ``POST /score`` handles the sample transactions, and the bytes
+that it passes to DynamoDB, the log and API Gateway are counted as AWS counts them. Memory, alarms and retention are
+those of the template.
+
+Prices are list prices of us-east-1 in US dollars, without taxes, free tiers or discounts. Those of the HTTP API,
+Lambda, on-demand DynamoDB and CloudWatch come from third-party pages of July 2025 to June 2026; the others have not
+changed for years and were not looked up. Check the AWS price pages before you budget.
+
+Assumed: the duration of a transaction (as in :mod:`tests.capacity.simulation`), the share of cold starts, and what API
+Gateway and Lambda themselves log and send.
+
+Left out because they cost cents or nothing: outbox messages, the metric of throttled requests, KMS requests for the
+table keys, and the dashboard (an account's first three are free).
+"""
+
+import contextlib
+import importlib
+import io
+import json
+import math
+import os
+import re
+import sys
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+from scoring import scorers, settings
+from scoring.ledger import recorder
+from scoring.ledger.outbox import Outbox
+from scoring.ledger.recorder import Recorder
+from scoring.ledger.writer import LedgerWriter
+from tests import events, rule_set
+from tests.capacity.simulation import Model
+from tests.local import template
+from tests.markdown import table
+
+MILLION = 1_000_000
+KB = 1024
+GB = 1024**3
+HOURS_PER_MONTH = 730
+SECONDS_PER_MONTH = HOURS_PER_MONTH * 3600
+DAYS_PER_MONTH = HOURS_PER_MONTH / 24
+
+# Amazon API Gateway pricing, HTTP API: (requests a month up to, dollars per million).
+HTTP_API_TIERS = ((300 * MILLION, 1.00), (math.inf, 0.90))
+# AWS Lambda pricing, dollars per million requests and per GB-second; initialization is billed since August 2025 ("AWS
+# Lambda standardizes billing for INIT phase").
+LAMBDA_MILLION_REQUESTS = 0.20
+LAMBDA_GB_SECOND = {"arm64": 0.0000133334, "x86_64": 0.0000166667}
+# Amazon DynamoDB pricing, Standard table class, on-demand capacity.
+MILLION_WRITE_UNITS = 0.625
+MILLION_READ_UNITS = 0.125
+STORAGE_GB_MONTH = 0.25
+RECOVERY_GB_MONTH = 0.20
+# Amazon CloudWatch pricing; stored logs are billed at an assumed 0.15 of the bytes that came in.
+LOGS_GB = 0.50
+LOGS_GB_MONTH = 0.03
+LOGS_COMPRESSION = 0.15
+ALARM_MONTH = 0.10
+METRIC_MONTH = 0.30
+# Amazon SQS pricing, standard queue.
+QUEUE_MILLION_REQUESTS = 0.40
+# Amazon EC2 on-demand pricing, data transfer to the internet.
+TRANSFER_GB = 0.09
+
+# A transactional write takes two units per KB ("DynamoDB read and write operations").
+WRITE_UNITS_PER_KB = 2
+# Storage overhead of an item ("DynamoDB item sizes and formats") and of a log line ("PutLogEvents"), in bytes.
+ITEM_OVERHEAD = 100
+LOG_LINE_OVERHEAD = 26
+# Memory in MB at which a function has one virtual processor (Lambda Developer Guide).
+MB_PER_PROCESSOR = 1_769
+# Lambda polls an empty queue with five pollers of 20 seconds each.
+POLLS_PER_MONTH = 5 * SECONDS_PER_MONTH / 20
+
+# Processor time of a decision in seconds, rounded: `make bench`.
+HANDLER_SECONDS = 0.0003
+# Lambda's own log lines of an invocation.
+PLATFORM_LOG = (
+    "START RequestId: 6f1d0d6c-5b07-4d5e-9f0a-7c1f4f0b1f53 Version: $LATEST\n",
+    "END RequestId: 6f1d0d6c-5b07-4d5e-9f0a-7c1f4f0b1f53\n",
+    (
+        "REPORT RequestId: 6f1d0d6c-5b07-4d5e-9f0a-7c1f4f0b1f53\tDuration: 15.94 ms\tBilled Duration: 16 ms\t"
+        "Memory Size: 512 MB\tMax Memory Used: 98 MB\t\n"
+    ),
+)
+# Bytes of the response headers that API Gateway adds and of an access log line, both assumed.
+GATEWAY_HEADER_BYTES = 250
+ACCESS_LOG_BYTES = 400
+# AWS names 1% as the upper bound of cold starts; of the seconds, 0.05 are processor time, the rest is assumed.
+COLD_START_SHARE = 0.01
+COLD_START_SECONDS = 0.3
+# Nine digits: a counter that has been in use for long.
+_COUNT = "123456789"
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a decision uses, averaged over the sample transactions, and the settings of the stack that affect its price.
+
+    Attributes
+    ----------
+    decision_bytes
+        Size of the stored decision.
+    decision_units, shard_units
+        Write units of the decision and of its counter shard.
+    response_bytes
+        Body and headers.
+    log_bytes, log_lines
+        What the handler logs.
+    metrics
+        Custom metrics that CloudWatch extracts from the log.
+    memory
+        Of the function, in MB.
+    decision_days, log_days
+        Retention.
+    alarms
+        Number of alarms.
+    duration
+        Billed seconds of an invocation.
+    attempts
+        Transactions per decision; conflicting ones are billed as well.
+    """
+
+    decision_bytes: float
+    decision_units: float
+    shard_units: int
+    response_bytes: float
+    log_bytes: float
+    log_lines: float
+    metrics: int
+    memory: int
+    architecture: str
+    decision_days: int
+    log_days: int
+    alarms: int
+    duration: float
+    attempts: float = 1.0
+
+
+class LineItem(NamedTuple):
+    """A line of a bill."""
+
+    item: str
+    dollars: float
+
+
+class RecordingClient:
+    """A DynamoDB client that accepts every transaction and keeps its items."""
+
+    def __init__(self) -> None:
+        self.items: list[dict[str, Any]] = []
+        self.counters: set[str] = set()
+
+    def call(self, _operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        put, update = parameters["TransactItems"]
+        self.items.append(put["Put"]["Item"])
+        self.counters.update(update["Update"]["ExpressionAttributeNames"].values())
+        return {}
+
+
+def item_size(item: dict[str, dict[str, str]]) -> int:
+    """Return the size of an item of strings and numbers in bytes (*DynamoDB item sizes and formats*).
+
+    Names and strings count their UTF-8 bytes, numbers one byte plus one for every two significant digits.
+    """
+    return sum(len(name.encode()) + _value_size(value) for name, value in item.items())
+
+
+def _value_size(value: dict[str, str]) -> int:
+    ((kind, text),) = value.items()
+    if kind == "S":
+        return len(text.encode())
+    digits = re.sub(r"\D", "", text).strip("0")
+    return 1 + math.ceil(len(digits) / 2) + text.startswith("-")
+
+
+def write_units(size: float) -> int:
+    """Return the write units of an item of ``size`` bytes in a transaction."""
+    return WRITE_UNITS_PER_KB * max(math.ceil(size / KB), 1)
+
+
+def billed_seconds(memory: int, transaction: float) -> float:
+    """Return the billed duration of an invocation: a transaction, and the handler on its share of a processor."""
+    seconds = transaction + HANDLER_SECONDS * max(MB_PER_PROCESSOR / memory, 1)
+    return math.ceil(1000 * seconds) / 1000
+
+
+@contextlib.contextmanager
+def _score_handler(client: Any) -> Iterator[Any]:
+    """Import the handler of ``POST /score`` with the tests' rule set and a ledger that uses this client."""
+    name = "functions.score.app"
+    with (
+        patch.dict(os.environ, template.functions()["ScoreFunction"].variables),
+        patch.dict(sys.modules),
+        patch.object(settings, "SERVICE", "risk-scoring"),
+        patch.object(scorers, "load", lambda: rule_set.RULE_SET),
+        patch.object(
+            recorder, "connect", lambda: Recorder(LedgerWriter(client, settings.read()), Outbox(client, "unused"))
+        ),
+    ):
+        sys.modules.pop(name, None)
+        yield importlib.import_module(name).lambda_handler
+
+
+def measure() -> Usage:
+    """Score the sample transactions and return what they use."""
+    samples = (events.FOLDER / "transactions.jsonl").read_text(encoding="utf-8").splitlines()
+    client, log = RecordingClient(), io.StringIO()
+    context = SimpleNamespace(aws_request_id="request-1", get_remaining_time_in_millis=lambda: 10_000)
+    with _score_handler(client) as handler, contextlib.redirect_stdout(log):
+        responses = [handler(events.post(sample, idempotency_key=str(uuid.uuid4())), context) for sample in samples]
+    if len(client.items) != len(samples) or any(response["statusCode"] != 200 for response in responses):
+        raise RuntimeError("A sample transaction was not recorded")
+    parameters = {name: one.get("Default") for name, one in template.load()["Parameters"].items()}
+    resources = template.load()["Resources"].values()
+    memory = template.functions()["ScoreFunction"].memory
+    sizes = [item_size(item) for item in client.items]
+    headers = [sum(len(name) + len(value) + 4 for name, value in one["headers"].items()) for one in responses]
+    shard = {"shard": {"N": "63"}} | {name: {"N": _COUNT} for name in client.counters}
+    return Usage(
+        decision_bytes=fmean(sizes),
+        decision_units=fmean(map(write_units, sizes)),
+        shard_units=write_units(item_size(shard)),
+        response_bytes=fmean(len(one["body"].encode()) for one in responses) + fmean(headers) + GATEWAY_HEADER_BYTES,
+        log_bytes=len(log.getvalue().encode()) / len(samples),
+        log_lines=log.getvalue().count("\n") / len(samples),
+        metrics=len(custom_metrics(log.getvalue())),
+        memory=memory,
+        architecture=parameters["Architecture"],
+        decision_days=parameters["DecisionDays"],
+        log_days=parameters["LogDays"],
+        alarms=sum(one["Type"] in {"AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"} for one in resources),
+        duration=billed_seconds(memory, Model(1, 1).mean),
+    )
+
+
+def custom_metrics(log: str) -> set[tuple[str, ...]]:
+    """Return the name and dimension values of each metric in log lines of the embedded metric format."""
+    return {
+        (metric["Name"], *(line[dimension] for dimension in dimensions))
+        for line in map(json.loads, log.splitlines())
+        for directive in line["_aws"]["CloudWatchMetrics"]
+        for dimensions in directive["Dimensions"]
+        for metric in directive["Metrics"]
+    }
+
+
+def million_decisions(usage: Usage) -> list[LineItem]:
+    """Return the bill for a million decisions, including their storage until they expire."""
+    days, milliseconds = usage.decision_days, 1000 * usage.duration
+    writes = usage.attempts * (usage.decision_units + usage.shard_units) * MILLION_WRITE_UNITS
+    stored = MILLION * (usage.decision_bytes + ITEM_OVERHEAD) / GB * days / DAYS_PER_MONTH
+    compute = gb_seconds(usage, usage.duration + COLD_START_SHARE * COLD_START_SECONDS)
+    lines = usage.log_lines + len(PLATFORM_LOG) + 1
+    log_bytes = usage.log_bytes + sum(map(len, PLATFORM_LOG)) + ACCESS_LOG_BYTES + lines * LOG_LINE_OVERHEAD
+    logs = MILLION * log_bytes / GB * (LOGS_GB + LOGS_GB_MONTH * LOGS_COMPRESSION * usage.log_days / DAYS_PER_MONTH)
+    units = f"{usage.decision_units:g} units for the decision, {usage.shard_units} for the counters"
+    return [
+        LineItem(f"DynamoDB, writes: {units}", writes),
+        LineItem("API Gateway, HTTP API", HTTP_API_TIERS[0][1]),
+        LineItem("CloudWatch, logs with the metrics in them, and the access log", logs),
+        LineItem(
+            f"DynamoDB, storage and point-in-time recovery for {days} days",
+            stored * (STORAGE_GB_MONTH + RECOVERY_GB_MONTH),
+        ),
+        LineItem(
+            f"Lambda: requests, {milliseconds:g} ms at {usage.memory} MB, {COLD_START_SHARE:.0%} cold starts",
+            LAMBDA_MILLION_REQUESTS + compute,
+        ),
+        LineItem("Data transfer out", MILLION * usage.response_bytes / GB * TRANSFER_GB),
+    ]
+
+
+def gb_seconds(usage: Usage, seconds: float) -> float:
+    """Return the dollars for a million invocations of this duration, without the requests."""
+    return MILLION * seconds * usage.memory / KB * LAMBDA_GB_SECOND[usage.architecture]
+
+
+def idle_month(usage: Usage) -> list[LineItem]:
+    """Return the bill for a month without requests and stored decisions."""
+    return [
+        LineItem(f"CloudWatch, {usage.alarms} alarms", usage.alarms * ALARM_MONTH),
+        LineItem("SQS, Lambda's polling of the outbox", POLLS_PER_MONTH / MILLION * QUEUE_MILLION_REQUESTS),
+    ]
+
+
+def month(rate: float, usage: Usage) -> float:
+    """Return the dollars of a month with ``rate`` decisions per second, in which the usual retention is stored."""
+    millions = rate * SECONDS_PER_MONTH / MILLION
+    variable = sum(line.dollars for line in million_decisions(usage)) - HTTP_API_TIERS[0][1]
+    fixed = usage.alarms * ALARM_MONTH + usage.metrics * METRIC_MONTH
+    return millions * variable + tiered(millions * MILLION, HTTP_API_TIERS) + fixed
+
+
+def tiered(number: float, tiers: Iterable[tuple[float, float]]) -> float:
+    """Return the dollars for ``number`` requests, by tiers of (requests up to, dollars per million)."""
+    dollars, below = 0.0, 0.0
+    for up_to, price in tiers:
+        dollars += max(min(number, up_to) - below, 0) / MILLION * price
+        below = up_to
+    return dollars
+
+
+def million_reads(shards: int) -> float:
+    """Return the dollars for a million ``GET /stats``: one read unit for each shard of up to 4 KB."""
+    return shards * MILLION_READ_UNITS
+
+
+def bill(lines: Sequence[LineItem]) -> str:
+    """Return the lines and their total as a table."""
+    total = LineItem("**Total**", sum(line.dollars for line in lines))
+    return table(["", "$"], [[line.item, f"{line.dollars:.2f}"] for line in [*lines, total]])
+
+
+def main() -> None:
+    """Print the bills."""
+    usage = measure()
+    print(f"A million decisions:\n\n{bill(million_decisions(usage))}\n")
+    print(f"A month without requests:\n\n{bill(idle_month(usage))}\n")
+    print(f"Each further 10 ms of an invocation add ${gb_seconds(usage, 0.010):.2f} to a million decisions.")
+    print(f"A month with traffic adds ${usage.metrics * METRIC_MONTH:.2f} for {usage.metrics} custom metrics.")
+    reads = ", ".join(f"${million_reads(shards):g} with {shards:,} shards" for shards in (64, 2048))
+    print(f"A million GET /stats cost {reads}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,555 @@
+"""``make bench``: compare ``POST /score`` with the baselines, in processor time, memory and latency.
+
+    make bench PYTHON=python3.13    # as on Lambda; writes the table to README.md beside this file
+
+Each implementation (:mod:`tests.performance.implementations`) has the environment of ``ScoreFunction`` and writes to an
+emulated DynamoDB over TLS, because loading the trusted certificates is part of a first request.
+
+A start is a new process (:mod:`tests.performance.cold_start`), of which only processor time counts, so the emulator's
+work is excluded. An invocation is timed from outside of Lambda's runtime interface
+(:mod:`tests.performance.runtime_interface`) and includes the emulator's work, which is the same for all.
+Implementations take turns in an order that is shuffled for each round, so a machine that slows down slows all of them.
+Figures are medians, except p99 and the decisions per second.
+
+The run fails if a response differs from the rules, a decision is not stored, or a counter does not move by exactly what
+was returned. Replays and the outbox are not compared, as only this service has them. This service and the Powertools
+baseline log and count each decision; the others do not.
+
+Exits with 1 if the run fails, or a figure exceeds one of :data:`LIMITS`.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+from scoring.transaction import validate
+from tests import events
+from tests.local import account, certificates, emulator, environments, template
+from tests.local.certificates import Certificates
+from tests.local.processes import command
+from tests.markdown import table
+from tests.performance import implementations, runtime_interface
+from tests.performance.implementations import BASELINES, OURS, REFERENCE, Implementation, Interpreter
+from tests.performance.load import percentile
+from tests.rule_set import DOCUMENT, RULE_SET
+
+README = Path(__file__).with_name("README.md")
+_BEGIN, _END = "<!-- make bench -->\n", "<!-- /make bench -->"
+_COLD_START = Path(__file__).with_name("cold_start.py")
+_SAMPLES = (events.FOLDER / "transactions.jsonl").read_text(encoding="utf-8").splitlines()
+_PROCESS_TIMEOUT_SECONDS = 120
+# Sets in the same order in every process, and log lines written at once, as on Lambda.
+_PROCESS_VARIABLES = {"PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
+_SEED = 1
+_MB = 1_000_000
+
+
+class Limit(NamedTuple):
+    """The maximum of one of our figures, as a share of the same figure of others."""
+
+    figure: str
+    others: tuple[str, ...]
+    share: float
+
+
+LIMITS = (
+    Limit("started", (REFERENCE,), 0.33),
+    Limit("warm", (REFERENCE,), 0.50),
+    Limit("p50", (REFERENCE,), 0.80),
+    Limit("memory", (REFERENCE,), 0.50),
+    Limit("started", tuple(name for name in BASELINES.values() if name != REFERENCE), 0.50),
+)
+
+
+@dataclass(frozen=True)
+class Repetitions:
+    """How often each implementation is measured.
+
+    Attributes
+    ----------
+    starts
+        New processes.
+    warm_starts
+        Processes among them that continue after the first decision.
+    warm_up, decisions
+        Further decisions of these, first untimed, then timed.
+    rounds, requests
+        Rounds through the runtime interface, and requests in each.
+    """
+
+    starts: int = 15
+    warm_starts: int = 5
+    warm_up: int = 50
+    decisions: int = 300
+    rounds: int = 10
+    requests: int = 100
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Results of one implementation, in seconds and bytes.
+
+    Attributes
+    ----------
+    imported, started
+        Processor time until the import is done, and until the first decision is made.
+    warm
+        Processor time of a later decision.
+    memory
+        Peak resident memory of a start and first decision.
+    package
+        Unzipped size.
+    p50, p99, rate
+        Latency of an invocation, and sequential decisions per second.
+    """
+
+    imported: float
+    started: float
+    warm: float
+    memory: float
+    package: float
+    p50: float
+    p99: float
+    rate: float
+
+
+class FigureRow(NamedTuple):
+    """A row of the table: its title, the attribute of :class:`Figures`, the unit and the number of decimals."""
+
+    title: str
+    figure: str
+    unit: float
+    decimals: int
+
+
+ROWS = (
+    FigureRow("start: import, CPU ms", "imported", 0.001, 0),
+    FigureRow("**start and first decision, CPU ms**", "started", 0.001, 0),
+    FigureRow("a decision after that, CPU ms", "warm", 0.001, 2),
+    FigureRow("memory, MB", "memory", _MB, 1),
+    FigureRow("package, MB", "package", _MB, 1),
+    FigureRow("an invocation, p50, ms", "p50", 0.001, 2),
+    FigureRow("an invocation, p99, ms", "p99", 0.001, 2),
+    FigureRow("decisions a second", "rate", 1, 0),
+)
+
+
+class Request(NamedTuple):
+    """A transaction and the API Gateway event that carries it."""
+
+    decision_id: str
+    transaction: dict[str, Any]
+    event: str
+
+    def expected(self) -> dict[str, Any]:
+        """Return what the response must contain."""
+        ids = {"tx_id": self.transaction["tx_id"], "decision_id": self.decision_id}
+        score, risk_level, triggered_rules = RULE_SET.assess(validate(self.transaction))
+        return {"score": score, "risk_level": risk_level, "triggered_rules": list(triggered_rules), **ids}
+
+
+@dataclass
+class Measurements:
+    """All measurements of one implementation."""
+
+    imported: list[float] = field(default_factory=list)
+    started: list[float] = field(default_factory=list)
+    warm: list[float] = field(default_factory=list)
+    memory: list[float] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
+
+    def figures(self, implementation: Implementation) -> Figures:
+        return Figures(
+            imported=median(self.imported),
+            started=median(self.started),
+            warm=median(self.warm),
+            memory=median(self.memory),
+            package=implementation.size,
+            p50=median(self.latencies),
+            p99=percentile(99, self.latencies),
+            rate=len(self.latencies) / sum(self.latencies),
+        )
+
+
+class MismatchError(Exception):
+    """An implementation did not do what it is timed for; the text is one line that names it."""
+
+
+class StoreAudit:
+    """Checks responses, counters and stored decisions against the requests."""
+
+    def __init__(self, dynamodb: Any) -> None:
+        self._dynamodb = dynamodb
+        self._counted: Counter[str] = Counter()
+        self._ids: Counter[str] = Counter()
+
+    def check(self, name: str, requests: Sequence[Request], responses: Sequence[Any]) -> None:
+        """Compare each response with the rules, and the change of the counters with the responses.
+
+        Raises
+        ------
+        MismatchError
+            They differ.
+        """
+        if len(requests) != len(responses):
+            raise MismatchError(f"{name} returned {len(responses)} responses to {len(requests)} requests")
+        expected: Counter[str] = Counter()
+        for request, response in zip(requests, responses, strict=True):
+            if difference := mismatch(request, response):
+                raise MismatchError(f"{name} returned for {request.transaction}: {difference}")
+            expected += counters(request.expected())
+        counted = self._totals()
+        moved = counted - self._counted
+        if moved != expected:
+            raise MismatchError(f"{name} counted {dict(moved)}, expected {dict(expected)}")
+        self._counted = counted
+        self._ids.update(request.decision_id for request in requests)
+
+    def check_decisions(self) -> None:
+        """Compare the ids of all stored decisions with those of all requests.
+
+        Raises
+        ------
+        MismatchError
+            A decision is missing, stored twice, or has no request.
+        """
+        pages = self._dynamodb.get_paginator("scan").paginate(
+            TableName="DecisionsTable", ProjectionExpression="decision_id", ConsistentRead=True
+        )
+        stored = Counter(item["decision_id"]["S"] for page in pages for item in page["Items"])
+        if stored != self._ids:
+            number = len(stored - self._ids) + len(self._ids - stored)
+            raise MismatchError(f"{number} decisions are missing from the store or should not be in it")
+
+    def _totals(self) -> Counter[str]:
+        page = self._dynamodb.scan(TableName="StatsTable", ConsistentRead=True)
+        totals: Counter[str] = Counter()
+        for shard in page["Items"]:
+            totals.update({name: int(value["N"]) for name, value in shard.items() if name != "shard"})
+        return totals
+
+
+def counters(body: Mapping[str, Any]) -> Counter[str]:
+    """Return what a decision adds to its shard, by the ledger's names."""
+    level = body["risk_level"]
+    high = ["high"] if level in {"HIGH", "CRITICAL"} else []
+    return Counter(["total", f"level#{level}", *high, *(f"rule#{label}" for label in body["triggered_rules"])])
+
+
+def mismatch(request: Request, response: Any) -> str:
+    """Return how a response differs from the expected one; empty if it does not."""
+    if not isinstance(response, dict) or response.get("statusCode") != 200:
+        return f"{response}"[:500]
+    try:
+        body, expected = json.loads(response["body"]), request.expected()
+    except ValueError:
+        return f"{response}"[:500]
+    found = {name: body.get(name) for name in expected}
+    return "" if found == expected else f"{found}, not {expected}"
+
+
+def new_requests(number: int) -> list[Request]:
+    """Return requests with new ids, cycling through the sample transactions of ``events/``."""
+    requests = []
+    for n in range(number):
+        body, decision_id = _SAMPLES[n % len(_SAMPLES)], str(uuid.uuid4())
+        event = events.post(body, request_id=decision_id, content_length=str(len(body.encode())))
+        requests.append(Request(decision_id, json.loads(body), json.dumps(event)))
+    return requests
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What every measurement needs; files are in a temporary folder."""
+
+    folder: Path
+    python: Interpreter
+    runtime_client: Path
+    certificates: Certificates
+    implementations: list[Implementation]
+    order: random.Random
+
+    def turns(self) -> list[Implementation]:
+        """Return the implementations in random order."""
+        return self.order.sample(self.implementations, len(self.implementations))
+
+    def variables(self, implementation: Implementation, endpoint: str) -> dict[str, str]:
+        """Return the environment variables of ``ScoreFunction`` and those that lead to the emulator."""
+        function = template.functions()["ScoreFunction"]
+        own = replace(function, folders=(implementation.function, implementation.packages))
+        trusted = self.folder / f"{implementation.function.name}-authorities.pem"
+        trusted.write_bytes(implementation.authorities.read_bytes() + b"\n" + self.certificates.authority.read_bytes())
+        return {
+            **environments.environment_variables(own),
+            **emulator.variables(endpoint),
+            "AWS_CA_BUNDLE": str(trusted),
+        }
+
+    def log(self, implementation: Implementation) -> Path:
+        """Return the file that receives the output of an implementation."""
+        return self.folder / f"{implementation.function.name}.log"
+
+    @contextmanager
+    def store(self) -> Iterator[tuple[str, StoreAudit]]:
+        """Start an empty emulator with TLS, and check its decisions on exit."""
+        made = self.certificates
+        with (
+            patch.dict(os.environ, AWS_CA_BUNDLE=str(made.authority)),
+            emulator.running(
+                USE_SSL="1", MINISTACK_SSL_CERT=str(made.certificate), MINISTACK_SSL_KEY=str(made.key)
+            ) as endpoint,
+        ):
+            audit = StoreAudit(emulator.client("dynamodb", endpoint))
+            yield endpoint, audit
+            audit.check_decisions()
+
+
+@contextmanager
+def prepared(python: Interpreter) -> Iterator[Setup]:
+    """Install and build what is missing."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        folder = Path(name)
+        yield Setup(
+            folder,
+            python,
+            implementations.runtime_client(python),
+            certificates.make(folder),
+            implementations.prepare(python, folder, DOCUMENT),
+            random.Random(_SEED),
+        )
+
+
+def measure(setup: Setup, repetitions: Repetitions) -> dict[str, Figures]:
+    """Return the figures of each implementation by name."""
+    measured = {one.name: Measurements() for one in setup.implementations}
+    # Each part has its own store, because a large one pauses at times.
+    with setup.store() as (endpoint, audit):
+        _measure_starts(setup, repetitions, endpoint, audit, measured)
+    with setup.store() as (endpoint, audit):
+        _measure_invocations(setup, repetitions, endpoint, audit, measured)
+    return {one.name: measured[one.name].figures(one) for one in setup.implementations}
+
+
+def _measure_starts(
+    setup: Setup, repetitions: Repetitions, endpoint: str, audit: StoreAudit, measured: dict[str, Measurements]
+) -> None:
+    for implementation in setup.implementations:
+        # Untimed: checks every sample, and loads all files into the page cache.
+        start(setup, implementation, endpoint, audit, len(_SAMPLES))
+    for number in range(repetitions.starts):
+        for implementation in setup.turns():
+            is_warm = number < repetitions.warm_starts
+            more = repetitions.warm_up + repetitions.decisions if is_warm else 0
+            report = start(setup, implementation, endpoint, audit, 1 + more, repetitions.warm_up)
+            measurements = measured[implementation.name]
+            measurements.imported.append(report["imported"])
+            measurements.started.append(report["imported"] + report["first"])
+            measurements.memory.append(report["memory"])
+            if is_warm:
+                measurements.warm.append(report["warm"] / repetitions.decisions)
+
+
+def start(
+    setup: Setup, implementation: Implementation, endpoint: str, audit: StoreAudit, number: int, warm_up: int = 0
+) -> dict[str, Any]:
+    """Have a new process make ``number`` decisions, check them, and return its report."""
+    requests = new_requests(number)
+    report = run_process(setup, implementation, endpoint, [request.event for request in requests], warm_up)
+    audit.check(implementation.name, requests, report["responses"])
+    return report
+
+
+def run_process(
+    setup: Setup,
+    implementation: Implementation,
+    endpoint: str,
+    given: Sequence[str],
+    warm_up: int = 0,
+    under: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Have a new process handle events, and return its report; its output is in :meth:`Setup.log`.
+
+    Parameters
+    ----------
+    given
+        Events as JSON; at least one.
+    warm_up
+        Number of untimed events after the first.
+    under
+        A command that runs the process.
+
+    Raises
+    ------
+    MismatchError
+        The process failed.
+    """
+    lines, report, log = setup.folder / "events.jsonl", setup.folder / "report.json", setup.log(implementation)
+    lines.write_text("".join(f"{event}\n" for event in given), encoding="utf-8")
+    command_line: list[str | Path] = [*under, setup.python.path, "-P", "-S", _COLD_START, lines, str(warm_up), report]
+    with log.open("wb") as output:
+        try:
+            done = subprocess.run(
+                command_line,
+                env=setup.variables(implementation, endpoint) | _PROCESS_VARIABLES,
+                cwd=implementation.function,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                check=False,
+                timeout=_PROCESS_TIMEOUT_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            raise MismatchError(f"{implementation.name} did not end within {_PROCESS_TIMEOUT_SECONDS} s") from None
+    if done.returncode:
+        last_line = log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
+        raise MismatchError(f"{implementation.name} failed: {last_line}")
+    read: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+    return read
+
+
+def _measure_invocations(
+    setup: Setup, repetitions: Repetitions, endpoint: str, audit: StoreAudit, measured: dict[str, Measurements]
+) -> None:
+    with ExitStack() as running:
+        invoke = {
+            implementation.name: running.enter_context(
+                runtime_interface.running(
+                    setup.python.path,
+                    setup.runtime_client,
+                    setup.variables(implementation, endpoint),
+                    implementation.function,
+                    running.enter_context(setup.log(implementation).open("wb")),
+                )
+            )
+            for implementation in setup.implementations
+        }
+        for implementation in setup.implementations:
+            # Not recorded: the start, and the first decisions, which are slower.
+            number = max(repetitions.warm_up, len(_SAMPLES))
+            time_invocations(implementation, invoke[implementation.name], audit, number)
+        for _ in range(repetitions.rounds):
+            for implementation in setup.turns():
+                name = implementation.name
+                latencies = time_invocations(implementation, invoke[name], audit, repetitions.requests)
+                measured[name].latencies += latencies
+
+
+def time_invocations(
+    implementation: Implementation, invoke: Callable[[bytes], bytes], audit: StoreAudit, number: int
+) -> list[float]:
+    """Return the seconds that each of ``number`` sequential invocations took."""
+    requests = new_requests(number)
+    responses, latencies = [], []
+    try:
+        for request in requests:
+            event = request.event.encode()
+            begin = time.perf_counter()
+            response = invoke(event)
+            latencies.append(time.perf_counter() - begin)
+            responses.append(json.loads(response))
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise MismatchError(f"{implementation.name} failed behind the runtime interface: {error!r}") from None
+    audit.check(implementation.name, requests, responses)
+    return latencies
+
+
+def ratio(figures: Mapping[str, Figures], name: str, figure: str, to: str = REFERENCE) -> float:
+    """Return a figure of one implementation as a share of another one's."""
+    own: float = getattr(figures[name], figure)
+    other: float = getattr(figures[to], figure)
+    return own / other
+
+
+def report(figures: Mapping[str, Figures]) -> str:
+    """Return the table; each figure is followed by its share of :data:`REFERENCE`'s."""
+
+    def cell(name: str, row: FigureRow) -> str:
+        value = f"{getattr(figures[name], row.figure) / row.unit:,.{row.decimals}f}"
+        return value if name == REFERENCE else f"{value} ({ratio(figures, name, row.figure):.2f})"
+
+    return table(["", *figures], [[row.title, *(cell(name, row) for name in figures)] for row in ROWS])
+
+
+def caption(python: Interpreter, repetitions: Repetitions) -> str:
+    """Return the line above the table."""
+    warm_starts = min(repetitions.starts, repetitions.warm_starts)
+    return (
+        f"Python {python.version}, {os.cpu_count()} processors; for each: {repetitions.starts} starts, "
+        f"{warm_starts} of them with {repetitions.decisions} more timed decisions, "
+        f"and {repetitions.rounds * repetitions.requests:,} invocations:"
+    )
+
+
+def problems(figures: Mapping[str, Figures]) -> list[str]:
+    """Return a sentence for each limit that is exceeded."""
+    titles = {row.figure: row.title.strip("*") for row in ROWS}
+    return [
+        f"{titles[limit.figure]}: {OURS} takes {share:.2f} of {other}, more than {limit.share:.2f}"
+        for limit in LIMITS
+        for other in limit.others
+        if (share := ratio(figures, OURS, limit.figure, other)) > limit.share
+    ]
+
+
+def replace_section(text: str, section: str) -> str:
+    """Return the text with a new section between the markers.
+
+    Raises
+    ------
+    ValueError
+        The markers are not there exactly once and in order.
+    """
+    before, begin, rest = text.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not (begin and end) or _BEGIN in rest or _END in after:
+        raise ValueError(f"{_BEGIN.strip()} and {_END} must be there once each")
+    return f"{before}{begin}\n{section}\n\n{end}{after}"
+
+
+def run(python: Interpreter, repetitions: Repetitions, *, write: bool) -> int:
+    """Measure, print, update the README if ``write``, and return the exit code."""
+    try:
+        with prepared(python) as setup:
+            figures = measure(setup, repetitions)
+    except MismatchError as error:
+        print(f"FAILED     {error}")
+        return 1
+    section = f"{caption(python, repetitions)}\n\n{report(figures)}"
+    print(section)
+    if write:
+        README.write_text(replace_section(README.read_text(encoding="utf-8"), section), encoding="utf-8")
+    found = problems(figures)
+    for problem in found:
+        print(f"FAILED     {problem}")
+    return int(bool(found))
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description="Compare POST /score with the baselines.")
+    parser.add_argument("--python", help="interpreter of the functions; default: the one that .venv was created with")
+    parser.add_argument("--write", action="store_true", help=f"write the table to {README.name} beside this file")
+    arguments = parser.parse_args()
+    account.replace()
+    with command():
+        return run(implementations.interpreter(arguments.python), Repetitions(), write=arguments.write)
+    return 1  # interrupted, so the result is unknown
+
+
+if __name__ == "__main__":
+    sys.exit(main())
