@@ -6,7 +6,7 @@ import pytest
 
 from tests.capacity import cost, plan
 from tests.capacity.plan import Plan
-from tests.capacity.simulation import Model, Outcome, simulate
+from tests.capacity.simulation import Model, Outcome
 from tests.local import template
 from tests.local.template import ROOT
 
@@ -47,12 +47,10 @@ def test_template_accepts_what_is_recommended(plans: dict[float, Plan]) -> None:
     assert {one.shards for one in plans.values()} <= set(range(SHARDS["Default"], SHARDS["MaxValue"] + 1))
 
 
-def test_recommended_shards_suffice_and_half_of_them_do_not(plans: dict[float, Plan]) -> None:
+def test_conflicts_are_rare_with_what_is_recommended(plans: dict[float, Plan]) -> None:
     for one in plans.values():
         assert one.conflicts < 0.01
         assert one.environments < one.shards
-    shards = plans[5_000].shards // 2
-    assert not plan.is_sufficient(shards, [simulate(Model(5_000, shards))])
 
 
 @pytest.mark.parametrize(
@@ -73,12 +71,13 @@ def test_slower_transactions_take_more_shards() -> None:
     assert model.shards == 128
 
 
-def test_number_of_shards_can_be_given() -> None:
-    """The README quotes what too few shards do."""
+def test_too_few_shards() -> None:
+    """The README quotes these figures; at 5,000 a second, 64 shards are half of what is recommended."""
     one, other = plan.plan_rates([3_000, 5_000], shards=64)
     assert (one.rate, one.shards) == (3_000, 64)
     assert one.conflicts == pytest.approx(0.28, abs=0.02)
     assert other.deferred == pytest.approx(0.03, abs=0.01)
+    assert other.conflicts > 0.5
 
 
 def test_conflicts_are_billed() -> None:
