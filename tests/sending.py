@@ -1,35 +1,37 @@
-"""Sending a request of the corpus over HTTP, and judging what comes back."""
+"""Send the corpus over HTTP and check the responses."""
 
 import http.client
 import json
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from tests.corpus import ANSWER_HEADERS, INJECTED, SERVER_HEADERS, Case
-from tests.integration.service import TIMEOUT_SECONDS
-
-# (method, address, body) -> the headers that say who sends it
-Sign = Callable[[str, str, bytes], Mapping[str, str]]
+from tests.service import TIMEOUT_SECONDS, RunningService
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     status: int
     headers: list[tuple[str, str]]
     body: bytes
 
 
-def send(url: str, case: Case, sign: Sign | None = None) -> Answer:
-    """What comes back for the bytes of the case, which no HTTP client is asked to make presentable."""
-    address = urlsplit(url)
+def send(service: RunningService, case: Case) -> Response:
+    """Send a case byte for byte, which HTTP clients would normalize or refuse."""
+    address = urlsplit(service.url)
     assert address.hostname
-    signature = sign(case.method, url + case.path, case.body) if sign else {}
+    signature = service.auth.sign(case.method, service.url + case.path, case.body) if service.auth else {}
     with socket.create_connection((address.hostname, address.port or 80), TIMEOUT_SECONDS) as connection:
         connection.sendall(_request(case, address.netloc, address.path, signature))
-        response = http.client.HTTPResponse(connection, method=case.method)
-        response.begin()
-        return Answer(response.status, response.getheaders(), response.read())
+        return read_response(connection, case.method)
+
+
+def read_response(connection: socket.socket, method: str = "GET") -> Response:
+    """Read one HTTP response."""
+    response = http.client.HTTPResponse(connection, method=method)
+    response.begin()
+    return Response(response.status, response.getheaders(), response.read())
 
 
 def _request(case: Case, host: str, prefix: str, signature: Mapping[str, str]) -> bytes:
@@ -40,31 +42,31 @@ def _request(case: Case, host: str, prefix: str, signature: Mapping[str, str]) -
     return "\r\n".join(lines).encode("latin-1") + case.body
 
 
-def check(answer: Answer, case: Case, server_headers: set[str] = SERVER_HEADERS) -> None:
-    """Fail where the answer is not the one of the case, or has headers that neither functions nor server send."""
-    assert answer.status == case.status, answer.body
-    names = [name for name, _ in answer.headers]
+def check(response: Response, case: Case, server_headers: set[str] = SERVER_HEADERS) -> None:
+    """Fail unless the response is the expected one and every header comes from a function or the server."""
+    assert response.status == case.status, response.body
+    names = [name for name, _ in response.headers]
     assert len(names) == len(set(names))
     assert set(names) - ANSWER_HEADERS <= server_headers
     assert ("Allow" in names) == (case.status == 405)
-    assert INJECTED not in str(answer.headers)
+    assert INJECTED not in str(response.headers)
     if case.method == "HEAD":
-        assert answer.body == b""
+        assert response.body == b""
     elif case.error is not None:
-        assert json.loads(answer.body) == {"error": case.error}
+        assert json.loads(response.body) == {"error": case.error}
     elif isinstance(case.expected, str):
-        assert answer.body.decode() == case.expected
+        assert response.body.decode() == case.expected
     else:
-        assert json.loads(answer.body).items() >= case.expected.items()
+        assert json.loads(response.body).items() >= case.expected.items()
 
 
 def moved(before: dict[str, Any], after: dict[str, Any]) -> dict[str, int]:
-    """By how much the counters of the risk levels changed, where they did."""
+    """Return the change of each risk level's counter, without zeros."""
     counts = {level: after["by_risk_level"][level] - count for level, count in before["by_risk_level"].items()}
     return {level: count for level, count in counts.items() if count}
 
 
 def decisions(log: str) -> list[str]:
-    """The decisions in a log of the local stack that was started with ``--logs json``, or of a deployed function."""
+    """Return the decisions in a JSON log of the local stack or of a deployed function."""
     lines = [line for line in log.splitlines() if line.startswith("{")]
     return [line for line in lines if json.loads(line).get("message") == "decision"]

@@ -1,8 +1,8 @@
-"""The real ``sam build``, ``sam deploy`` and ``sam delete``, and every route of what they deploy.
+"""The real ``sam build``, ``sam deploy`` and ``sam delete``, and every route of the deployed stack.
 
-MiniStack is the AWS, without Docker: CloudFormation, S3, IAM, Lambda, API Gateway, DynamoDB, SQS. It verifies
-signatures, and holds callers to their policies and functions to their roles. The tests run in order: what is deployed
-is used, then updated, then deleted.
+MiniStack emulates AWS without Docker: CloudFormation, S3, IAM, Lambda, API Gateway, DynamoDB, SQS. It verifies
+signatures and enforces the policies of callers and the roles of functions. The tests run in order: they use the stack,
+update it, then delete it.
 """
 
 import fnmatch
@@ -16,55 +16,69 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 import requests
 import yaml
 from botocore.exceptions import ClientError
+from tests.service import TIMEOUT_SECONDS, RunningService
 
-from scoring import score_transaction, scorers
+from scoring import score_transaction
 from scoring.ledger.outbox import encode
 from tests import corpus
 from tests.corpus import INJECTED, Case
 from tests.e2e import deployment, http_api, tokens
 from tests.e2e.deployment import Caller, Deployment
 from tests.e2e.tokens import Issuer
-from tests.integration.service import TIMEOUT_SECONDS, Service
-
-# These run here too, with the service below.
-from tests.integration.test_exactly_once import (  # noqa: F401
-    test_the_key_with_another_body_is_422,
-    test_the_same_key_twice_is_one_decision,
-    test_without_a_key_every_request_is_a_decision_of_its_own,
-)
-from tests.integration.test_lab import *  # noqa: F403
+from tests.integration import test_corpus, test_exactly_once, test_lab
 from tests.local import account, emulator
 from tests.local.cloudformation import Stack
 from tests.local.processes import free_port
 from tests.local.template import ROOT
 from tests.rule_set import DOCUMENT, decide
-from tests.sending import Answer, check, decisions, moved, send
+from tests.sending import Response, check, decisions, moved
+
+OPEN_ROUTES = {"GET /health", "$default"}
+DOCS_ROUTES = {"GET /docs", "GET /docs/{file}", "GET /openapi.json"}
+RETAINED = {"DecisionsTable", "StatsTable", "OutboxQueue", "OutboxDeadLetterQueue"}
+ORIGIN = "https://dashboard.example.com"
+AUDIENCE = "risk-scoring-callers"
+THREADS = 8
+REPLAY = (sys.executable, str(ROOT / "events" / "replay.py"))
+NO_UTF_8 = "MiniStack decodes every JSON body and replaces invalid UTF-8; API Gateway passes it on in base64"
+OPTIONS = "MiniStack answers OPTIONS itself; API Gateway does so only for an API with CORS"
+NO_LINE_BREAK = "MiniStack's wildcards in a policy do not match a line break"
+DIFFERENCES = {
+    "cut off in a character": NO_UTF_8,
+    "UTF-16": NO_UTF_8,
+    "UTF-32": NO_UTF_8,
+    "Latin-1": NO_UTF_8,
+    "a character in more bytes than it takes": NO_UTF_8,
+    "half a surrogate pair in bytes": NO_UTF_8,
+    "a byte that UTF-8 never has": NO_UTF_8,
+    "gzip": NO_UTF_8,
+    "OPTIONS /score": OPTIONS,
+    "OPTIONS /stats": OPTIONS,
+    "OPTIONS /openapi.json": OPTIONS,
+    "a browser asks whether it may": OPTIONS,
+    "a line break, encoded": NO_LINE_BREAK,
+    "%0d%0aX:INJECTED of the docs": NO_LINE_BREAK,
+    "encoded twice": "MiniStack does not decode a path parameter that was encoded twice",
+}
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What must be as it was after an update."""
+class Snapshot:
+    """Data that an update must preserve."""
 
     url: str
     stats: dict[str, Any]
     decisions: dict[str, Any]
 
 
-OPEN_ROUTES = {"GET /health", "$default"}
-DOCS_ROUTES = {"GET /docs", "GET /docs/{file}", "GET /openapi.json"}
-KEPT = {"DecisionsTable", "StatsTable", "OutboxQueue", "OutboxDeadLetterQueue"}
-ORIGIN = "https://dashboard.example.com"
-AUDIENCE = "risk-scoring-callers"
-THREADS = 8
-# What the server and its stand-in for API Gateway add.
-CASES = corpus.decided_by(scorers.load())
+# Headers that the server and its emulation of API Gateway add
 GATEWAY_HEADERS = {"date", "Connection", "Content-Length", "apigw-requestid"}
 
 
@@ -108,11 +122,11 @@ def caller(deployed: Deployment) -> Caller:
 
 
 @pytest.fixture(scope="module")
-def service(deployed: Deployment, caller: Caller) -> Service:
-    return Service(deployed.url, auth=caller)
+def service(deployed: Deployment, caller: Caller) -> RunningService:
+    return RunningService(deployed.url, caller)
 
 
-def until(condition: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while not condition():
         assert time.monotonic() < deadline
@@ -120,12 +134,20 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def example(route: str) -> tuple[str, str]:
-    """A method and a path that the route takes."""
+    """Return a method and a path that match the route."""
     method, path = ("GET", "/nowhere") if route == "$default" else route.split(" ")
     return method, path.replace("{tx_id}", "TX003").replace("{file}", "index.css")
 
 
-def test_the_routes_are_those_of_the_template_and_closed_but_for_two(deployed: Deployment) -> None:
+class TestDeployedLab(test_lab.TestLab):
+    """The lab's requests to the deployed stack."""
+
+
+class TestDeployedIdempotencyKey(test_exactly_once.TestIdempotencyKey):
+    """Idempotency keys on the deployed stack."""
+
+
+def test_all_routes_but_two_require_iam(deployed: Deployment) -> None:
     stack = deployed.stack
     ((api, api_id),) = stack.of_type("AWS::ApiGatewayV2::Api").items()
     routes = http_api.routes(stack, api)
@@ -139,21 +161,21 @@ def test_the_routes_are_those_of_the_template_and_closed_but_for_two(deployed: D
 
 
 def test_api_gateway_may_invoke_the_function_of_each_route(deployed: Deployment) -> None:
-    """On AWS; MiniStack does not ask."""
+    """AWS enforces this permission; MiniStack does not."""
     stack = deployed.stack
     ((api, api_id),) = stack.of_type("AWS::ApiGatewayV2::Api").items()
     for key, route in http_api.routes(stack, api).items():
         policy = deployed.client("lambda").get_policy(FunctionName=route.function)["Policy"]
         source = f"arn:aws:execute-api:us-east-1:000000000000:{api_id}/$default/{key.replace(' ', '')}"
-        granted = [
+        allowed = [
             statement["Condition"]["ArnLike"]["AWS:SourceArn"]
             for statement in json.loads(policy)["Statement"]
             if statement["Principal"] == {"Service": "apigateway.amazonaws.com"}
         ]
-        assert [one for one in granted if fnmatch.fnmatchcase(source, one)], (key, granted)
+        assert [one for one in allowed if fnmatch.fnmatchcase(source, one)], (key, allowed)
 
 
-def test_a_call_without_a_signature_is_refused(deployed: Deployment, caller: Caller) -> None:
+def test_unsigned_request_is_403_unless_the_route_is_open(deployed: Deployment, caller: Caller) -> None:
     stack = deployed.stack
     (api,) = stack.of_type("AWS::ApiGatewayV2::Api")
     for route in http_api.routes(stack, api):
@@ -167,100 +189,54 @@ def test_a_call_without_a_signature_is_refused(deployed: Deployment, caller: Cal
             assert (unsigned.status_code, unsigned.json()) == (403, {"message": "Forbidden"}), route
 
 
-def test_a_signature_that_is_not_right_is_refused(deployed: Deployment, caller: Caller) -> None:
+def test_invalid_signature_is_403(deployed: Deployment, caller: Caller) -> None:
     headers = {"Content-Type": "application/json"}
     body, other = b'{"amount": 1}', b'{"amount": 10000}'
     url = f"{deployed.url}/score"
     signature = dict(caller.sign("POST", url, body))
-    answers = [
+    responses = [
         requests.post(url, other, headers=headers | signature, timeout=TIMEOUT_SECONDS),
         requests.post(f"{deployed.url}/echo", body, headers=headers | signature, timeout=TIMEOUT_SECONDS),
         requests.post(url, body, headers=headers, auth=caller.with_another_secret(), timeout=TIMEOUT_SECONDS),
     ]
-    assert [answer.status_code for answer in answers] == [403] * 3
+    assert [response.status_code for response in responses] == [403] * 3
     assert requests.post(url, body, headers=headers | signature, timeout=TIMEOUT_SECONDS).status_code == 200
 
 
-def test_a_caller_may_call_what_its_policy_says(deployed: Deployment) -> None:
-    reader = Service(deployed.url, auth=deployed.caller("reader", "GET/stats", "GET/transaction/*"))
+def test_caller_is_limited_to_its_policy(deployed: Deployment) -> None:
+    reader = RunningService(deployed.url, deployed.caller("reader", "GET/stats", "GET/transaction/*"))
     assert reader.get("/stats").status_code == 200
     assert reader.get("/transaction/nobody").status_code == 404
     assert reader.get("/status").status_code == 403
     assert reader.post("/score", json={"amount": 1}).status_code == 403
 
 
-NO_UTF_8 = "MiniStack decodes every JSON body, and replaces what is no UTF-8; API Gateway hands it on in base64"
-OPTIONS = "MiniStack answers OPTIONS itself; API Gateway does so for an API that has CORS"
-NO_LINE_BREAK = "MiniStack's wildcards in a policy do not stand for a line break"
-# Each must fail here: what MiniStack learns is to be taken out.
-DIFFERENT = {
-    "cut off in a character": NO_UTF_8,
-    "UTF-16": NO_UTF_8,
-    "UTF-32": NO_UTF_8,
-    "Latin-1": NO_UTF_8,
-    "a character in more bytes than it takes": NO_UTF_8,
-    "half a surrogate pair in bytes": NO_UTF_8,
-    "a byte that UTF-8 never has": NO_UTF_8,
-    "gzip": NO_UTF_8,
-    "OPTIONS /score": OPTIONS,
-    "OPTIONS /stats": OPTIONS,
-    "OPTIONS /openapi.json": OPTIONS,
-    "a browser asks whether it may": OPTIONS,
-    "a line break, encoded": NO_LINE_BREAK,
-    "%0d%0aX:INJECTED of the docs": NO_LINE_BREAK,
-    "encoded twice": "MiniStack leaves a path parameter that was encoded twice as it is",
-}
+class TestDeployedCorpus(test_corpus.TestCorpus):
+    """The corpus against the deployed stack; a difference that MiniStack has removed fails its strict xfail."""
+
+    server_headers = GATEWAY_HEADERS
+    differences = DIFFERENCES
 
 
-def of_corpus(case: Case) -> Any:
-    reason = DIFFERENT.get(case.name)
-    return pytest.param(case, id=case.name, marks=pytest.mark.xfail(reason=reason) if reason else ())
-
-
-@dataclass
-class Tally:
-    """What was counted before, and what was answered since."""
-
-    before: dict[str, Any]
-    levels: Counter[str] = field(default_factory=Counter)
-    sent: int = 0
-
-
-@pytest.fixture(scope="module")
-def tally(service: Service) -> Tally:
-    return Tally(service.stats())
-
-
-@pytest.mark.parametrize("case", [of_corpus(case) for case in CASES if not case.only_event])
-def test_a_request_of_the_corpus(deployed: Deployment, caller: Caller, tally: Tally, case: Case) -> None:
-    answer = send(deployed.url, case, caller.sign)
-    if case.path == "/score" and answer.status == 200:
-        tally.levels[json.loads(answer.body)["risk_level"]] += 1
-    tally.sent += 1
-    check(answer, case, GATEWAY_HEADERS)
-
-
-def test_what_the_corpus_was_answered_was_counted(service: Service, tally: Tally) -> None:
-    assert moved(tally.before, service.stats()) == tally.levels
-
-
-def test_every_difference_is_in_the_corpus() -> None:
-    assert DIFFERENT.keys() <= {case.name for case in CASES if not case.only_event}
+def test_differences_name_cases_of_the_corpus() -> None:
+    assert DIFFERENCES.keys() <= {case.name for case in test_corpus.CASES}
 
 
 @pytest.mark.parametrize(
-    "case", [case for case in CASES if case.name in DIFFERENT and not case.only_http], ids=lambda case: case.name
+    "case",
+    [case for case in test_corpus.CASES if case.name in DIFFERENCES and not case.only_http],
+    ids=lambda case: case.name,
 )
-def test_what_the_stand_in_for_api_gateway_alters_as_api_gateway_sends_it(deployed: Deployment, case: Case) -> None:
+def test_difference_is_handled_as_api_gateway_would_send_it(deployed: Deployment, case: Case) -> None:
     function, event = corpus.event_of(case, f"request of {case.name}")
     invoked = deployed.client("lambda").invoke(
         FunctionName=deployed.stack.resources[function], Payload=json.dumps(event).encode()
     )
     response = json.loads(invoked["Payload"].read())
-    check(Answer(response["statusCode"], list(response["headers"].items()), response["body"].encode()), case, set())
+    check(Response(response["statusCode"], list(response["headers"].items()), response["body"].encode()), case, set())
 
 
-def test_100_requests_from_many_threads_are_100_more(service: Service) -> None:
+def test_100_concurrent_requests_are_all_counted(service: RunningService) -> None:
     before = service.stats()
 
     def score(number: int) -> tuple[int, str]:
@@ -270,28 +246,15 @@ def test_100_requests_from_many_threads_are_100_more(service: Service) -> None:
         return response.status_code, response.json().get("risk_level")
 
     with ThreadPoolExecutor(THREADS) as pool:
-        answers = Counter(pool.map(score, range(100)))
-    assert {status for status, _ in answers} == {200}
-    assert moved(before, service.stats()) == {level: count for (_, level), count in answers.items()}
+        responses = Counter(pool.map(score, range(100)))
+    assert {status for status, _ in responses} == {200}
+    assert moved(before, service.stats()) == {level: count for (_, level), count in responses.items()}
     (found,) = service.get("/transaction/TX-many-99").json()["decisions"]
     assert found.items() >= {"tx_id": "TX-many-99", **score_transaction({"amount": 99 * 60, "hour": 3})}.items()
 
 
-def test_the_samples_are_replayed_by_a_caller_that_signs(deployed: Deployment, caller: Caller) -> None:
-    before = Service(deployed.url, auth=caller).stats()["total"]
-    result = subprocess.run(
-        [sys.executable, ROOT / "events" / "replay.py", "--url", deployed.url, "--sign"],
-        env={**os.environ, **caller.variables},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-    assert Service(deployed.url, auth=caller).stats()["total"] == before + 10
-
-
 def of_readme(introduction: str) -> str:
-    """The code that the README shows after these words."""
+    """Return the code block that follows these words in the README."""
     _, found, rest = (ROOT / "README.md").read_text(encoding="utf-8").partition(f"{introduction}\n\n")
     assert found
     lines = itertools.takewhile(lambda line: not line or line.startswith("    "), rest.splitlines())
@@ -299,16 +262,22 @@ def of_readme(introduction: str) -> str:
 
 
 def run(*command: str, **variables: str) -> str:
-    """What a command prints in the environment of somebody who reads the README."""
+    """Run a command as a reader of the README would; return its output."""
     environment = {**os.environ, "AWS_REGION": account.REGION, "AWS_SESSION_TOKEN": "", **variables}
     result = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
 
-def test_the_calls_of_the_readme(deployed: Deployment, caller: Caller) -> None:
+def test_replay_signs_the_samples(deployed: Deployment, service: RunningService, caller: Caller) -> None:
+    before = service.stats()["total"]
+    run(*REPLAY, "--url", deployed.url, "--sign", **caller.variables)
+    assert service.stats()["total"] == before + 10
+
+
+def test_readme_signed_requests(deployed: Deployment, caller: Caller) -> None:
     curl = of_readme("With curl, by the credentials in the environment:")
-    # curl signs `$default` in a path otherwise than AWS does; there is none in the address on AWS.
+    # curl and AWS sign `$default` in a path differently; URLs on AWS do not contain it.
     (api_id,) = deployed.stack.of_type("AWS::ApiGatewayV2::Api").values()
     address = deployed.endpoint.replace("127.0.0.1", f"{api_id}.execute-api.localhost")
     decided = score_transaction({"amount": 20})
@@ -317,7 +286,7 @@ def test_the_calls_of_the_readme(deployed: Deployment, caller: Caller) -> None:
     assert f"'risk_level': '{decided['risk_level']}'" in run(sys.executable, "-c", python, **caller.variables)
 
 
-def test_a_function_may_do_what_its_role_says_and_no_more(deployed: Deployment, service: Service) -> None:
+def test_function_fails_without_its_role_policy(deployed: Deployment, service: RunningService) -> None:
     stack, iam = deployed.stack, deployed.client("iam")
     configuration = deployed.client("lambda").get_function_configuration(FunctionName=stack.resources["StatsFunction"])
     role = configuration["Role"].rpartition("/")[2]
@@ -331,57 +300,55 @@ def test_a_function_may_do_what_its_role_says_and_no_more(deployed: Deployment, 
     assert service.get("/stats").status_code == 200
 
 
-def test_a_decision_of_the_outbox_is_recorded_once(deployed: Deployment, service: Service) -> None:
+def test_outbox_message_is_recorded_once(deployed: Deployment, service: RunningService) -> None:
     sqs, queue = deployed.client("sqs"), deployed.stack.resources["OutboxQueue"]
     before = service.stats()["total"]
     message = encode(decide({"tx_id": "TX-outbox", "amount": 5000}, "k1"))
     last = encode(decide({"tx_id": "TX-outbox-last", "amount": 5000}, "k2"))
     for body in ("no decision", message, message, last):
         sqs.send_message(QueueUrl=queue, MessageBody=body)
-    until(lambda: service.get("/transaction/TX-outbox-last").status_code == 200)
-    until(lambda: waiting(sqs, queue) == (0, 1))
+    wait_until(lambda: service.get("/transaction/TX-outbox-last").status_code == 200)
+    wait_until(lambda: queue_depth(sqs, queue) == (0, 1))
     (decision,) = service.get("/transaction/TX-outbox").json()["decisions"]
     assert (decision["decision_id"], decision["risk_level"]) == ("k1", "HIGH")
     assert service.stats()["total"] == before + 2
-    # What could not be recorded comes back, alone, when its visibility timeout is over.
+    # The invalid message becomes visible again after its visibility timeout.
     sqs.purge_queue(QueueUrl=queue)
 
 
-def waiting(sqs: Any, queue: str) -> tuple[int, int]:
-    """Messages that are waiting, and that are being worked on or failed."""
+def queue_depth(sqs: Any, queue: str) -> tuple[int, int]:
+    """Return the number of visible messages and of those in flight or failed."""
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
     attributes = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
     return int(attributes[names[0]]), int(attributes[names[1]])
 
 
-def test_without_the_store_scoring_goes_on_and_the_decisions_are_recorded_later(
-    deployed: Deployment, service: Service
-) -> None:
+def test_scores_without_the_store_and_records_later(deployed: Deployment, service: RunningService) -> None:
     function = {"FunctionName": deployed.stack.resources["ScoreFunction"]}
     lambda_client = deployed.client("lambda")
     variables = lambda_client.get_function_configuration(**function)["Environment"]["Variables"]
-    nobody = {"AWS_ENDPOINT_URL_DYNAMODB": f"http://127.0.0.1:{free_port()}"}
+    unreachable = {"AWS_ENDPOINT_URL_DYNAMODB": f"http://127.0.0.1:{free_port()}"}
     before = service.stats()
     headers = {"Idempotency-Key": "outage"}
     transaction = {"tx_id": "TX-outage", "amount": 4500.0, "hour": 3}
-    lambda_client.update_function_configuration(**function, Environment={"Variables": variables | nobody})
+    lambda_client.update_function_configuration(**function, Environment={"Variables": variables | unreachable})
     try:
-        answers = [service.post("/score", json=transaction, headers=headers) for _ in range(3)]
+        responses = [service.post("/score", json=transaction, headers=headers) for _ in range(3)]
     finally:
         lambda_client.update_function_configuration(**function, Environment={"Variables": variables})
-    assert [(answer.status_code, answer.json().get("recorded")) for answer in answers] == [(200, False)] * 3
+    assert [(one.status_code, one.json().get("recorded")) for one in responses] == [(200, False)] * 3
 
-    until(lambda: service.stats() != before)
-    until(lambda: waiting(deployed.client("sqs"), deployed.stack.resources["OutboxQueue"]) == (0, 0))
+    wait_until(lambda: service.stats() != before)
+    wait_until(lambda: queue_depth(deployed.client("sqs"), deployed.stack.resources["OutboxQueue"]) == (0, 0))
     assert moved(before, service.stats()) == {score_transaction(transaction)["risk_level"]: 1}
     again = service.post("/score", json=transaction, headers=headers)
     assert (again.status_code, again.headers.get("Idempotent-Replayed")) == (200, "true")
     assert again.json() in [
-        {name: value for name, value in one.json().items() if name != "recorded"} for one in answers
+        {name: value for name, value in one.json().items() if name != "recorded"} for one in responses
     ]
 
 
-def test_what_the_functions_log(deployed: Deployment) -> None:
+def test_logs_hold_decisions_and_no_traceback(deployed: Deployment) -> None:
     log = deployed.log()
     assert "Traceback" not in log
     assert len(decisions(log)) > 100
@@ -390,34 +357,34 @@ def test_what_the_functions_log(deployed: Deployment) -> None:
 
 
 @pytest.fixture(scope="module")
-def updated(deployed: Deployment, service: Service) -> Kept:
-    """The stack, deployed again with another rule."""
-    kept = Kept(deployed.url, service.stats(), service.get("/transaction/TX-outbox").json())
+def updated(deployed: Deployment, service: RunningService) -> Snapshot:
+    """Deploy the stack again with another rule; return its data from before."""
+    snapshot = Snapshot(deployed.url, service.stats(), service.get("/transaction/TX-outbox").json())
     file = deployed.folder / "functions" / "layer" / "scoring" / "scorers" / "rules.json"
     rule = {"label": "R4: amount > 2000", "points": 5, "when": [{"field": "amount", "operator": ">", "value": 2000}]}
     file.write_text(json.dumps(DOCUMENT | {"version": "1.1-tests", "rules": [rule]}), encoding="utf-8")
     deployed.build()
     deployed.deploy()
-    return kept
+    return snapshot
 
 
-def test_a_changed_rule_is_served_after_an_update_and_nothing_is_lost(
-    deployed: Deployment, updated: Kept, service: Service
+def test_update_serves_the_new_rules_and_keeps_the_data(
+    deployed: Deployment, updated: Snapshot, service: RunningService
 ) -> None:
     assert deployed.stack.outputs["ApiUrl"].split(".")[0].endswith(updated.url.split("/")[-2])
     assert service.get("/health").json() == {"status": "ok", "version": "1.1-tests"}
     assert moved(updated.stats, service.stats()) == {}
     assert service.get("/transaction/TX-outbox").json() == updated.decisions
-    answer = service.post("/score", json={"amount": 2500}).json()
-    assert (answer["score"], answer["risk_level"], answer["version"]) == (5, "CRITICAL", "1.1-tests")
-    assert answer["triggered_rules"] == ["R4: amount > 2000"]
+    scored = service.post("/score", json={"amount": 2500}).json()
+    assert (scored["score"], scored["risk_level"], scored["version"]) == (5, "CRITICAL", "1.1-tests")
+    assert scored["triggered_rules"] == ["R4: amount > 2000"]
     assert moved(updated.stats, service.stats()) == {"CRITICAL": 1}
     assert requests.get(f"{deployed.url}/stats", timeout=TIMEOUT_SECONDS).status_code == 403
 
 
 @pytest.fixture(scope="module")
 def other(deployed: Deployment, issuer: Issuer) -> Deployment:
-    """A second stack of the same build, for a dashboard: tokens in the place of signatures, and open docs."""
+    """A second stack of the same build, for a dashboard: tokens instead of signatures, and open docs."""
     made = replace(deployed, other_name="dashboard")
     made.deploy(
         JwtIssuer=issuer.url,
@@ -429,7 +396,7 @@ def other(deployed: Deployment, issuer: Issuer) -> Deployment:
     return made
 
 
-def test_with_an_issuer_a_call_needs_its_token(other: Deployment, issuer: Issuer) -> None:
+def test_issuer_makes_routes_require_its_token(other: Deployment, issuer: Issuer) -> None:
     stack = other.stack
     (api,) = stack.of_type("AWS::ApiGatewayV2::Api")
     for key, route in http_api.routes(stack, api).items():
@@ -439,21 +406,21 @@ def test_with_an_issuer_a_call_needs_its_token(other: Deployment, issuer: Issuer
         response = requests.request(method, other.url + path, timeout=TIMEOUT_SECONDS)
         assert (response.status_code == 401) == (not is_open), key
     now = int(time.time())
-    tokens_and_answers: dict[str, tuple[dict[str, Any], int]] = {
-        "right": ({"aud": AUDIENCE}, 200),
+    claims_and_statuses: dict[str, tuple[dict[str, Any], int]] = {
+        "valid": ({"aud": AUDIENCE}, 200),
         "one of several": ({"aud": ["somebody", "others"]}, 200),
         "as client_id": ({"client_id": AUDIENCE}, 200),
         "no audience": ({}, 401),
-        "of another audience": ({"aud": "somebody"}, 401),
+        "another audience": ({"aud": "somebody"}, 401),
         "expired": ({"aud": AUDIENCE, "exp": now - 1}, 401),
         "not yet": ({"aud": AUDIENCE, "nbf": now + 100}, 401),
-        "of another issuer": ({"aud": AUDIENCE, "iss": "https://issuer.example.com"}, 401),
+        "another issuer": ({"aud": AUDIENCE, "iss": "https://issuer.example.com"}, 401),
     }
-    for name, (claims, status) in tokens_and_answers.items():
+    for name, (claims, status) in claims_and_statuses.items():
         assert stats(other, issuer.token(**claims)) == status, name
 
 
-def test_a_token_is_taken_only_as_it_was_signed(other: Deployment, issuer: Issuer, caller: Caller) -> None:
+def test_tampered_token_is_401(other: Deployment, issuer: Issuer, caller: Caller) -> None:
     head, _, signature = issuer.token(aud="somebody").split(".")
     _, claims, right_signature = issuer.token(aud=AUDIENCE).split(".")
     assert stats(other, f"{head}.{claims}.{right_signature}") == 200
@@ -463,18 +430,19 @@ def test_a_token_is_taken_only_as_it_was_signed(other: Deployment, issuer: Issue
 
 
 def stats(service: Deployment, token: str) -> int:
+    """Return the status code of ``GET /stats`` with this token."""
     headers = {"Authorization": f"Bearer {token}"}
     return requests.get(f"{service.url}/stats", headers=headers, timeout=TIMEOUT_SECONDS).status_code
 
 
-def test_the_call_with_a_token_of_the_readme(other: Deployment, issuer: Issuer) -> None:
+def test_readme_request_with_a_token(other: Deployment, issuer: Issuer) -> None:
     curl = of_readme("With `JwtIssuer`, as a mobile app or a dashboard does:")
-    answer = json.loads(run("bash", "-c", curl, API=other.url, TOKEN=issuer.token(aud=AUDIENCE)))
-    assert (answer["tx_id"], answer["version"]) == ("unknown", "1.1-tests")
+    scored = json.loads(run("bash", "-c", curl, API=other.url, TOKEN=issuer.token(aud=AUDIENCE)))
+    assert (scored["tx_id"], scored["version"]) == ("unknown", "1.1-tests")
 
 
-def test_the_samples_are_replayed_by_a_caller_with_a_token(other: Deployment, issuer: Issuer) -> None:
-    command = (sys.executable, str(ROOT / "events" / "replay.py"), "--url", other.url, "--token")
+def test_replay_sends_the_samples_with_a_token(other: Deployment, issuer: Issuer) -> None:
+    command = (*REPLAY, "--url", other.url, "--token")
     assert "failed          0" in run(*command, TOKEN=issuer.token(aud=AUDIENCE))
     with pytest.raises(AssertionError, match=r"refuses the request \(401"):
         run(*command, TOKEN=issuer.token(aud="somebody"))
@@ -482,7 +450,7 @@ def test_the_samples_are_replayed_by_a_caller_with_a_token(other: Deployment, is
         run(*command, TOKEN="")
 
 
-def test_pages_of_one_origin_may_call_from_a_browser(deployed: Deployment, other: Deployment) -> None:
+def test_cors_allows_one_origin(deployed: Deployment, other: Deployment) -> None:
     headers = {
         "Origin": ORIGIN,
         "Access-Control-Request-Method": "POST",
@@ -499,7 +467,7 @@ def test_pages_of_one_origin_may_call_from_a_browser(deployed: Deployment, other
         assert "Access-Control-Allow-Origin" not in refused.headers
 
 
-def test_the_alarms_go_to_the_address_of_the_parameter(deployed: Deployment, other: Deployment) -> None:
+def test_alarms_notify_the_email_parameter(deployed: Deployment, other: Deployment) -> None:
     subscriptions = other.client("sns").list_subscriptions()["Subscriptions"]
     assert [(one["Protocol"], one["Endpoint"], one["TopicArn"]) for one in subscriptions] == [
         ("email", "fraud@example.com", other.stack.outputs["AlarmTopicArn"])
@@ -511,31 +479,31 @@ def test_the_alarms_go_to_the_address_of_the_parameter(deployed: Deployment, oth
         assert {action for one in described for action in one["AlarmActions"]} == {made.stack.outputs["AlarmTopicArn"]}
 
 
-def test_a_deleted_stack_leaves_its_data(deployed: Deployment, service: Service) -> None:
+def test_deleted_stack_retains_its_data(deployed: Deployment, service: RunningService) -> None:
     stack, total = deployed.stack, service.stats()["total"]
     deployed.delete()
-    assert remaining(deployed, stack.resources) == KEPT
+    assert remaining(deployed, stack.resources) == RETAINED
     items = deployed.client("dynamodb").scan(TableName=stack.resources["StatsTable"])["Items"]
     assert sum(int(item["total"]["N"]) for item in items) == total
 
 
-def test_the_events_of_a_deleted_stack_tell_what_it_left_behind(other: Deployment) -> None:
-    """The README has commands that delete it."""
+def test_events_of_a_deleted_stack_name_what_it_retained(other: Deployment) -> None:
+    """The clean-up commands of the README rely on these events."""
     stack = other.stack
     other.delete()
     with pytest.raises(ClientError, match="does not exist"):
         Stack.read(other.client("cloudformation"), other.name)
-    assert remaining(other, stack.resources) == KEPT
-    assert with_event(other, stack.arn, "DELETE_SKIPPED") == {name: stack.resources[name] for name in KEPT}
+    assert remaining(other, stack.resources) == RETAINED
+    assert with_event(other, stack.arn, "DELETE_SKIPPED") == {name: stack.resources[name] for name in RETAINED}
 
 
-def test_a_first_deployment_that_fails_leaves_only_the_tables(deployed: Deployment) -> None:
+def test_failed_first_deployment_retains_only_the_tables(deployed: Deployment) -> None:
     made = replace(deployed, other_name="failed")
     built = made.folder / ".aws-sam" / "build" / "template.yaml"
     document = yaml.safe_load(built.read_text(encoding="utf-8"))
     document["Resources"]["Wrong"] = {
         "Type": "AWS::Logs::MetricFilter",
-        "DependsOn": [*KEPT, "OutboxMapping"],
+        "DependsOn": [*RETAINED, "OutboxMapping"],
         "Properties": {
             "LogGroupName": "no-such-group",
             "FilterPattern": "",
@@ -546,12 +514,12 @@ def test_a_first_deployment_that_fails_leaves_only_the_tables(deployed: Deployme
     with pytest.raises(AssertionError, match="ROLLBACK_COMPLETE"):
         made.deploy()
     created = with_event(made, made.name, "CREATE_COMPLETE")
-    assert created.keys() > KEPT
+    assert created.keys() > RETAINED
     assert remaining(made, created) == {"DecisionsTable", "StatsTable"}
 
 
 def with_event(deployed: Deployment, stack: str, status: str) -> dict[str, str]:
-    """Physical id of each resource that had this status, by logical id; a deleted stack is given by its own id."""
+    """Return the physical ids of the resources with this status, by logical id; deleted stacks go by their ARN."""
     pages = deployed.client("cloudformation").get_paginator("describe_stack_events").paginate(StackName=stack)
     return {
         event["LogicalResourceId"]: event["PhysicalResourceId"]
@@ -562,8 +530,8 @@ def with_event(deployed: Deployment, stack: str, status: str) -> dict[str, str]:
 
 
 def remaining(deployed: Deployment, resources: dict[str, str]) -> set[str]:
-    """Logical ids of the resources that exist, given the physical id of each."""
-    there = {
+    """Return the logical ids of the resources that still exist, given physical ids by logical id."""
+    existing = {
         *deployed.client("dynamodb").list_tables()["TableNames"],
         *map(_last, deployed.client("sqs").list_queues().get("QueueUrls", [])),
         *(one["FunctionName"] for one in deployed.client("lambda").list_functions()["Functions"]),
@@ -577,9 +545,9 @@ def remaining(deployed: Deployment, resources: dict[str, str]) -> set[str]:
         ),
         *(one["UUID"] for one in deployed.client("lambda").list_event_source_mappings()["EventSourceMappings"]),
     }
-    return {logical_id for logical_id, physical_id in resources.items() if _last(physical_id) in there}
+    return {logical_id for logical_id, physical_id in resources.items() if _last(physical_id) in existing}
 
 
 def _last(name: str) -> str:
-    """Of the address of a queue its name, which is the same under every host."""
+    """Return the name of a queue from its URL, whose host varies; other ids are unchanged."""
     return name.rpartition("/")[2]

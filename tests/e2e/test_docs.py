@@ -22,8 +22,8 @@ from playwright.sync_api import (
     expect,
 )
 from playwright.sync_api import sync_playwright as playwright
+from tests.service import LocalStack, checkout, started
 
-from tests.integration.service import Service, checkout, started
 from tests.rule_set import DOCUMENT, R1, R2, R3
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -37,7 +37,7 @@ TELL_OF_VIOLATIONS = """
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     """The local stack with the tests' rule set, whose decisions have the size that the page is laid out for."""
     folder = tmp_path_factory.mktemp("stack")
     with started(folder / "stack.log", checkout(folder / "checkout", DOCUMENT)) as stack:
@@ -133,7 +133,7 @@ def visit(browser: Browser) -> Iterator[Visit]:
         yield Visit(page)
 
 
-def test_a_newcomer_scores_a_transaction(visit: Visit, service: Service, tmp_path: Path) -> None:
+def test_a_newcomer_scores_a_transaction(visit: Visit, service: LocalStack, tmp_path: Path) -> None:
     visit.page.goto(f"{service.url}/docs")
     score = visit.operation("POST /score")
     # Open already, a transaction filled in, the button in sight
@@ -158,7 +158,7 @@ def bottom(box: FloatRect) -> float:
     return box["y"] + box["height"]
 
 
-def test_request_button_and_response_fit_on_one_screen(visit: Visit, service: Service, tmp_path: Path) -> None:
+def test_request_button_and_response_fit_on_one_screen(visit: Visit, service: LocalStack, tmp_path: Path) -> None:
     visit.page.goto(f"{service.url}/docs")
     button = visit.operation("POST /score").get_by_role("button", name="Execute")
     assert bottom(visit.box(button)) <= DESKTOP[1]
@@ -179,7 +179,7 @@ def test_request_button_and_response_fit_on_one_screen(visit: Visit, service: Se
     assert textarea.evaluate("element => element.scrollHeight <= element.clientHeight")
 
 
-def test_small_laptop_shows_the_button_without_scrolling(visit: Visit, service: Service) -> None:
+def test_small_laptop_shows_the_button_without_scrolling(visit: Visit, service: LocalStack) -> None:
     visit.page.set_viewport_size({"width": LAPTOP[0], "height": LAPTOP[1]})
     visit.page.goto(f"{service.url}/docs")
     assert bottom(visit.box(visit.operation("POST /score").get_by_role("button", name="Execute"))) <= LAPTOP[1]
@@ -188,7 +188,7 @@ def test_small_laptop_shows_the_button_without_scrolling(visit: Visit, service: 
     assert max(map(bottom, visit.boxes_of_score())) <= LAPTOP[1]
 
 
-def test_the_page_is_about_scoring_first(visit: Visit, service: Service) -> None:
+def test_the_page_is_about_scoring_first(visit: Visit, service: LocalStack) -> None:
     visit.page.goto(f"{service.url}/docs")
     expect(visit.page.locator("p").first).to_have_text(re.compile(r"^\s*Press Execute to score the transaction below"))
     description = visit.page.locator(".info .renderedMarkdown")
@@ -200,7 +200,7 @@ def test_the_page_is_about_scoring_first(visit: Visit, service: Service) -> None
     )
 
 
-def test_there_is_no_server_to_choose_and_no_signature_to_enter(visit: Visit, service: Service) -> None:
+def test_there_is_no_server_to_choose_and_no_signature_to_enter(visit: Visit, service: LocalStack) -> None:
     visit.page.goto(f"{service.url}/docs")
     expect(visit.operation("POST /score")).to_be_visible()
     expect(visit.page.get_by_text("Servers", exact=True)).not_to_be_visible()
@@ -218,7 +218,7 @@ def test_there_is_no_server_to_choose_and_no_signature_to_enter(visit: Visit, se
     assert visit.troubles == []
 
 
-def test_what_is_wrong_with_a_transaction_is_read_on_the_page(visit: Visit, service: Service) -> None:
+def test_what_is_wrong_with_a_transaction_is_read_on_the_page(visit: Visit, service: LocalStack) -> None:
     visit.page.goto(f"{service.url}/docs")
     before = service.stats()
     visit.operation("POST /score").get_by_role("textbox").last.fill('{"tx_id": "TX000"}')
@@ -231,7 +231,7 @@ def test_what_is_wrong_with_a_transaction_is_read_on_the_page(visit: Visit, serv
     assert len(visit.troubles) == 2
 
 
-def test_examples_can_be_chosen_and_every_operation_be_tried(visit: Visit, service: Service) -> None:
+def test_examples_can_be_chosen_and_every_operation_be_tried(visit: Visit, service: LocalStack) -> None:
     visit.page.goto(f"{service.url}/docs")
     score = visit.operation("POST /score")
     score.get_by_role("combobox").filter(has_text="A meal").first.select_option(label="A meal")
@@ -255,7 +255,7 @@ def test_examples_can_be_chosen_and_every_operation_be_tried(visit: Visit, servi
     assert visit.troubles == []
 
 
-def test_it_works_under_a_prefix(visit: Visit, service: Service) -> None:
+def test_it_works_under_a_prefix(visit: Visit, service: LocalStack) -> None:
     """As behind a custom domain with a path, or a stage."""
 
     def without_prefix(route: Route) -> None:
@@ -270,8 +270,7 @@ def test_it_works_under_a_prefix(visit: Visit, service: Service) -> None:
     assert visit.troubles == []
 
 
-def test_the_browser_keeps_the_files(visit: Visit, service: Service) -> None:
-    assert service.log
+def test_the_browser_keeps_the_files(visit: Visit, service: LocalStack) -> None:
     requested = []
     for _ in range(2):
         before = service.log.read_text()
@@ -282,7 +281,7 @@ def test_the_browser_keeps_the_files(visit: Visit, service: Service) -> None:
     assert requested[0] > requested[1] == {"/docs", "/openapi.json"}
 
 
-def test_a_narrow_screen_shows_all_without_scrolling_sideways(visit: Visit, service: Service, tmp_path: Path) -> None:
+def test_phone_does_not_scroll_sideways(visit: Visit, service: LocalStack, tmp_path: Path) -> None:
     visit.page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
     visit.page.goto(f"{service.url}/docs")
     assert visit.execute("POST /score")[0] == "200"

@@ -1,7 +1,7 @@
-"""The real SAM CLI: ``sam build`` anywhere; ``sam local`` with containers where a Docker engine answers.
+"""The real SAM CLI: ``sam build``, and ``sam local`` with containers if a Docker engine is running.
 
-Uses ``samconfig.toml`` as it stands. Only what belongs to this machine differs: ports, and the architecture, since
-containers of the other one would need an emulator.
+Uses ``samconfig.toml`` unchanged. Only ports and the architecture are this machine's: containers of the other
+architecture would need emulation.
 """
 
 import json
@@ -21,22 +21,23 @@ from tests import events
 from tests.e2e import deployment
 from tests.e2e.deployment import ARCHITECTURE, SAM
 from tests.expected import answers
-from tests.integration.service import Service
+from tests.integration import test_lab
 from tests.local import account, emulator, template
 from tests.local.processes import StartError, end, free_port
 from tests.local.template import ROOT
 from tests.rule_set import DOCUMENT, R1
+from tests.service import RunningService
 
 IMAGE = f"*/lambda/python:3.13-{ARCHITECTURE}"
 START_SECONDS = 300
-# What the function of the documentation serves, and the licence of what is not its own.
+# Files of the documentation function, with the licence of Swagger UI
 DOCS = {
     *("index.html", "initializer.js", "style.css"),
     *("swagger-ui/LICENSE", "swagger-ui/swagger-ui-bundle.js.gz", "swagger-ui/swagger-ui.css.gz"),
 }
 ENVIRONMENT = {
     **os.environ,
-    # Where SAM CLI asks for the account: a port that refuses at once.
+    # SAM CLI asks STS for the account; this port refuses the connection at once.
     "AWS_ENDPOINT_URL_STS": "http://127.0.0.1:9",
     "AWS_MAX_ATTEMPTS": "1",
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -52,16 +53,16 @@ def sam(*arguments: object) -> "subprocess.CompletedProcess[str]":
 
 @pytest.fixture(scope="module", params=["arm64", "x86_64"])
 def build(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What ``sam build`` makes for one architecture."""
+    """The output of ``sam build`` for one architecture."""
     folder = tmp_path_factory.mktemp(request.param)
     sam("build", "--build-dir", folder, "--parameter-overrides", f"Architecture={request.param}")
     return folder
 
 
-def test_the_layer_holds_what_the_functions_import_and_no_native_code(build: Path) -> None:
+def test_layer_holds_the_imported_packages_without_native_code(build: Path) -> None:
     python = build / "ScoringLayer" / "python"
     assert (python / "scoring" / "scorers" / "rules.json").is_file()
-    # Pure Python, so that one layer serves both architectures
+    # Pure Python: one layer serves both architectures.
     assert not [path for path in python.rglob("*") if path.suffix in {".so", ".pyd", ".dylib"}]
     assert {path.name for path in python.iterdir() if path.is_dir() and path.suffix != ".dist-info"} == {
         "aws_lambda_powertools",
@@ -70,7 +71,7 @@ def test_the_layer_holds_what_the_functions_import_and_no_native_code(build: Pat
     }
 
 
-def test_a_build_with_wrong_rules_fails_and_says_why(tmp_path: Path) -> None:
+def test_build_with_invalid_rules_fails_with_the_reason(tmp_path: Path) -> None:
     root = deployment.checkout(tmp_path / "checkout")
     document = json.dumps(DOCUMENT).replace('"points": 3', '"points": 0')
     (root / "functions/layer/scoring/scorers/rules.json").write_text(document, encoding="utf-8")
@@ -82,11 +83,11 @@ def test_a_build_with_wrong_rules_fails_and_says_why(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module", params=[True, False], ids=["with bytecode", "without"])
 def layer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bool]:
-    """The layer for the Python of these tests, and whether that is found where the layer is built."""
+    """The layer for the Python of these tests, and whether that Python was found during the build."""
     folder = tmp_path_factory.mktemp("layer")
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     if not request.param:
-        # As a version manager has it for versions that it does not offer at the moment.
+        # A version manager has such a shim for versions that are not selected.
         (folder / f"python{version}").write_text("#!/bin/sh\nexit 127\n")
         (folder / f"python{version}").chmod(0o755)
     path = f"{folder}{os.pathsep}{ENVIRONMENT['PATH']}"
@@ -101,12 +102,12 @@ def layer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return built / "python", request.param
 
 
-def test_the_layer_is_small(layer: tuple[Path, bool]) -> None:
+def test_layer_is_at_most_1_5_mb(layer: tuple[Path, bool]) -> None:
     python, _ = layer
     assert sum(path.stat().st_size for path in python.rglob("*") if path.is_file()) <= 1_500_000
 
 
-def test_the_layer_holds_all_as_bytecode_where_that_can_be_made_and_our_sources_in_any_case(
+def test_layer_is_compiled_if_possible_and_keeps_our_sources(
     layer: tuple[Path, bool],
 ) -> None:
     python, compiled = layer
@@ -119,9 +120,9 @@ def test_the_layer_holds_all_as_bytecode_where_that_can_be_made_and_our_sources_
         assert sources == ours
         assert of_ours == {path for path in bytecode if path.parts[0] == "scoring"}
         assert of_packages < bytecode
-        # Unchecked: the times of files do not survive the way to Lambda.
+        # Unchecked bytecode: modification times do not survive deployment.
         assert {(python / path).read_bytes()[4] for path in of_ours} == {0b01}
-        # Traces name files as they are called there.
+        # Tracebacks show the paths on Lambda.
         for path, source in [*zip(sorted(of_ours), sorted(ours), strict=True), *((one, one) for one in of_packages)]:
             code = marshal.loads((python / path).read_bytes()[16:])  # noqa: S302  just built
             assert code.co_filename == f"/opt/python/{source.with_suffix('.py')}"
@@ -130,7 +131,7 @@ def test_the_layer_holds_all_as_bytecode_where_that_can_be_made_and_our_sources_
         assert not bytecode
 
 
-def test_the_layer_works_without_anything_else_installed(layer: tuple[Path, bool]) -> None:
+def test_layer_needs_no_other_packages(layer: tuple[Path, bool]) -> None:
     python, _ = layer
     modules = ["aws_lambda_powertools", "scoring"]
     code = f"import {', '.join(modules)}, runpy\n" + "".join(
@@ -152,7 +153,7 @@ def test_the_layer_works_without_anything_else_installed(layer: tuple[Path, bool
     assert result.stdout.count(str(python)) == len(modules)
 
 
-def test_every_function_is_its_handler_alone_and_docs_what_it_serves(build: Path) -> None:
+def test_functions_hold_only_their_handler_and_docs_its_files(build: Path) -> None:
     built = yaml.safe_load((build / "template.yaml").read_text())
     functions = [name for name, one in built["Resources"].items() if one["Type"] == "AWS::Serverless::Function"]
     assert functions
@@ -163,7 +164,7 @@ def test_every_function_is_its_handler_alone_and_docs_what_it_serves(build: Path
 
 @pytest.fixture(scope="module")
 def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
-    """A build for this machine and a DynamoDB beside it; yields the options that containers here need."""
+    """Build for this machine and start the emulator; yield the options of ``sam local``."""
     try:
         host = emulator.bridge_address()
     except StartError as error:
@@ -173,10 +174,10 @@ def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     with emulator.running(host) as endpoint:
         variables = folder / "variables.json"
         port = endpoint.rpartition(":")[2]
-        stands = json.loads((ROOT / "tests/local/containers.json").read_text())
-        for name, value in stands["Parameters"].items():
-            stands["Parameters"][name] = value.replace(":8000", f":{port}")
-        variables.write_text(json.dumps(stands))
+        parameters = json.loads((ROOT / "tests/local/containers.json").read_text())
+        for name, value in parameters["Parameters"].items():
+            parameters["Parameters"][name] = value.replace(":8000", f":{port}")
+        variables.write_text(json.dumps(parameters))
         options = [
             *("--template", str(folder / "build" / "template.yaml"), "--config-file", str(ROOT / "samconfig.toml")),
             *("--env-vars", str(variables), "--parameter-overrides", f"Architecture={ARCHITECTURE}"),
@@ -187,7 +188,7 @@ def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
         yield [*options, *(["--skip-pull-image"] if images else [])]
 
 
-def test_sam_local_invoke_with_every_event(containers: list[str]) -> None:
+def test_every_event_with_sam_local_invoke(containers: list[str]) -> None:
     for name, expected in answers(scorers.load()).items():
         output = sam("local", "invoke", expected.function, "--event", events.path(name), *containers).stdout
         response = json.loads(output.splitlines()[-1])
@@ -198,9 +199,12 @@ def test_sam_local_invoke_with_every_event(containers: list[str]) -> None:
             assert expected.holds(response["body"]), (name, output)
 
 
-def test_the_lab_passes_against_sam_local_start_api(containers: list[str], tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def service(containers: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """The API of ``sam local start-api``."""
     port = free_port()
-    log = tmp_path / "start-api.log"
+    url = f"http://127.0.0.1:{port}"
+    log = tmp_path_factory.mktemp("start-api") / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [SAM, "local", "start-api", "--port", str(port), *containers],
@@ -210,24 +214,24 @@ def test_the_lab_passes_against_sam_local_start_api(containers: list[str], tmp_p
             stdout=output,
             stderr=output,
         )
-    service = Service(f"http://127.0.0.1:{port}")
     try:
         deadline = time.monotonic() + START_SECONDS
-        while f"Running on {service.url}" not in log.read_text():
+        while f"Running on {url}" not in log.read_text():
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)
-        lab = subprocess.run(
-            [sys.executable, "-m", "pytest", "tests/integration/test_lab.py", "-q", "-p", "no:cacheprovider"],
-            cwd=ROOT,
-            env={**os.environ, "API_URL": service.url},
-            check=False,
-            capture_output=True,
-            text=True,
-        )
-        assert lab.returncode == 0, lab.stdout + log.read_text()
-        # Without a key, two equal requests are two requests here as well, though SAM CLI gives them one request id.
-        ids = {service.post("/score", json={"tx_id": "TX-twice", "amount": 1}).json()["decision_id"] for _ in range(2)}
-        assert len(ids) == 2
+        yield RunningService(url)
     finally:
         end(process)
+        # pytest shows it if the last test fails.
+        sys.stdout.write(log.read_text())
+
+
+class TestContainerLab(test_lab.TestLab):
+    """The lab's requests to the containers of ``sam local start-api``."""
+
+
+def test_requests_without_key_are_separate_decisions(service: RunningService) -> None:
+    """SAM CLI gives equal requests the same request id."""
+    ids = {service.post("/score", json={"tx_id": "TX-twice", "amount": 1}).json()["decision_id"] for _ in range(2)}
+    assert len(ids) == 2

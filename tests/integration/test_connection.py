@@ -12,9 +12,9 @@ from typing import Any
 
 import botocore
 import pytest
+from tests.service import TIMEOUT_SECONDS
 
 from scoring.aws.connection import _AMAZON_ROOTS, MAX_IDLE_SECONDS, Connection, ResponseError
-from tests.integration.service import TIMEOUT_SECONDS
 from tests.local import certificates
 from tests.local.certificates import Certificates
 

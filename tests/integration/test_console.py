@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+from tests.service import SAM_PYTHON, STACK_LOGGING_JSON, TIMEOUT_SECONDS, LocalStack, RunningService, started
 
 from tests.corpus import JSON
-from tests.integration.service import SAM_PYTHON, STACK_LOGGING_JSON, TIMEOUT_SECONDS, Service, started
 from tests.local.template import ROOT
 
 TX003 = {"tx_id": "TX003", "amount": 4500.0, "category": "electronics", "hour": 3}
@@ -25,8 +25,7 @@ ESCAPE = "\x1b"
 class Printed:
     """Returns the lines that a stack printed after its start, without the time of day and the milliseconds."""
 
-    def __init__(self, stack: Service) -> None:
-        assert stack.log
+    def __init__(self, stack: LocalStack) -> None:
         self._log = stack.log
         self._begin = len(stack.log.read_text())
 
@@ -75,7 +74,6 @@ def test_what_a_function_prints_is_shown_as_it_is(checkout: Path, tmp_path: Path
 
 def test_logs_of_json_are_json_only(checkout: Path, tmp_path: Path) -> None:
     with started(tmp_path / "stack.log", checkout, arguments=STACK_LOGGING_JSON) as stack:
-        assert stack.log
         begin = len(stack.log.read_text())
         before = datetime.now(UTC)
         stack.post("/score", json=TX003)
@@ -132,14 +130,13 @@ def on_a_terminal(**variables: str) -> Iterator[tuple[str, IO[str]]]:
 @pytest.mark.parametrize(("variables", "escapes"), [({}, 2), ({"NO_COLOR": "1"}, 0)], ids=["a terminal", "NO_COLOR"])
 def test_colors_are_for_terminals(variables: dict[str, str], escapes: int) -> None:
     with on_a_terminal(**variables) as (address, output):
-        Service(address).get("/nowhere")
+        RunningService(address).get("/nowhere")
         line = next(line for line in output if "GET /nowhere" in line)
     assert line.count(ESCAPE) == escapes
 
 
 def test_a_file_gets_no_colors(tmp_path: Path) -> None:
     with started(tmp_path / "stack.log") as stack:
-        assert stack.log
         assert stack.get("/nowhere").status_code == 404
         assert stack.post("/score", data="{", headers=dict(JSON)).status_code == 400
         assert ESCAPE not in stack.log.read_text()
@@ -153,7 +150,7 @@ def test_a_broken_rule_set_is_one_line_and_a_503_until_it_is_mended(checkout: Pa
         printed = Printed(stack)
 
         def is_broken() -> str:
-            """Return the one line about it, which is also the response of functions that decide."""
+            """The one line about it, after requests to several functions were answered with what it says."""
             before = len(printed())
             responses = []
             for _ in range(2):

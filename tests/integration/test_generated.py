@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
+from tests.service import TIMEOUT_SECONDS, LocalStack
 
 from tests.corpus import ANSWER_HEADERS, PAGE_HEADERS, SERVER_HEADERS
 from tests.generated import OPENAPI_FILE, SHARES
-from tests.integration.service import TIMEOUT_SECONDS, Service
 
 KEY = "Idempotency-Key"
 KNOWN_HEADERS = {name.lower() for name in ANSWER_HEADERS | PAGE_HEADERS | SERVER_HEADERS}
@@ -46,8 +46,8 @@ class Tally:
 
 
 @pytest.fixture(scope="module")
-def tally(service: Service) -> Tally:
-    return Tally(service.stats(), len(service.log.read_text()) if service.log else 0)
+def tally(service: LocalStack) -> Tally:
+    return Tally(service.stats(), len(service.log.read_text()))
 
 
 @API.parametrize()
@@ -57,7 +57,7 @@ def tally(service: Service) -> Tally:
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
-def test_the_api_does_as_its_document_says(case: schemathesis.Case[Any], service: Service, tally: Tally) -> None:
+def test_the_api_does_as_its_document_says(case: schemathesis.Case[Any], service: LocalStack, tally: Tally) -> None:
     _as_meant(case, tally)
     response = case.call(base_url=service.url, timeout=TIMEOUT_SECONDS)
     tally.answers[case.operation.label, response.status_code] += 1
@@ -72,7 +72,7 @@ def test_the_api_does_as_its_document_says(case: schemathesis.Case[Any], service
         tally.decided[response.json()["risk_level"]] += 1
 
 
-def test_enough_was_generated_and_what_was_accepted_was_counted(service: Service, tally: Tally) -> None:
+def test_enough_was_generated_and_what_was_accepted_was_counted(service: LocalStack, tally: Tally) -> None:
     if {label for label, _ in tally.answers} != OPERATIONS:
         pytest.skip("only a part of the operations was selected")
     assert tally.answers.total() >= SHARES["the API"]
@@ -82,7 +82,7 @@ def test_enough_was_generated_and_what_was_accepted_was_counted(service: Service
     assert {level: after[level] - count for level, count in tally.before["by_risk_level"].items()} == {
         level: tally.decided[level] for level in after
     }
-    assert service.log is None or "Traceback" not in service.log.read_text()[tally.printed :]
+    assert "Traceback" not in service.log.read_text()[tally.printed :]
 
 
 def _as_meant(case: schemathesis.Case[Any], tally: Tally) -> None:

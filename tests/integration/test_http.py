@@ -1,6 +1,5 @@
 """Malformed and unusual HTTP requests to `make run`: it answers in JSON and keeps serving."""
 
-import http.client
 import json
 import socket
 import time
@@ -10,10 +9,10 @@ from random import Random
 from urllib.parse import urlsplit
 
 import pytest
+from tests.service import TIMEOUT_SECONDS, LocalStack
 
 from scoring import score_transaction
-from tests.integration.service import TIMEOUT_SECONDS, Service
-from tests.sending import Answer
+from tests.sending import Response, read_response
 
 SCORE = b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n"
@@ -137,48 +136,45 @@ SERVED = {
 
 
 @pytest.fixture(autouse=True)
-def no_trace(service: Service) -> Iterator[None]:
+def no_trace(service: LocalStack) -> Iterator[None]:
     """Nothing of a test is a trace on the console, and the server answers after it."""
-    before = len(service.log.read_text()) if service.log else 0
+    before = len(service.log.read_text())
     yield
     assert service.get("/health").status_code == 200
-    if service.log:
-        assert "Traceback" not in service.log.read_text()[before:]
+    assert "Traceback" not in service.log.read_text()[before:]
 
 
-def connect(service: Service) -> socket.socket:
+def connect(service: LocalStack) -> socket.socket:
     address = urlsplit(service.url)
     return socket.create_connection((address.hostname or "", address.port or 80), TIMEOUT_SECONDS)
 
 
-def send(service: Service, request: bytes) -> Answer:
-    """Send these bytes and no more, and read one response, which must be HTTP."""
+def send(service: LocalStack, request: bytes) -> Response:
+    """Send these bytes, close the sending side and read one response."""
     with connect(service) as connection:
         connection.sendall(request)
         connection.shutdown(socket.SHUT_WR)
-        response = http.client.HTTPResponse(connection)
-        response.begin()
-        return Answer(response.status, response.getheaders(), response.read())
+        return read_response(connection)
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_malformed_request_gets_a_json_error(service: Service, name: str) -> None:
+def test_malformed_request_gets_a_json_error(service: LocalStack, name: str) -> None:
     request, status, words = REFUSED[name]
-    answer = send(service, request)
-    assert (answer.status, dict(answer.headers)["Content-Type"]) == (status, "application/json")
-    body = json.loads(answer.body)
+    response = send(service, request)
+    assert (response.status, dict(response.headers)["Content-Type"]) == (status, "application/json")
+    body = json.loads(response.body)
     assert list(body) == ["error"]
     assert words in body["error"]
 
 
 @pytest.mark.parametrize("name", SERVED)
-def test_unusual_valid_request_is_served(service: Service, name: str) -> None:
-    answer = send(service, SERVED[name])
-    assert answer.status == 200
-    assert json.loads(answer.body).items() >= score_transaction(json.loads(BODY)).items()
+def test_unusual_valid_request_is_served(service: LocalStack, name: str) -> None:
+    response = send(service, SERVED[name])
+    assert response.status == 200
+    assert json.loads(response.body).items() >= score_transaction(json.loads(BODY)).items()
 
 
-def test_sends_100_continue_once_if_expected(service: Service) -> None:
+def test_sends_100_continue_once_if_expected(service: LocalStack) -> None:
     with connect(service) as connection:
         connection.sendall(score(LENGTH, b"Expect: 100-continue", body=b""))
         assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -186,7 +182,7 @@ def test_sends_100_continue_once_if_expected(service: Service) -> None:
         assert connection.recv(1000).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
-def test_client_still_sending_reads_the_error(service: Service) -> None:
+def test_client_still_sending_reads_the_error(service: LocalStack) -> None:
     with connect(service) as connection:
         connection.sendall(score(b"Content-Length: 20000000", body=b""))
         connection.sendall(bytes(1_000_000))
@@ -194,7 +190,7 @@ def test_client_still_sending_reads_the_error(service: Service) -> None:
 
 
 @pytest.mark.parametrize("request_", [b"", b"GET", HEALTH, score(b"Content-Length: 50"), CHUNKED, score(LENGTH)])
-def test_a_client_that_goes_away_is_no_fault(service: Service, request_: bytes) -> None:
+def test_a_client_that_goes_away_is_no_fault(service: LocalStack, request_: bytes) -> None:
     for _ in range(5):
         with connect(service) as connection:
             # Closed with a reset, also while the server writes
@@ -203,14 +199,14 @@ def test_a_client_that_goes_away_is_no_fault(service: Service, request_: bytes) 
             time.sleep(0.01)
 
 
-def test_mutated_requests_never_cause_a_fault(service: Service) -> None:
+def test_mutated_requests_never_cause_a_fault(service: LocalStack) -> None:
     random = Random(0)
     for _ in range(300):
         request = mutated(random, random.choice([*SERVED.values(), HEALTH + END]))
-        answer = send(service, request)
-        assert answer.status in {200, *range(400, 500), 501, 505}, request
-        if answer.status != 200:
-            assert json.loads(answer.body).keys() == {"error"}, request
+        response = send(service, request)
+        assert response.status in {200, *range(400, 500), 501, 505}, request
+        if response.status != 200:
+            assert json.loads(response.body).keys() == {"error"}, request
 
 
 def mutated(random: Random, request: bytes) -> bytes:
@@ -224,14 +220,14 @@ def mutated(random: Random, request: bytes) -> bytes:
     return request or b"x"
 
 
-def test_silent_clients_do_not_block_others(service: Service) -> None:
+def test_silent_clients_do_not_block_others(service: LocalStack) -> None:
     connections = [connect(service) for _ in range(50)]
     try:
         for connection in connections[::2]:
             connection.sendall(score(b"Content-Length: 50"))
         start = time.monotonic()
         with ThreadPoolExecutor(4) as pool:
-            assert {answer.status for answer in pool.map(send, [service] * 8, [score(LENGTH)] * 8)} == {200}
+            assert {response.status for response in pool.map(send, [service] * 8, [score(LENGTH)] * 8)} == {200}
         assert time.monotonic() - start < 5
     finally:
         for connection in connections:

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 import requests
+from tests.service import SAM_PYTHON, TIMEOUT_SECONDS, LocalStack, started
 
 from scoring.errors import StoreUnavailable
 from scoring.ledger.outbox import encode
-from tests.integration.service import SAM_PYTHON, TIMEOUT_SECONDS, Service, started
 from tests.local import emulator
 from tests.local.processes import free_port
 from tests.local.template import ROOT
@@ -48,9 +48,8 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
-def processes_of(stack: Service, program: str) -> set[int]:
+def processes_of(stack: LocalStack, program: str) -> set[int]:
     """Process ids of the descendants of a stack whose command line has this word."""
-    assert stack.process
     lines = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in descendants(stack.process.pid)}
     return {pid for pid, line in lines.items() if program.encode() in line}
 
@@ -62,15 +61,14 @@ def wait_for_end(pids: set[int]) -> None:
         time.sleep(0.1)
 
 
-def test_it_says_where_it_is_and_what_to_try(service: Service) -> None:
-    assert service.log
+def test_it_says_where_it_is_and_what_to_try(service: LocalStack) -> None:
     printed = service.log.read_text()
     assert printed.startswith(f"\nRisk scoring at {service.url}")
     assert printed.count(f"curl {service.url}") == 3
     assert f"In the browser: {service.url}/docs\n" in printed
 
 
-def test_a_round_trip_takes_less_than_60_ms(service: Service) -> None:
+def test_a_round_trip_takes_less_than_60_ms(service: LocalStack) -> None:
     latencies = []
     for number in range(100):
         start = time.perf_counter()
@@ -84,7 +82,6 @@ def test_it_starts_in_5_seconds_and_leaves_no_process_behind(tmp_path: Path, end
     start = time.monotonic()
     with started(tmp_path / "stack.log") as stack:
         assert time.monotonic() - start < 5
-        assert stack.process
         stack.post("/score", json={"amount": 1})
         stack.get("/stats")
         processes = descendants(stack.process.pid)
@@ -102,7 +99,6 @@ def test_a_function_at_work_is_not_left_behind_either(checkout: Path, tmp_path: 
     template = checkout / "template.yaml"
     template.write_text(template.read_text().replace("Timeout: 10", "Timeout: 3"))
     with started(tmp_path / "stack.log", checkout) as stack, ThreadPoolExecutor() as pool:
-        assert stack.process
         app.write_text(app.read_text().replace("    return", "    while True: pass\n    return"))
         pending = pool.submit(stack.get, "/health")
         time.sleep(1)
@@ -118,7 +114,6 @@ def test_ctrl_c_works_where_it_was_ignored(tmp_path: Path) -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with started(tmp_path / "stack.log") as stack:
-            assert stack.process
             stack.process.send_signal(signal.SIGINT)
             assert stack.process.wait(TIMEOUT_SECONDS) == 0
     finally:
@@ -141,7 +136,6 @@ def test_the_variables_of_this_machine_stay_out(tmp_path: Path, monkeypatch: pyt
 
 def test_an_environment_that_died_is_replaced(tmp_path: Path) -> None:
     with started(tmp_path / "stack.log") as stack:
-        assert stack.process
         stack.post("/score", json={"amount": 1})
         environments = processes_of(stack, "bootstrap")
         assert len(environments) == 2
@@ -175,7 +169,7 @@ def test_an_environment_that_died_is_replaced(tmp_path: Path) -> None:
         ("DELETE", "/transaction/a/b", 404, None),
     ],
 )
-def test_what_no_route_takes(service: Service, method: str, path: str, status: int, allowed: str | None) -> None:
+def test_what_no_route_takes(service: LocalStack, method: str, path: str, status: int, allowed: str | None) -> None:
     response = requests.request(method, service.url + path, timeout=TIMEOUT_SECONDS, allow_redirects=False)
     assert (response.status_code, response.headers.get("Allow")) == (status, allowed)
     assert "Set-Cookie" not in response.headers
@@ -244,7 +238,7 @@ def test_a_function_that_hangs_is_stopped_at_its_timeout(checkout: Path, tmp_pat
 
 
 @contextmanager
-def store_that_is_silent(log: Path) -> Iterator[Service]:
+def store_that_is_silent(log: Path) -> Iterator[LocalStack]:
     """A stack whose emulator takes connections and says nothing."""
     with started(log) as stack:
         stack.post("/score", json={"tx_id": "TX1", "amount": 1})
@@ -254,7 +248,7 @@ def store_that_is_silent(log: Path) -> Iterator[Service]:
 
 
 @contextmanager
-def store_that_refuses(log: Path) -> Iterator[Service]:
+def store_that_refuses(log: Path) -> Iterator[LocalStack]:
     """A stack whose functions look for the store where nothing listens."""
     nowhere = f"emulator.variables = lambda _, to=emulator.variables('http://127.0.0.1:{free_port()}'): to"
     program = f"from tests.local import emulator, stack; {nowhere}; stack.main()"
@@ -263,7 +257,7 @@ def store_that_refuses(log: Path) -> Iterator[Service]:
 
 
 @pytest.mark.parametrize("store", [store_that_is_silent, store_that_refuses])
-def test_missing_store_is_503(tmp_path: Path, store: Callable[[Path], AbstractContextManager[Service]]) -> None:
+def test_missing_store_is_503(tmp_path: Path, store: Callable[[Path], AbstractContextManager[LocalStack]]) -> None:
     log = tmp_path / "stack.log"
     with store(log) as stack:
         for response in (
@@ -288,7 +282,6 @@ def test_missing_store_is_503(tmp_path: Path, store: Callable[[Path], AbstractCo
 def test_stack_exits_when_the_emulator_dies(tmp_path: Path, ending: signal.Signals, how: str) -> None:
     log = tmp_path / "stack.log"
     with started(log) as stack:
-        assert stack.process
         stack.post("/score", json={"amount": 1})
         processes = descendants(stack.process.pid)
         (store,) = processes_of(stack, "ministack")
@@ -334,7 +327,6 @@ def test_what_waits_in_the_outbox_is_recorded(tmp_path: Path) -> None:
         while stack.stats()["total"] == 0:
             assert time.monotonic() < deadline
         assert stack.get("/transaction/TX1").json()["decisions"][0]["decision_id"] == "k1"
-        assert stack.log
         while not re.search(r"  INFO  recorded from the outbox  decision_id=k1\b", stack.log.read_text()):
             assert time.monotonic() < deadline
 
@@ -456,6 +448,6 @@ def test_a_build_without_the_functions_python_ends_with_a_warning(checkout: Path
     assert warned != works
 
 
-def test_a_body_that_is_not_utf_8_is_the_callers_mistake(service: Service) -> None:
+def test_a_body_that_is_not_utf_8_is_the_callers_mistake(service: LocalStack) -> None:
     response = service.post("/score", data=b'{"tx_id": "\xff"}', headers={"Content-Type": "application/json"})
     assert (response.status_code, response.json()) == (400, {"error": "The body is not valid UTF-8"})

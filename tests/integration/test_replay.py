@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.service import LocalStack, checkout, started
 
-from tests.integration.service import Service, checkout, started
 from tests.local import account
 from tests.local.processes import free_port
 from tests.local.template import ROOT
@@ -32,7 +32,7 @@ from tests.rule_set import DOCUMENT
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     """The local stack with the tests' rule set."""
     folder = tmp_path_factory.mktemp("replay")
     with started(folder / "stack.log", checkout(folder / "checkout", DOCUMENT)) as stack:
@@ -53,7 +53,7 @@ def summary(result: "subprocess.CompletedProcess[str]") -> dict[str, int]:
     }
 
 
-def test_the_ten_samples(service: Service) -> None:
+def test_the_ten_samples(service: LocalStack) -> None:
     before = service.stats()
     result = replay("--url", service.url, "--batch", "samples")
     assert (result.returncode, result.stderr) == (0, "")
@@ -72,7 +72,7 @@ def test_the_ten_samples(service: Service) -> None:
     assert (after["total"] - before["total"], after["high"] - before["high"]) == (10, 3)
 
 
-def test_a_csv_file_and_its_failures(service: Service, tmp_path: Path) -> None:
+def test_a_csv_file_and_its_failures(service: LocalStack, tmp_path: Path) -> None:
     file = tmp_path / "some.csv.gz"
     file.write_bytes(gzip.compress(b"ts,tx_id,amount,hour,is_fraud\n1,a,3001.5,2,0\n2,b,much,,0\n3,c,,4,1\n"))
     result = replay(file, "--url", service.url)
@@ -85,7 +85,7 @@ def test_a_csv_file_and_its_failures(service: Service, tmp_path: Path) -> None:
     assert "CRITICAL   5  R1: amount > 3000, R3: night hour" in result.stdout
 
 
-def test_a_long_file_is_summed_up(service: Service, tmp_path: Path) -> None:
+def test_a_long_file_is_summed_up(service: LocalStack, tmp_path: Path) -> None:
     file = tmp_path / "long.jsonl"
     file.write_text("".join(json.dumps({"amount": number * 100}) + "\n\n" for number in range(60)))
     result = replay(file, "--url", service.url)
@@ -94,7 +94,7 @@ def test_a_long_file_is_summed_up(service: Service, tmp_path: Path) -> None:
     assert result.stdout.splitlines()[-2].split() == ["LOW", "31", "51.7%"]
 
 
-def test_what_a_spreadsheet_writes(service: Service, tmp_path: Path) -> None:
+def test_what_a_spreadsheet_writes(service: LocalStack, tmp_path: Path) -> None:
     file = tmp_path / "excel.csv"
     file.write_text("tx_id,amount,hour\r\nTX-bom,20,3.0\r\n", encoding="utf-8-sig")
     result = replay(file, "--url", service.url)
@@ -127,7 +127,7 @@ class Quiet(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def unreliable(service: Service) -> type[Quiet]:
+def unreliable(service: LocalStack) -> type[Quiet]:
     """Stands in front of the service, fails one request in three, and drops the reply to another."""
     turns = itertools.count()
 
@@ -147,7 +147,7 @@ def unreliable(service: Service) -> type[Quiet]:
     return Handler
 
 
-def test_what_is_sent_again_is_counted_once(service: Service) -> None:
+def test_what_is_sent_again_is_counted_once(service: LocalStack) -> None:
     before = service.stats()["total"]
     with serving(unreliable(service)) as url:
         result = replay("--url", url, "--batch", "unreliable")
@@ -228,7 +228,7 @@ def receiver() -> Iterator[Receiver]:
         yield receiver
 
 
-def test_sending_a_file_again_counts_nothing_twice(service: Service, tmp_path: Path) -> None:
+def test_sending_a_file_again_counts_nothing_twice(service: LocalStack, tmp_path: Path) -> None:
     file = tmp_path / "some.jsonl"
     rows = [json.dumps({"tx_id": f"TX-again-{number}", "amount": 1}) for number in range(4)]
     file.write_text("\n".join(rows))
@@ -246,7 +246,7 @@ def test_sending_a_file_again_counts_nothing_twice(service: Service, tmp_path: P
     assert service.stats()["total"] == before + 4 + 3 + 7
 
 
-def test_an_interrupted_file_goes_on_where_it_stopped(service: Service, tmp_path: Path) -> None:
+def test_an_interrupted_file_goes_on_where_it_stopped(service: LocalStack, tmp_path: Path) -> None:
     turns = itertools.count()
 
     class Handler(Quiet):
@@ -340,7 +340,7 @@ def test_a_whole_amount_is_an_integer(receiver: Receiver, tmp_path: Path) -> Non
     assert [body["hour"] for body in receiver.bodies[:2]] == [3, 3]
 
 
-def test_one_key_never_has_two_bodies(service: Service, tmp_path: Path) -> None:
+def test_one_key_never_has_two_bodies(service: LocalStack, tmp_path: Path) -> None:
     """Only JSON rows are sent with all their fields, and the service refuses a key it knows with another body."""
     (tmp_path / "csv").write_text("ts,tx_id,amount\nx,TX-convert,5.5\n")
     (tmp_path / "json").write_text('{"ts": "x", "tx_id": "TX-convert", "amount": 5.5}')
@@ -657,7 +657,7 @@ def test_interrupted_by_the_user(answered: int, message: str, interruptible: Non
     assert bool(output) == bool(answered)
 
 
-def test_output_that_cannot_be_written_or_shown(service: Service, tmp_path: Path) -> None:
+def test_output_that_cannot_be_written_or_shown(service: LocalStack, tmp_path: Path) -> None:
     with Path("/dev/full").open("wb") as full:
         command = [sys.executable, "events/replay.py", "--url", service.url]
         result = subprocess.run(command, cwd=ROOT, check=False, stdout=full, stderr=subprocess.PIPE, text=True)
@@ -669,7 +669,7 @@ def test_output_that_cannot_be_written_or_shown(service: Service, tmp_path: Path
     assert r"TX- \u0141\xf3d\u017a" in shown.stdout
 
 
-def test_a_reader_that_has_seen_enough(service: Service, tmp_path: Path) -> None:
+def test_a_reader_that_has_seen_enough(service: LocalStack, tmp_path: Path) -> None:
     file = tmp_path / "some.jsonl"
     file.write_text('{"amount": 1}\n' * 40)
     # Unbuffered, and with all of the output in the buffer until the end

@@ -30,10 +30,10 @@ from typing import Any
 import urllib3
 
 from tests import events
-from tests.integration.service import started
 from tests.local import account, emulator, environments, event_source
 from tests.local.environments import ENVIRONMENTS_PER_FUNCTION, Environments
 from tests.local.processes import command
+from tests.service import started
 
 # Requests per second for each target.
 RATES = {"http": 25.0, "handlers": 150.0}

@@ -1,4 +1,4 @@
-"""A running service, seen from outside: over HTTP, as a process, and by what it prints."""
+"""A running service and the local stack that `make run` starts."""
 
 import json
 import re
@@ -10,11 +10,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests
 
 from tests.local.template import ROOT
+
+if TYPE_CHECKING:
+    from tests.e2e.deployment import Caller
 
 SAM_PYTHON = ROOT / ".tools" / "sam" / "bin" / "python"
 TIMEOUT_SECONDS = 30
@@ -23,16 +26,11 @@ STACK_LOGGING_JSON = (*_STACK, "--logs", "json")
 
 
 @dataclass(frozen=True)
-class Service:
-    """Where the service answers, and its process and log where this test run started it.
-
-    ``auth`` signs what is sent to a service that asks for it.
-    """
+class RunningService:
+    """The base URL of a service and, if it requires signed requests, the caller who signs them."""
 
     url: str
-    process: "subprocess.Popen[bytes] | None" = None
-    log: Path | None = None
-    auth: requests.auth.AuthBase | None = None
+    auth: "Caller | None" = None
 
     def get(self, path: str, **parameters: Any) -> requests.Response:
         return requests.get(self.url + path, auth=self.auth, timeout=TIMEOUT_SECONDS, **parameters)
@@ -41,7 +39,7 @@ class Service:
         return requests.post(self.url + path, auth=self.auth, timeout=TIMEOUT_SECONDS, **parameters)
 
     def stats(self) -> dict[str, Any]:
-        """The body of ``GET /stats``."""
+        """Return the body of ``GET /stats``."""
         response = self.get("/stats")
         assert response.status_code == 200, response.text
         stats: dict[str, Any] = response.json()
@@ -49,8 +47,16 @@ class Service:
         return stats
 
 
+@dataclass(frozen=True, kw_only=True)
+class LocalStack(RunningService):
+    """The local stack, its process and its log file."""
+
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+
 def checkout(root: Path, rules: Any) -> Path:
-    """Copy what the stack reads, to edit it, with this rule set and the installed virtual environments."""
+    """Copy the files that the stack reads, with this rule set; link the virtual environments."""
     root.mkdir()
     shutil.copy(ROOT / "template.yaml", root)
     for folder in ("functions", "tests/local"):
@@ -62,10 +68,10 @@ def checkout(root: Path, rules: Any) -> Path:
 
 
 @contextmanager
-def started(log: Path, root: Path = ROOT, arguments: Sequence[str] = _STACK) -> Iterator[Service]:
-    """Start the local stack of the checkout ``root`` as ``make run`` does, and end it as Ctrl-C does.
+def started(log: Path, root: Path = ROOT, arguments: Sequence[str] = _STACK) -> Iterator[LocalStack]:
+    """Start the local stack of the checkout ``root`` as ``make run`` does; stop it as Ctrl-C does.
 
-    ``arguments`` are Python's, to start it in another way.
+    ``arguments`` are passed to Python in place of those of ``make run``.
     """
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -76,9 +82,9 @@ def started(log: Path, root: Path = ROOT, arguments: Sequence[str] = _STACK) -> 
             stderr=output,
         )
     try:
-        service = Service(_address(process, log), process, log)
-        assert service.get("/health").status_code == 200, log.read_text()
-        yield service
+        stack = LocalStack(_announced_url(process, log), process=process, log=log)
+        assert stack.get("/health").status_code == 200, log.read_text()
+        yield stack
     finally:
         process.send_signal(signal.SIGINT)
         try:
@@ -88,13 +94,13 @@ def started(log: Path, root: Path = ROOT, arguments: Sequence[str] = _STACK) -> 
             process.wait()
 
 
-def _address(process: "subprocess.Popen[bytes]", log: Path) -> str:
-    """Where the stack says that it is, once it does."""
+def _announced_url(process: "subprocess.Popen[bytes]", log: Path) -> str:
+    """Wait for the line in which the stack prints its URL."""
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while True:
         printed = log.read_text()
-        if said := re.search(r"Risk scoring at (\S+),.*\n", printed):
-            return said[1]
+        if announced := re.search(r"Risk scoring at (\S+),.*\n", printed):
+            return announced[1]
         assert process.poll() is None, printed
         assert time.monotonic() < deadline, printed
         time.sleep(0.05)
