@@ -1,36 +1,36 @@
-"""One service for all tests of faults, with tables and queues of its own for each."""
+"""The functions behind proxies, shared by all fault tests; each test has an emulator of its own."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from tests.faults import harness as harnesses
-from tests.faults.harness import Harness, Service
+from tests.faults.harness import Harness, ProxiedFunctions
 
 
 @pytest.fixture(scope="session")
-def functions_behind_proxies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with harnesses.running(tmp_path_factory.mktemp("faults") / "functions.log") as service:
-        yield service
+def proxied_functions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxiedFunctions]:
+    with harnesses.running(tmp_path_factory.mktemp("faults") / "functions.log") as functions:
+        yield functions
 
 
 @pytest.fixture
-def harness(functions_behind_proxies: Service) -> Iterator[Harness]:
-    """The service, nothing recorded yet; the test must leave no trace of a crash in its logs."""
-    with functions_behind_proxies.on_new_tables() as harness:
+def harness(proxied_functions: ProxiedFunctions) -> Iterator[Harness]:
+    """The service with empty tables; fails the test if the functions logged a traceback."""
+    with proxied_functions.on_new_tables() as harness:
         yield harness
     log = harness.log.read_text()
     assert "Traceback" not in log, log[log.index("Traceback") :][:3000]
 
 
 @pytest.fixture(scope="module")
-def wire(functions_behind_proxies: Service) -> Iterator[Harness]:
-    """The same for tests that look at proxies and emulator alone, and clean up themselves."""
-    with functions_behind_proxies.on_new_tables() as harness:
+def wire(proxied_functions: ProxiedFunctions) -> Iterator[Harness]:
+    """The service for tests of the proxies and the emulator, which clean up themselves."""
+    with proxied_functions.on_new_tables() as harness:
         yield harness
 
 
 @pytest.fixture(scope="session")
 def full(pytestconfig: pytest.Config) -> bool:
-    """Whether this is ``make faults``, not the short form in ``make test``."""
+    """Whether to run at full length, as ``make faults`` does."""
     return bool(pytestconfig.getoption("--full"))

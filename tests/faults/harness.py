@@ -1,4 +1,4 @@
-"""The service with proxies on the wire: functions in processes of their own, the emulator behind them."""
+"""The functions in processes of their own, with proxies between them and the emulator."""
 
 import json
 import time
@@ -23,8 +23,8 @@ _DRAIN_SECONDS = 120
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What ``POST /score`` answered, and after how many seconds."""
+class ScoreResponse:
+    """A response of ``POST /score`` and its latency."""
 
     status: int
     body: dict[str, Any]
@@ -32,13 +32,13 @@ class Answer:
 
     @property
     def decision(self) -> dict[str, Any]:
-        """What was decided; when, and whether it is recorded yet, may differ between answers to one key."""
+        """The fields that are equal in all responses to one key."""
         return {name: value for name, value in self.body.items() if name not in {"evaluated_at", "recorded"}}
 
 
 @dataclass(frozen=True)
 class Harness:
-    """The service under faults, and what stands behind it, seen past the proxies."""
+    """The service under faults; ``dynamodb`` and ``sqs`` bypass the proxies."""
 
     functions: Environments
     store: Proxy
@@ -48,8 +48,8 @@ class Harness:
     outbox: dict[str, Any]
     log: Path
 
-    def score(self, transaction: dict[str, Any], decision_id: str, *, key: bool = False) -> Answer:
-        """Score as API Gateway would have it done, the decision id being the request id or the idempotency key."""
+    def score(self, transaction: dict[str, Any], decision_id: str, *, key: bool = False) -> ScoreResponse:
+        """Invoke ``POST /score``; ``decision_id`` is the request id or, with ``key``, the idempotency key."""
         headers = {"idempotency_key": decision_id} if key else {}
         request_id = str(uuid.uuid4()) if key else decision_id
         event = events.post(json.dumps(transaction), request_id=request_id, **headers)
@@ -57,37 +57,31 @@ class Harness:
         response = json.loads(self.functions.invoke("ScoreFunction", json.dumps(event)))
         seconds = time.perf_counter() - start
         assert "statusCode" in response, response
-        return Answer(response["statusCode"], json.loads(response["body"]), seconds)
+        return ScoreResponse(response["statusCode"], json.loads(response["body"]), seconds)
 
     def get(self, function: str, name: str) -> Any:
-        """Invoke a function with an event of ``events/``."""
+        """Invoke a function with an event from ``events/``."""
         return json.loads(self.functions.invoke(function, json.dumps(events.load(name))))
 
-    def stats(self) -> dict[str, Any]:
-        response = self.get("StatsFunction", "stats")
-        assert response["statusCode"] == 200, response
-        stats: dict[str, Any] = json.loads(response["body"])
-        return stats
-
-    def waiting(self) -> int:
-        """Messages in the outbox, also those just delivered."""
+    def queued(self) -> int:
+        """Return the number of messages in the outbox, those in flight included."""
         names = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
         attributes = self.sqs.get_queue_attributes(QueueUrl="OutboxQueue", AttributeNames=["All"])["Attributes"]
         return sum(int(attributes[name]) for name in names)
 
     def deliver(self, times: int = 3) -> None:
-        """Have a batch of the outbox's messages reconciled, each delivered this often before it is deleted.
+        """Deliver one batch of the outbox to the reconcile function, several times before deleting it.
 
-        What fails comes again after a second; deployed, after a minute.
+        Failed messages become visible after a second; deployed, after a minute.
         """
         event_source.deliver(self.sqs, self.functions.invoke, self.outbox, wait=0, times=times, again_after=1)
 
     def drain(self) -> None:
-        """Have all messages of the outbox reconciled, or set aside."""
+        """Deliver until the outbox is empty."""
         end = time.monotonic() + _DRAIN_SECONDS
 
         def work(_: int) -> None:
-            while left := self.waiting():
+            while left := self.queued():
                 assert time.monotonic() < end, f"{left} messages are left in the outbox"
                 self.deliver()
                 time.sleep(0.05)
@@ -96,35 +90,37 @@ class Harness:
             list(pool.map(work, range(THREADS // 2)))
 
     def recorded(self) -> dict[str, dict[str, Any]]:
-        """Every answer that is stored, by its decision id."""
+        """Return every stored response by its decision id."""
         pages = self.dynamodb.get_paginator("scan").paginate(TableName="DecisionsTable", ConsistentRead=True)
-        answers = [json.loads(item["answer"]["S"]) for page in pages for item in page["Items"]]
-        by_id = {answer["decision_id"]: answer for answer in answers}
-        assert len(by_id) == len(answers)
+        responses = [json.loads(item["answer"]["S"]) for page in pages for item in page["Items"]]
+        by_id = {response["decision_id"]: response for response in responses}
+        assert len(by_id) == len(responses)
         return by_id
 
     def check_counts(self) -> None:
-        """The counters say what all decisions so far add up to, exactly."""
-        answers = self.recorded().values()
-        levels = Counter(answer["risk_level"] for answer in answers)
-        rules = Counter(label for answer in answers for label in answer["triggered_rules"])
-        stats = self.stats()
-        assert stats["total"] == len(answers)
+        """Fail unless the counters equal the sums over all stored decisions."""
+        recorded = self.recorded().values()
+        levels = Counter(one["risk_level"] for one in recorded)
+        rules = Counter(label for one in recorded for label in one["triggered_rules"])
+        response = self.get("StatsFunction", "stats")
+        assert response["statusCode"] == 200, response
+        stats = json.loads(response["body"])
+        assert stats["total"] == len(recorded)
         assert stats["high"] == sum(levels[level] for level in HIGH_RISK_LEVELS)
         assert stats["by_risk_level"] == {level: levels[level] for level in stats["by_risk_level"]}
         assert stats["by_rule"] == {label: rules[label] for label in stats["by_rule"]}
 
     def unavailable(self, what: str) -> set[str]:
-        """Ids of the decisions for which the functions logged that the store, or the outbox, was unavailable."""
+        """Return the ids of the decisions logged with ``store unavailable`` or ``outbox unavailable``."""
         lines = (json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{"))
         return {line["decision_id"] for line in lines if line.get("message") == f"{what} unavailable"}
 
 
 @dataclass(frozen=True)
-class Service:
-    """The functions and the proxies, which last longer than a store.
+class ProxiedFunctions:
+    """The functions and their proxies, which outlive the emulators.
 
-    Every test has an emulator of its own: one that holds the items of many makes pauses of seconds.
+    Every test has its own emulator, because one with many items pauses for seconds.
     """
 
     functions: Environments
@@ -134,7 +130,7 @@ class Service:
 
     @contextmanager
     def on_new_tables(self) -> Iterator[Harness]:
-        """The service with nothing recorded yet; without faults again on the way out."""
+        """Lead the proxies to a new emulator; clear their faults at the end."""
         with emulator.running() as endpoint:
             self.store.lead_to(endpoint)
             self.queue.lead_to(endpoint)
@@ -148,12 +144,12 @@ class Service:
 
 
 @contextmanager
-def running(log: Path) -> Iterator[Service]:
-    """The service, its functions logging to a file."""
+def running(log: Path) -> Iterator[ProxiedFunctions]:
+    """Start the functions and their proxies; the functions log to this file."""
     with (
         log.open("ab") as output,
         proxy.running() as store,
         proxy.running() as queue,
         environments.running(emulator.variables(store.endpoint, queue.endpoint), THREADS, output.fileno()) as functions,
     ):
-        yield Service(functions, store, queue, log)
+        yield ProxiedFunctions(functions, store, queue, log)

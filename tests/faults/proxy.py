@@ -1,7 +1,7 @@
-"""A proxy on the wire between the functions and the emulator, which does to calls what networks and services do.
+"""A proxy between the functions and the emulator that injects the faults of networks and services.
 
-Clean, it passes every call on. Told so, it injects one kind of fault into a seeded share of the calls, or follows a
-rule that it is given, or is down.
+By default it forwards every call. It can inject one kind of fault into a seeded share of the calls, follow a rule, or
+be down.
 """
 
 import http.client
@@ -19,34 +19,30 @@ from typing import Any
 
 from tests.local.processes import free_port, listening
 
-# Beyond the functions' read timeout of a second.
-_TOO_LATE = 1.5
+# Longer than the functions' read timeout of one second
+_LATE_SECONDS = 1.5
 _REFUSING_SECONDS = 0.2
 _TRICKLE_SECONDS = 0.05
 
 
 class Fault(Enum):
-    """What happens to a call, and whether it is applied all the same."""
+    """A fault of one call, and whether the call is applied."""
 
-    REPLY_DROPPED = "applied, then the connection is closed without a reply"
-    REPLY_LATE = "applied at once, but the reply comes after the caller's timeout"
+    REPLY_DROPPED = "applied, then the connection is closed without a response"
+    REPLY_LATE = "applied at once, but the response comes after the caller's timeout"
     CALL_LATE = "applied only after the caller's timeout"
-    ERROR_BEFORE = "a 500, nothing applied"
-    ERROR_AFTER = "a 500, though applied"
-    THROTTLED = "throttled, nothing applied"
-    CONFLICT = "a transaction is cancelled for a conflict, nothing applied"
+    ERROR_BEFORE = "500, not applied"
+    ERROR_AFTER = "500, but applied"
+    THROTTLED = "throttled, not applied"
+    CONFLICT = "a transaction is cancelled for a conflict, not applied"
     REFUSED = "no connection for a while"
-    FOREIGN = "a 200 of something that is not AWS, nothing applied"
-    MALFORMED = "a transaction is cancelled for reasons that are none, nothing applied"
+    FOREIGN = "200 from something other than AWS, not applied"
+    MALFORMED = "a transaction is cancelled with malformed reasons, not applied"
 
 
 _NOT_APPLIED = {
-    Fault.ERROR_BEFORE,
-    Fault.THROTTLED,
-    Fault.CONFLICT,
-    Fault.REFUSED,
-    Fault.FOREIGN,
-    Fault.MALFORMED,
+    *(Fault.ERROR_BEFORE, Fault.THROTTLED, Fault.CONFLICT),
+    *(Fault.REFUSED, Fault.FOREIGN, Fault.MALFORMED),
 }
 _ERRORS = {
     Fault.ERROR_BEFORE: (500, "InternalServerError"),
@@ -55,7 +51,7 @@ _ERRORS = {
     Fault.CONFLICT: (400, "TransactionCanceledException"),
     Fault.MALFORMED: (400, "TransactionCanceledException"),
 }
-# Faults that only transactions can have
+# Faults of transactions only
 OF_TRANSACTIONS = {Fault.CONFLICT, Fault.MALFORMED}
 _REASONS: dict[Fault, Any] = {
     Fault.CONFLICT: [{"Code": "None"}, {"Code": "TransactionConflict"}],
@@ -63,37 +59,37 @@ _REASONS: dict[Fault, Any] = {
 }
 
 
-# Called with an operation and its body: what is around the call until it is answered, and the fault that it gets.
+# Given an operation and its body, returns a context manager around the call that yields the fault, if any.
 Rule = Callable[[str, bytes], AbstractContextManager[Fault | None]]
 
 
 class Down(Enum):
-    """How a service is unreachable."""
+    """A way to be unreachable."""
 
     REFUSING = "nothing listens"
-    SILENT = "connections are accepted, nothing is ever answered"
-    TRICKLING = "connections are accepted, and responses come byte by byte without end"
+    SILENT = "connections are accepted, but no response is sent"
+    TRICKLING = "connections are accepted, and responses trickle byte by byte without end"
 
 
 @dataclass(frozen=True)
 class _Connection:
-    """What a handler is given for its server: a call that is late still goes where it was meant to."""
+    """The server of a handler; a late call still goes to the endpoint of its time."""
 
     proxy: "Proxy"
     upstream: str
 
 
 class Proxy:
-    """The proxy; made by :func:`running`.
+    """A proxy; see :func:`running`.
 
     Attributes
     ----------
     endpoint
-        To be given to boto3 in place of the emulator's.
+        The URL to give to boto3 in place of the emulator's.
     port
         Of the endpoint.
     injected
-        Faults since the last :meth:`inject`.
+        Number of faults since the last :meth:`inject`.
     """
 
     def __init__(self) -> None:
@@ -101,7 +97,7 @@ class Proxy:
         self._lock = threading.RLock()
         self._connections: set[socket.socket] = set()
         self._listener: socket.socket | None = None
-        # Nobody gets it while the proxy does not listen.
+        # No other process gets this port while the proxy does not listen.
         self.port = free_port()
         self._closed = False
         self._down: Down | None = None
@@ -114,10 +110,10 @@ class Proxy:
         self.endpoint = f"http://127.0.0.1:{self.port}"
 
     def lead_to(self, endpoint: str) -> None:
-        """Pass calls on to this endpoint from now on."""
+        """Forward calls to this endpoint from now on."""
         with self._lock:
             self._upstream = endpoint.removeprefix("http://")
-            self._hang_up()
+            self._disconnect()
 
     def inject(self, fault: Fault, share: float, seed: int) -> None:
         """Inject a fault into this share of the calls, from 0 to 1; the same seed draws the same calls."""
@@ -126,37 +122,37 @@ class Proxy:
             self.injected = 0
 
     def follow(self, rule: Rule) -> None:
-        """Treat every call by a rule."""
+        """Apply a rule to every call."""
         with self._lock:
             self._rule = rule
 
     def clear(self) -> None:
-        """Pass every call on."""
+        """Forward every call."""
         with self._lock:
             self._fault = self._rule = None
 
     @contextmanager
     def down(self, how: Down) -> Iterator[None]:
-        """Be unreachable meanwhile."""
+        """Be unreachable inside the ``with`` block."""
         with self._lock:
             self._down = how
-            self._hang_up(stop_listening=how is Down.REFUSING)
+            self._disconnect(stop_listening=how is Down.REFUSING)
         try:
             yield
         finally:
             with self._lock:
                 self._down = None
-                self._hang_up()
+                self._disconnect()
                 self._listen()
 
     def close(self) -> None:
         """Stop for good."""
         with self._lock:
             self._closed = True
-            self._hang_up(stop_listening=True)
+            self._disconnect(stop_listening=True)
 
     def draw(self, operation: str) -> Fault | None:
-        """The fault that this call gets, if any."""
+        """Draw the fault of this call, if any."""
         with self._lock:
             if self._fault is None or (self._fault in OF_TRANSACTIONS and operation != "TransactWriteItems"):
                 return None
@@ -166,21 +162,21 @@ class Proxy:
             return self._fault
 
     def around(self, operation: str, body: bytes) -> AbstractContextManager[Fault | None]:
-        """What is around this call, and the fault that it gets, if any."""
+        """Return the context manager around this call; it yields the fault, if any."""
         rule = self._rule
         return rule(operation, body) if rule else nullcontext(self.draw(operation))
 
     def refuse_for_a_while(self) -> None:
-        """Hang up on everybody, and listen again a little later."""
+        """Close all connections and listen again after a moment."""
         with self._lock:
-            self._hang_up(stop_listening=True)
+            self._disconnect(stop_listening=True)
         timer = threading.Timer(_REFUSING_SECONDS, self._listen)
         timer.daemon = True
         timer.start()
 
     @property
     def state(self) -> Down | None:
-        """The outage that the proxy plays, or None."""
+        """The current outage, or None."""
         return self._down
 
     def _listen(self) -> None:
@@ -195,7 +191,7 @@ class Proxy:
         while True:
             try:
                 connection, address = listener.accept()
-            except OSError:  # hung up
+            except OSError:  # closed
                 return
             with self._lock:
                 self._connections.add(connection)
@@ -205,15 +201,15 @@ class Proxy:
     def _serve(self, connection: socket.socket, address: Any, server: _Connection) -> None:
         try:
             with suppress(OSError, http.client.HTTPException):
-                _Handler(connection, address, server)  # type: ignore[arg-type]  # asks nothing of a server
+                _Handler(connection, address, server)  # type: ignore[arg-type]  # uses nothing else of a server
         finally:
             with self._lock:
                 self._connections.discard(connection)
             connection.close()
 
-    def _hang_up(self, *, stop_listening: bool = False) -> None:
+    def _disconnect(self, *, stop_listening: bool = False) -> None:
         if stop_listening and self._listener:
-            # Closed alone, it would go on in the thread that waits for it.
+            # Closing alone would not end the blocked accept() in the other thread.
             with suppress(OSError):
                 self._listener.shutdown(socket.SHUT_RDWR)
             self._listener.close()
@@ -241,10 +237,10 @@ class _Handler(BaseHTTPRequestHandler):
             return
         with proxy.around(operation, body) as fault:
             if fault is Fault.CALL_LATE:
-                time.sleep(_TOO_LATE)
-            answer = self._forward(body, headers) if fault not in _NOT_APPLIED else None
+                time.sleep(_LATE_SECONDS)
+            response = self._forward(body, headers) if fault not in _NOT_APPLIED else None
             if fault is Fault.REPLY_LATE:
-                time.sleep(_TOO_LATE)
+                time.sleep(_LATE_SECONDS)
         if fault is Fault.REFUSED:
             proxy.refuse_for_a_while()
         if fault in {Fault.REPLY_DROPPED, Fault.REFUSED}:
@@ -253,11 +249,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(200, {"Content-Type": "application/json"}, b'{"message": "Welcome"}')
         elif fault in _ERRORS:
             self._error(service, *_ERRORS[fault], _REASONS.get(fault))
-        elif answer:
-            self._reply(*answer)
+        elif response:
+            self._reply(*response)
 
     def _keep_waiting(self, proxy: Proxy) -> None:
-        """Send nothing, or a response byte by byte, until one of the two hangs up."""
+        """Send nothing, or a response byte by byte, until either side disconnects."""
         if proxy.state is Down.SILENT:
             self.rfile.read(1)
             return
@@ -267,7 +263,7 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(_TRICKLE_SECONDS)
 
     def _forward(self, body: bytes, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
-        """Have the emulator apply the call."""
+        """Let the emulator apply the call."""
         connection = http.client.HTTPConnection(self.server.upstream, timeout=30)
         try:
             connection.request("POST", self.path, body, headers)
@@ -289,17 +285,17 @@ class _Handler(BaseHTTPRequestHandler):
         error: dict[str, Any] = {"__type": f"{service}#{code}", "message": "injected"}
         if reasons:
             error["CancellationReasons"] = reasons
-        # A service that fails may also ask to be left alone for longer than a caller waits.
+        # A failing service may ask for a longer pause than a caller can wait.
         headers = {"Content-Type": "application/x-amz-json-1.0", "x-amz-retry-after": "5000"}
         self._reply(status, headers, json.dumps(error).encode())
 
     def log_message(self, *_: Any) -> None:
-        """Nothing; the tests tell what was injected."""
+        """Log nothing."""
 
 
 @contextmanager
 def running() -> Iterator[Proxy]:
-    """A proxy, clean at first, that leads nowhere yet."""
+    """Start a proxy without faults and without an endpoint."""
     proxy = Proxy()
     try:
         yield proxy

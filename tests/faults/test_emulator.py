@@ -1,4 +1,4 @@
-"""The emulator behind the proxies is as exact as what it stands for: else it would hide what the service gets wrong."""
+"""The emulator behaves like DynamoDB and SQS in what the fault tests rely on."""
 
 import time
 import uuid
@@ -16,13 +16,13 @@ SHARD = {"shard": {"N": "0"}}
 
 @pytest.fixture
 def dynamodb(wire: Harness) -> Any:
-    """DynamoDB past the proxy, with nothing counted."""
+    """DynamoDB without the proxy, its counter deleted."""
     wire.dynamodb.delete_item(TableName="StatsTable", Key=SHARD)
     return wire.dynamodb
 
 
 def put_and_count(decision_id: str, amount: int = 1) -> list[Any]:
-    """As the ledger does: an item that must not exist, and a counter."""
+    """Return the actions of the ledger: put a new item and increment a counter."""
     return [
         {
             "Put": {
@@ -49,14 +49,14 @@ def total(dynamodb: Any) -> int:
     return int(item.get("total", {"N": "0"})["N"])
 
 
-def test_concurrent_updates_are_all_there(dynamodb: Any) -> None:
+def test_concurrent_updates_are_all_applied(dynamodb: Any) -> None:
     update = put_and_count("")[1]["Update"]
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(lambda _: dynamodb.update_item(**update), range(2000)))
     assert total(dynamodb) == 2000
 
 
-def test_of_concurrent_transactions_that_exclude_each_other_one_is_applied(dynamodb: Any) -> None:
+def test_one_of_concurrent_conflicting_transactions_is_applied(dynamodb: Any) -> None:
     ids = [str(number) for number in range(60)]
 
     def attempt(decision_id: str) -> str:
@@ -75,7 +75,7 @@ def test_of_concurrent_transactions_that_exclude_each_other_one_is_applied(dynam
     assert total(dynamodb) == len(ids)
 
 
-def test_a_token_applies_its_transaction_once(dynamodb: Any) -> None:
+def test_token_applies_its_transaction_once(dynamodb: Any) -> None:
     token = str(uuid.uuid4())
     for _ in range(3):
         dynamodb.transact_write_items(TransactItems=put_and_count("token"), ClientRequestToken=token)
@@ -86,7 +86,7 @@ def test_a_token_applies_its_transaction_once(dynamodb: Any) -> None:
     assert total(dynamodb) == 1
 
 
-def test_a_message_comes_back_until_it_is_deleted_or_set_aside(wire: Harness) -> None:
+def test_undeleted_message_reappears_until_it_is_dead_lettered(wire: Harness) -> None:
     sqs = wire.sqs
     dead = sqs.create_queue(QueueName="Dead")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]

@@ -1,4 +1,4 @@
-"""The proxy itself: each fault is what it says it is, on the wire, and applied or not as it says."""
+"""The proxy's faults as a client sees them, and whether the call is applied."""
 
 import socket
 import time
@@ -29,7 +29,7 @@ ONCE = Config(
 
 
 def through(proxy: Proxy) -> Any:
-    """A client with the functions' timeouts that does not try again."""
+    """Return a client with the functions' timeouts and no retries."""
     return boto3.client("dynamodb", endpoint_url=proxy.endpoint, config=ONCE)
 
 
@@ -63,7 +63,7 @@ def is_applied(wire: Harness) -> bool:
         (Fault.REFUSED, False, ConnectionClosedError),
     ],
 )
-def test_a_fault_is_what_it_says(wire: Harness, fault: Fault, *, applied: bool, error: Any) -> None:
+def test_fault_reaches_the_client(wire: Harness, fault: Fault, *, applied: bool, error: Any) -> None:
     client = through(wire.store)
     wire.store.inject(fault, 1.0, seed=1)
     with pytest.raises(ClientError if isinstance(error, str) else error) as caught:
@@ -77,7 +77,7 @@ def test_a_fault_is_what_it_says(wire: Harness, fault: Fault, *, applied: bool, 
         assert is_applied(wire)
 
 
-def test_a_refusal_lasts_a_while_and_ends(wire: Harness) -> None:
+def test_refusal_ends(wire: Harness) -> None:
     client = through(wire.store)
     wire.store.refuse_for_a_while()
     with pytest.raises(EndpointConnectionError):
@@ -87,14 +87,14 @@ def test_a_refusal_lasts_a_while_and_ends(wire: Harness) -> None:
 
 
 def test_foreign_response_applies_nothing(wire: Harness) -> None:
-    """boto3 takes it for a success."""
+    """boto3 accepts it as a success."""
     wire.store.inject(Fault.FOREIGN, 1.0, seed=1)
     put(through(wire.store))
     assert wire.store.injected == 1
     assert not is_applied(wire)
 
 
-def test_trickling_response_does_not_end(wire: Harness) -> None:
+def test_trickling_response_never_ends(wire: Harness) -> None:
     with wire.store.down(Down.TRICKLING), socket.create_connection(("127.0.0.1", wire.store.port), 5) as client:
         client.sendall(b"POST / HTTP/1.1\r\nX-Amz-Target: any.ListTables\r\nContent-Length: 0\r\n\r\n")
         end = time.monotonic() + 0.5
@@ -106,7 +106,7 @@ def test_trickling_response_does_not_end(wire: Harness) -> None:
 
 
 @pytest.mark.parametrize(("how", "error"), [(Down.REFUSING, EndpointConnectionError), (Down.SILENT, ReadTimeoutError)])
-def test_down_is_down_until_it_is_up(wire: Harness, how: Down, error: type[Exception]) -> None:
+def test_outage_ends(wire: Harness, how: Down, error: type[Exception]) -> None:
     client = through(wire.store)
     client.list_tables()
     with wire.store.down(how):
@@ -116,7 +116,7 @@ def test_down_is_down_until_it_is_up(wire: Harness, how: Down, error: type[Excep
     client.list_tables()
 
 
-def test_the_share_is_the_share_and_the_seed_draws_it(wire: Harness) -> None:
+def test_seed_determines_which_share_fails(wire: Harness) -> None:
     drawn = []
     for seed in (1, 1, 2):
         wire.store.inject(Fault.THROTTLED, 0.1, seed)
@@ -127,13 +127,13 @@ def test_the_share_is_the_share_and_the_seed_draws_it(wire: Harness) -> None:
     assert wire.store.draw("TransactWriteItems") is None
 
 
-def test_only_transactions_meet_conflicts(wire: Harness) -> None:
+def test_only_transactions_conflict(wire: Harness) -> None:
     wire.store.inject(Fault.CONFLICT, 1.0, seed=1)
     through(wire.store).list_tables()
     assert wire.store.injected == 0
 
 
-def test_a_rule_is_around_the_call_until_the_proxy_is_cleared(wire: Harness) -> None:
+def test_rule_wraps_each_call_until_cleared(wire: Harness) -> None:
     seen = []
 
     @contextmanager
