@@ -49,10 +49,23 @@ class RunningService:
 
 @dataclass(frozen=True, kw_only=True)
 class LocalStack(RunningService):
-    """The local stack, its process and its log file."""
+    """The local stack, its process, its log file and the checkout that it serves."""
 
     process: "subprocess.Popen[bytes]"
     log: Path
+    root: Path
+
+    @contextmanager
+    def edited(self, file: str, old: str, new: str) -> Iterator[None]:
+        """Replace text in a file of the checkout; undo it at the end."""
+        path = self.root / file
+        text = path.read_text(encoding="utf-8")
+        assert old in text
+        path.write_text(text.replace(old, new), encoding="utf-8")
+        try:
+            yield
+        finally:
+            path.write_text(text, encoding="utf-8")
 
 
 def checkout(root: Path, rules: Any) -> Path:
@@ -82,7 +95,7 @@ def started(log: Path, root: Path = ROOT, arguments: Sequence[str] = _STACK) -> 
             stderr=output,
         )
     try:
-        stack = LocalStack(_announced_url(process, log), process=process, log=log)
+        stack = LocalStack(_announced_url(process, log), process=process, log=log, root=root)
         assert stack.get("/health").status_code == 200, log.read_text()
         yield stack
     finally:

@@ -1,19 +1,27 @@
-"""The local stack and an editable checkout for the integration tests."""
+"""Local stacks and an editable checkout for the integration tests."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.service import STACK_LOGGING_JSON, LocalStack, started
 
 from tests import service as services
 from tests.rule_set import DOCUMENT
+from tests.service import STACK_LOGGING_JSON, LocalStack, started
 
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    """The local stack on a free port, logging JSON."""
+    """The local stack with the shipped rule set, logging JSON."""
     with started(tmp_path_factory.mktemp("stack") / "stack.log", arguments=STACK_LOGGING_JSON) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """The local stack of an editable checkout with the tests' rule set, logging text."""
+    folder = tmp_path_factory.mktemp("stack")
+    with started(folder / "stack.log", services.checkout(folder / "checkout", DOCUMENT)) as stack:
         yield stack
 
 

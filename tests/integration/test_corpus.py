@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from tests.service import LocalStack, RunningService
 
 from scoring import scorers
 from tests.corpus import INJECTED, SERVER_HEADERS, Case, decided_by
 from tests.sending import check, decisions, moved, send
+from tests.service import LocalStack, RunningService
 
 CASES = [case for case in decided_by(scorers.load()) if not case.only_event]
 
@@ -39,7 +39,7 @@ class TestCorpus:
     def counters(cls, service: RunningService) -> Counters:
         return Counters(service, service.stats())
 
-    @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+    @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.status} {case.name}")
     def test_request(
         self, service: RunningService, counters: Counters, case: Case, request: pytest.FixtureRequest
     ) -> None:

@@ -1,4 +1,4 @@
-"""Malformed and unusual HTTP requests to `make run`: it answers in JSON and keeps serving."""
+"""Malformed and unusual HTTP requests: `make run` responds in JSON and keeps serving."""
 
 import json
 import socket
@@ -9,10 +9,10 @@ from random import Random
 from urllib.parse import urlsplit
 
 import pytest
-from tests.service import TIMEOUT_SECONDS, LocalStack
 
 from scoring import score_transaction
 from tests.sending import Response, read_response
+from tests.service import TIMEOUT_SECONDS, LocalStack
 
 SCORE = b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n"
@@ -24,7 +24,7 @@ CLOSED = "Peer unexpectedly closed connection"
 
 
 def score(*headers: bytes, body: bytes = BODY) -> bytes:
-    """A request to /score with these headers besides the content type."""
+    """Return a request to /score with these headers in addition to the content type."""
     return SCORE + b"".join(header + END for header in headers) + END + body
 
 
@@ -33,7 +33,7 @@ def get(target: bytes, *headers: bytes, method: bytes = b"GET") -> bytes:
 
 
 def sized_head(size: int) -> bytes:
-    """Request line and headers, of so many bytes."""
+    """Return a request line and headers of this many bytes."""
     head = score(LENGTH, b"X: ", body=b"")
     return head.replace(b"X: ", b"X: " + b"x" * (size - len(head)))
 
@@ -42,11 +42,11 @@ LENGTH = b"Content-Length: 13"
 
 REFUSED = {
     # Bodies
-    "a chunk size that is no number": (CHUNKED + b"zz\r\n" + BODY, 400, CHUNK_HEADER),
+    "a chunk size that is not a number": (CHUNKED + b"zz\r\n" + BODY, 400, CHUNK_HEADER),
     "a negative chunk size": (CHUNKED + b"-5\r\n" + BODY, 400, CHUNK_HEADER),
     "a chunk longer than its size": (CHUNKED + b"5\r\n" + BODY + b"\r\n0\r\n\r\n", 400, "Malformed chunk footer"),
-    "a chunk's size without end": (CHUNKED + b"0" * 2000, 400, CLOSED),
-    "a chunk's size of 20 KB": (CHUNKED + b"0" * 20_000, 431, "10240 bytes"),
+    "an endless chunk size": (CHUNKED + b"0" * 2000, 400, CLOSED),
+    "a chunk size of 20 KB": (CHUNKED + b"0" * 20_000, 431, "10240 bytes"),
     "a chunked body without its end": (CHUNKED + b"d\r\n" + BODY + END, 400, "without sending complete message body"),
     "a chunk cut short": (CHUNKED + b"d\r\n" + BODY[:5], 400, "without sending complete message body"),
     "chunks of 10 MB and more": (CHUNKED + b"a00001\r\n" + bytes(10_485_761), 413, "larger than 10485760 bytes"),
@@ -54,10 +54,10 @@ REFUSED = {
     "a body of 10 MB and more": (score(b"Content-Length: 10485761"), 413, "larger than 10485760 bytes"),
     "a length of 5,000 digits": (score(b"Content-Length: " + b"9" * 5000), 400, "Bad Content-Length"),
     "a negative length": (score(b"Content-Length: -5"), 400, "Bad Content-Length"),
-    "a length that is no number": (score(b"Content-Length: 1_3"), 400, "Bad Content-Length"),
+    "a length that is not a number": (score(b"Content-Length: 1_3"), 400, "Bad Content-Length"),
     "a length beyond ASCII": (score("Content-Length: ²".encode("latin-1")), 400, "Bad Content-Length"),
     "two lengths": (score(LENGTH, b"Content-Length: 5"), 400, "Conflicting Content-Length headers"),
-    "a length and chunks that are none": (
+    "a length and invalid chunks": (
         score(LENGTH, b"Transfer-Encoding: chunked", body=BODY + END),
         400,
         CHUNK_HEADER,
@@ -74,13 +74,13 @@ REFUSED = {
     ),
     # Headers
     "headers of 20 KB": (get(b"/health", *[b"X-%d: %b" % (n, b"x" * 200) for n in range(100)]), 431, "10240 bytes"),
-    "headers of a byte too many": (sized_head(10_241), 431, "10240 bytes"),
+    "headers of one byte too many": (sized_head(10_241), 431, "10240 bytes"),
     "a header of 70 KB": (get(b"/health", b"X: " + b"x" * 70_000), 431, "10240 bytes"),
     "a lone CR in a header": (get(b"/health", b"X: a\rContent-Length: 5"), 400, "Illegal header line"),
     "a NUL in a header": (get(b"/health", b"X: a\0b"), 400, "Illegal header line"),
     "a header without a colon": (get(b"/health", b"X"), 400, "Illegal header line"),
     "a space before the colon": (score(b"Content-Length : 13"), 400, "Illegal header line"),
-    "a first header that goes on": (
+    "a continuation line before any header": (
         b"GET /health HTTP/1.1\r\n Host: x\r\n\r\n",
         400,
         "Continuation line at start of headers",
@@ -101,43 +101,43 @@ REFUSED = {
     "a path of 70 KB": (get(b"/" + b"x" * 70_000), 431, "10240 bytes"),
     "a raw NUL in the path": (get(b"/transaction/\0"), 400, "request line"),
     "a byte beyond ASCII in the path": (get(b"/transaction/\xff"), 400, "request line"),
-    "a method that is none": (get(b"/health", method=b"G{}T"), 400, "request line"),
+    "an invalid method": (get(b"/health", method=b"G{}T"), 400, "request line"),
     "a path without a slash": (get(b"health"), 400, "must be a path"),
     "a fragment": (get(b"/health#x"), 400, "must be a path"),
     "CONNECT": (get(b"x:443", method=b"CONNECT"), 400, "must be a path"),
     "OPTIONS *": (get(b"*", method=b"OPTIONS"), 400, "must be a path"),
-    # What only the functions can tell
-    "a slash too many": (b"POST //score" + score(LENGTH).removeprefix(b"POST /score"), 404, "'//score'"),
+    # Rejected by the functions
+    "a duplicate slash": (b"POST //score" + score(LENGTH).removeprefix(b"POST /score"), 404, "'//score'"),
     "slashes only": (get(b"//"), 404, "'//'"),
     "TRACE": (get(b"/score", method=b"TRACE"), 405, "TRACE"),
     "a NUL in the path": (get(b"/transaction/%00"), 400, "'tx_id'"),
-    "no percent escape": (get(b"/transaction/%zz"), 404, "'%zz'"),
-    "an escape that is no UTF-8": (get(b"/transaction/%ff"), 404, "stored"),
+    "an invalid percent escape": (get(b"/transaction/%zz"), 404, "'%zz'"),
+    "an escape that is not UTF-8": (get(b"/transaction/%ff"), 404, "stored"),
     "a folded length": (score(b"Content-Length: 1", b" 3"), 400, "Bad Content-Length"),
 }
 
 SERVED = {
     "chunks": CHUNKED + b'5;x="y"\r\n{"amo\r\n8\r\nunt": 1}\r\n0\r\nTrailer: x\r\n\r\n',
-    "headers of as many bytes as may be": sized_head(10_240) + BODY,
+    "headers of the maximum size": sized_head(10_240) + BODY,
     "the same length twice": score(LENGTH, LENGTH),
     "a length beside chunks": score(
         b"Content-Length: 99999999", b"Transfer-Encoding: chunked", body=b"d\r\n" + BODY + b"\r\n0\r\n\r\n"
     ),
     "150 headers": score(LENGTH, *[b"X-%d: x" % number for number in range(150)]),
-    "a tenant, which only SAM CLI asks for": score(LENGTH, b"X-Amz-Tenant-Id: x"),
-    "a wish for a websocket": score(LENGTH, b"Connection: Upgrade", b"Upgrade: websocket"),
+    "a tenant id, which SAM CLI parses": score(LENGTH, b"X-Amz-Tenant-Id: x"),
+    "an upgrade to a WebSocket": score(LENGTH, b"Connection: Upgrade", b"Upgrade: websocket"),
     "lines that end in LF": score(LENGTH).replace(END, b"\n"),
     "HTTP/1.0": score(LENGTH).replace(b"HTTP/1.1\r\nHost: x", b"HTTP/1.0"),
-    "an address in the place of the path": score(LENGTH).replace(b"/score", b"http://[/score"),
-    "a host that is none": score(LENGTH).replace(b"Host: x", b"Host: a b:abc"),
-    "cookies of no form": score(LENGTH, b"Cookie: \xff=;;;=a"),
+    "an absolute URL in place of the path": score(LENGTH).replace(b"/score", b"http://[/score"),
+    "an invalid host": score(LENGTH).replace(b"Host: x", b"Host: a b:abc"),
+    "malformed cookies": score(LENGTH, b"Cookie: \xff=;;;=a"),
     "bytes after the body": score(LENGTH, body=BODY + b"GET / HTTP/1.1\r\n\r\n"),
 }
 
 
 @pytest.fixture(autouse=True)
-def no_trace(service: LocalStack) -> Iterator[None]:
-    """Nothing of a test is a trace on the console, and the server answers after it."""
+def still_serving(service: LocalStack) -> Iterator[None]:
+    """Fail the test if the server printed a traceback or stopped serving."""
     before = len(service.log.read_text())
     yield
     assert service.get("/health").status_code == 200
@@ -190,16 +190,16 @@ def test_client_still_sending_reads_the_error(service: LocalStack) -> None:
 
 
 @pytest.mark.parametrize("request_", [b"", b"GET", HEALTH, score(b"Content-Length: 50"), CHUNKED, score(LENGTH)])
-def test_a_client_that_goes_away_is_no_fault(service: LocalStack, request_: bytes) -> None:
+def test_client_disconnect_is_not_an_error(service: LocalStack, request_: bytes) -> None:
     for _ in range(5):
         with connect(service) as connection:
-            # Closed with a reset, also while the server writes
+            # Close with a reset, possibly while the server writes.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
             connection.sendall(request_)
             time.sleep(0.01)
 
 
-def test_mutated_requests_never_cause_a_fault(service: LocalStack) -> None:
+def test_mutated_requests_never_cause_an_error(service: LocalStack) -> None:
     random = Random(0)
     for _ in range(300):
         request = mutated(random, random.choice([*SERVED.values(), HEALTH + END]))
@@ -210,7 +210,7 @@ def test_mutated_requests_never_cause_a_fault(service: LocalStack) -> None:
 
 
 def mutated(random: Random, request: bytes) -> bytes:
-    """The request with up to three pieces of it removed, repeated or replaced; never empty."""
+    """Return the request with up to three pieces removed, repeated or replaced; never empty."""
     pieces = [b"\0", b"\n", b"\r", END, b" ", b":", b",", b"/", b"#", b"%", b"\xff", b"9", b"HTTP/1.1", b"chunked"]
     for _ in range(random.randint(1, 3)):
         start = random.randint(0, len(request))

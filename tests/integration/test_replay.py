@@ -23,20 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.service import LocalStack, checkout, started
 
 from tests.local import account
 from tests.local.processes import free_port
 from tests.local.template import ROOT
-from tests.rule_set import DOCUMENT
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    """The local stack with the tests' rule set."""
-    folder = tmp_path_factory.mktemp("replay")
-    with started(folder / "stack.log", checkout(folder / "checkout", DOCUMENT)) as stack:
-        yield stack
+from tests.service import LocalStack
 
 
 def replay(*arguments: object, python: tuple[str, ...] = (), **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -53,9 +44,9 @@ def summary(result: "subprocess.CompletedProcess[str]") -> dict[str, int]:
     }
 
 
-def test_the_ten_samples(service: LocalStack) -> None:
-    before = service.stats()
-    result = replay("--url", service.url, "--batch", "samples")
+def test_the_ten_samples(stack: LocalStack) -> None:
+    before = stack.stats()
+    result = replay("--url", stack.url, "--batch", "samples")
     assert (result.returncode, result.stderr) == (0, "")
     assert (
         "TX003             4500.00  CRITICAL   7  R1: amount > 3000, R2: electronics > 1500, R3: night hour\n"
@@ -68,14 +59,14 @@ def test_the_ten_samples(service: LocalStack) -> None:
         ["LOW", "3", "30.0%"],
         ["failed", "0"],
     ]
-    after = service.stats()
+    after = stack.stats()
     assert (after["total"] - before["total"], after["high"] - before["high"]) == (10, 3)
 
 
-def test_a_csv_file_and_its_failures(service: LocalStack, tmp_path: Path) -> None:
+def test_a_csv_file_and_its_failures(stack: LocalStack, tmp_path: Path) -> None:
     file = tmp_path / "some.csv.gz"
     file.write_bytes(gzip.compress(b"ts,tx_id,amount,hour,is_fraud\n1,a,3001.5,2,0\n2,b,much,,0\n3,c,,4,1\n"))
-    result = replay(file, "--url", service.url)
+    result = replay(file, "--url", stack.url)
     assert result.returncode == 1
     assert result.stderr.splitlines() == [
         """line 3: 400 {"error":"Field 'amount' must be a number"}""",
@@ -85,19 +76,19 @@ def test_a_csv_file_and_its_failures(service: LocalStack, tmp_path: Path) -> Non
     assert "CRITICAL   5  R1: amount > 3000, R3: night hour" in result.stdout
 
 
-def test_a_long_file_is_summed_up(service: LocalStack, tmp_path: Path) -> None:
+def test_a_long_file_is_summed_up(stack: LocalStack, tmp_path: Path) -> None:
     file = tmp_path / "long.jsonl"
     file.write_text("".join(json.dumps({"amount": number * 100}) + "\n\n" for number in range(60)))
-    result = replay(file, "--url", service.url)
+    result = replay(file, "--url", stack.url)
     assert result.returncode == 0
     assert len(result.stdout.splitlines()) == 1 + 50 + 1 + 5
     assert result.stdout.splitlines()[-2].split() == ["LOW", "31", "51.7%"]
 
 
-def test_what_a_spreadsheet_writes(service: LocalStack, tmp_path: Path) -> None:
+def test_what_a_spreadsheet_writes(stack: LocalStack, tmp_path: Path) -> None:
     file = tmp_path / "excel.csv"
     file.write_text("tx_id,amount,hour\r\nTX-bom,20,3.0\r\n", encoding="utf-8-sig")
-    result = replay(file, "--url", service.url)
+    result = replay(file, "--url", stack.url)
     assert "TX-bom              20.00  MEDIUM     2  R3: night hour\n" in result.stdout
 
 
@@ -127,7 +118,7 @@ class Quiet(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def unreliable(service: LocalStack) -> type[Quiet]:
+def unreliable(stack: LocalStack) -> type[Quiet]:
     """Stands in front of the service, fails one request in three, and drops the reply to another."""
     turns = itertools.count()
 
@@ -138,7 +129,7 @@ def unreliable(service: LocalStack) -> type[Quiet]:
             if turn == 0:
                 self.answer(503, Retry_After="0")
                 return
-            reply = service.post(self.path, data=body, headers=dict(self.headers))
+            reply = stack.post(self.path, data=body, headers=dict(self.headers))
             if turn == 1:
                 self.close_connection = True
                 return
@@ -147,12 +138,12 @@ def unreliable(service: LocalStack) -> type[Quiet]:
     return Handler
 
 
-def test_what_is_sent_again_is_counted_once(service: LocalStack) -> None:
-    before = service.stats()["total"]
-    with serving(unreliable(service)) as url:
+def test_what_is_sent_again_is_counted_once(stack: LocalStack) -> None:
+    before = stack.stats()["total"]
+    with serving(unreliable(stack)) as url:
         result = replay("--url", url, "--batch", "unreliable")
     assert (result.returncode, result.stderr) == (0, "")
-    assert service.stats()["total"] == before + 10
+    assert stack.stats()["total"] == before + 10
 
 
 def test_requests_are_signed_as_api_gateway_asks(tmp_path: Path) -> None:
@@ -228,25 +219,25 @@ def receiver() -> Iterator[Receiver]:
         yield receiver
 
 
-def test_sending_a_file_again_counts_nothing_twice(service: LocalStack, tmp_path: Path) -> None:
+def test_sending_a_file_again_counts_nothing_twice(stack: LocalStack, tmp_path: Path) -> None:
     file = tmp_path / "some.jsonl"
     rows = [json.dumps({"tx_id": f"TX-again-{number}", "amount": 1}) for number in range(4)]
     file.write_text("\n".join(rows))
-    before = service.stats()["total"]
-    assert "replayed" not in summary(replay(file, "--url", service.url))
-    again = replay(file, "--url", service.url)
+    before = stack.stats()["total"]
+    assert "replayed" not in summary(replay(file, "--url", stack.url))
+    again = replay(file, "--url", stack.url)
     assert again.returncode == 0
     assert summary(again)["replayed"] == 4
     assert "--batch" in again.stdout.splitlines()[-1]
     # The rows of before keep their keys in a file that has grown, and a row that was corrected is a new one.
     file.write_text("\n".join([rows[3], rows[1].replace("1}", "2}"), "", *rows, rows[0]]))
-    assert summary(replay(file, "--url", service.url))["replayed"] == 4
-    assert service.stats()["total"] == before + 4 + 3
-    assert "replayed" not in summary(replay(file, "--url", service.url, "--batch", "another"))
-    assert service.stats()["total"] == before + 4 + 3 + 7
+    assert summary(replay(file, "--url", stack.url))["replayed"] == 4
+    assert stack.stats()["total"] == before + 4 + 3
+    assert "replayed" not in summary(replay(file, "--url", stack.url, "--batch", "another"))
+    assert stack.stats()["total"] == before + 4 + 3 + 7
 
 
-def test_an_interrupted_file_goes_on_where_it_stopped(service: LocalStack, tmp_path: Path) -> None:
+def test_an_interrupted_file_goes_on_where_it_stopped(stack: LocalStack, tmp_path: Path) -> None:
     turns = itertools.count()
 
     class Handler(Quiet):
@@ -255,12 +246,12 @@ def test_an_interrupted_file_goes_on_where_it_stopped(service: LocalStack, tmp_p
             if next(turns) >= 3:
                 self.answer(403, b'{"message":"Forbidden"}', Content_Type="application/json")
                 return
-            reply = service.post(self.path, data=body, headers=dict(self.headers))
+            reply = stack.post(self.path, data=body, headers=dict(self.headers))
             self.answer(reply.status_code, reply.content)
 
     file = tmp_path / "some.jsonl"
     file.write_text("".join(f'{{"amount": {number}, "store": "resumed"}}\n' for number in range(8)))
-    before = service.stats()["total"]
+    before = stack.stats()["total"]
     with serving(Handler) as url:
         stopped = replay(file, "--url", url)
     assert stopped.returncode == 2
@@ -268,9 +259,9 @@ def test_an_interrupted_file_goes_on_where_it_stopped(service: LocalStack, tmp_p
     assert stopped.stderr.endswith("; stopped after 3 rows; run the same command again to continue\n")
     # Who sends them, and where the file is by now, changes no key.
     moved = file.rename(tmp_path / "moved")
-    result = replay(moved, "--url", service.url, "--token", TOKEN="abc")  # noqa: S106
+    result = replay(moved, "--url", stack.url, "--token", TOKEN="abc")  # noqa: S106
     assert (result.returncode, summary(result)["replayed"]) == (0, 3)
-    assert service.stats()["total"] == before + 8
+    assert stack.stats()["total"] == before + 8
 
 
 def test_keys_are_valid_and_distinct(receiver: Receiver, tmp_path: Path) -> None:
@@ -340,12 +331,12 @@ def test_a_whole_amount_is_an_integer(receiver: Receiver, tmp_path: Path) -> Non
     assert [body["hour"] for body in receiver.bodies[:2]] == [3, 3]
 
 
-def test_one_key_never_has_two_bodies(service: LocalStack, tmp_path: Path) -> None:
+def test_one_key_never_has_two_bodies(stack: LocalStack, tmp_path: Path) -> None:
     """Only JSON rows are sent with all their fields, and the service refuses a key it knows with another body."""
     (tmp_path / "csv").write_text("ts,tx_id,amount\nx,TX-convert,5.5\n")
     (tmp_path / "json").write_text('{"ts": "x", "tx_id": "TX-convert", "amount": 5.5}')
     for name in ("csv", "json"):
-        result = replay(tmp_path / name, "--url", service.url)
+        result = replay(tmp_path / name, "--url", stack.url)
         assert (result.returncode, result.stderr) == (0, "")
 
 
@@ -657,24 +648,24 @@ def test_interrupted_by_the_user(answered: int, message: str, interruptible: Non
     assert bool(output) == bool(answered)
 
 
-def test_output_that_cannot_be_written_or_shown(service: LocalStack, tmp_path: Path) -> None:
+def test_output_that_cannot_be_written_or_shown(stack: LocalStack, tmp_path: Path) -> None:
     with Path("/dev/full").open("wb") as full:
-        command = [sys.executable, "events/replay.py", "--url", service.url]
+        command = [sys.executable, "events/replay.py", "--url", stack.url]
         result = subprocess.run(command, cwd=ROOT, check=False, stdout=full, stderr=subprocess.PIPE, text=True)
     assert (result.returncode, result.stderr) == (2, "error: the output cannot be written: No space left on device\n")
     file = tmp_path / "some.jsonl"
     file.write_text('{"tx_id": "TX-\u2028Łódź", "amount": 1}')
-    shown = replay(file, "--url", service.url, PYTHONIOENCODING="ascii")
+    shown = replay(file, "--url", stack.url, PYTHONIOENCODING="ascii")
     assert (shown.returncode, shown.stderr) == (0, "")
     assert r"TX- \u0141\xf3d\u017a" in shown.stdout
 
 
-def test_a_reader_that_has_seen_enough(service: LocalStack, tmp_path: Path) -> None:
+def test_a_reader_that_has_seen_enough(stack: LocalStack, tmp_path: Path) -> None:
     file = tmp_path / "some.jsonl"
     file.write_text('{"amount": 1}\n' * 40)
     # Unbuffered, and with all of the output in the buffer until the end
     for option, reader in (("-u", "head -n 1"), ("-X utf8", "true")):
-        command = f"{sys.executable} {option} events/replay.py {file} --url {service.url} | {reader}"
+        command = f"{sys.executable} {option} events/replay.py {file} --url {stack.url} | {reader}"
         result = subprocess.run(["bash", "-c", command], cwd=ROOT, check=False, capture_output=True, text=True)
         assert result.stderr == ""
         assert len(result.stdout.splitlines()) == (reader != "true")
