@@ -1,4 +1,4 @@
-"""``make run`` as a person meets it: starting, ending, editing, and what goes wrong."""
+"""``make run``: start, stop, edits, and errors."""
 
 import os
 import re
@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 import requests
-from tests.service import SAM_PYTHON, TIMEOUT_SECONDS, LocalStack, started
 
 from scoring.errors import StoreUnavailable
 from scoring.ledger.outbox import encode
@@ -24,15 +23,16 @@ from tests.local import emulator
 from tests.local.processes import free_port
 from tests.local.template import ROOT
 from tests.rule_set import decide
+from tests.service import SAM_PYTHON, TIMEOUT_SECONDS, LocalStack, started
 
 
 def running() -> dict[int, int]:
-    """Parent of every process that runs; a zombie does not."""
+    """Return the parent of every running process, without zombies."""
     parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             state, parent = stat.read_text().rpartition(")")[2].split()[:2]
-        except OSError:  # ended meanwhile
+        except OSError:  # has ended
             continue
         if state != "Z":
             parents[int(stat.parent.name)] = int(parent)
@@ -40,7 +40,7 @@ def running() -> dict[int, int]:
 
 
 def descendants(pid: int) -> set[int]:
-    """Process ids of all children, and theirs."""
+    """Return the ids of all child processes and theirs."""
     parents = running()
     found: set[int] = set()
     while more := {child for child, parent in parents.items() if parent in found | {pid}} - found:
@@ -49,7 +49,7 @@ def descendants(pid: int) -> set[int]:
 
 
 def processes_of(stack: LocalStack, program: str) -> set[int]:
-    """Process ids of the descendants of a stack whose command line has this word."""
+    """Return the ids of the stack's processes whose command line contains this word."""
     lines = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in descendants(stack.process.pid)}
     return {pid for pid, line in lines.items() if program.encode() in line}
 
@@ -61,7 +61,7 @@ def wait_for_end(pids: set[int]) -> None:
         time.sleep(0.1)
 
 
-def test_it_says_where_it_is_and_what_to_try(service: LocalStack) -> None:
+def test_start_prints_the_url_and_examples(service: LocalStack) -> None:
     printed = service.log.read_text()
     assert printed.startswith(f"\nRisk scoring at {service.url}")
     assert printed.count(f"curl {service.url}") == 3
@@ -78,14 +78,14 @@ def test_a_round_trip_takes_less_than_60_ms(service: LocalStack) -> None:
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_it_starts_in_5_seconds_and_leaves_no_process_behind(tmp_path: Path, ending: signal.Signals) -> None:
+def test_starts_within_5_seconds_and_leaves_no_process(tmp_path: Path, ending: signal.Signals) -> None:
     start = time.monotonic()
     with started(tmp_path / "stack.log") as stack:
         assert time.monotonic() - start < 5
         stack.post("/score", json={"amount": 1})
         stack.get("/stats")
         processes = descendants(stack.process.pid)
-        # DynamoDB, and an environment each for health, score and stats
+        # The emulator and one environment each for health, score and stats
         assert len(processes) == 4
         stack.process.send_signal(ending)
         stack.process.wait(TIMEOUT_SECONDS)
@@ -94,12 +94,11 @@ def test_it_starts_in_5_seconds_and_leaves_no_process_behind(tmp_path: Path, end
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
-def test_a_function_at_work_is_not_left_behind_either(checkout: Path, tmp_path: Path, ending: signal.Signals) -> None:
-    app = checkout / "functions/health/app.py"
+def test_busy_function_is_stopped_too(checkout: Path, tmp_path: Path, ending: signal.Signals) -> None:
     template = checkout / "template.yaml"
     template.write_text(template.read_text().replace("Timeout: 10", "Timeout: 3"))
-    with started(tmp_path / "stack.log", checkout) as stack, ThreadPoolExecutor() as pool:
-        app.write_text(app.read_text().replace("    return", "    while True: pass\n    return"))
+    busy = ("functions/health/app.py", "    return", "    while True: pass\n    return")
+    with started(tmp_path / "stack.log", checkout) as stack, stack.edited(*busy), ThreadPoolExecutor() as pool:
         pending = pool.submit(stack.get, "/health")
         time.sleep(1)
         processes = descendants(stack.process.pid)
@@ -109,8 +108,8 @@ def test_a_function_at_work_is_not_left_behind_either(checkout: Path, tmp_path: 
         assert pending.exception() or pending.result().status_code >= 500
 
 
-def test_ctrl_c_works_where_it_was_ignored(tmp_path: Path) -> None:
-    """As in a stack that a script started in its background."""
+def test_ctrl_c_stops_the_stack_if_sigint_was_ignored(tmp_path: Path) -> None:
+    """Scripts start background processes this way."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with started(tmp_path / "stack.log") as stack:
@@ -120,11 +119,11 @@ def test_ctrl_c_works_where_it_was_ignored(tmp_path: Path) -> None:
         signal.signal(signal.SIGINT, before)
 
 
-def test_the_variables_of_this_machine_stay_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    nobody = "http://127.0.0.1:9"
+def test_environment_variables_of_the_user_are_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unreachable = "http://127.0.0.1:9"
     for name, value in {
         "AWS_PROFILE": "of-the-user",
-        "AWS_ENDPOINT_URL": nobody,
+        "AWS_ENDPOINT_URL": unreachable,
         "DECISIONS_TABLE": "Other",
         "STATS_SHARDS": "0",
     }.items():
@@ -134,16 +133,16 @@ def test_the_variables_of_this_machine_stay_out(tmp_path: Path, monkeypatch: pyt
         assert stack.stats()["total"] == 1
 
 
-def test_an_environment_that_died_is_replaced(tmp_path: Path) -> None:
-    with started(tmp_path / "stack.log") as stack:
-        stack.post("/score", json={"amount": 1})
-        environments = processes_of(stack, "bootstrap")
-        assert len(environments) == 2
-        for pid in environments:
-            os.kill(pid, signal.SIGKILL)
-        wait_for_end(environments)
-        assert stack.post("/score", json={"amount": 1}).status_code == 200
-        assert stack.get("/health").status_code == 200
+def test_dead_environment_is_replaced(stack: LocalStack) -> None:
+    stack.post("/score", json={"amount": 1})
+    stack.get("/health")
+    environments = processes_of(stack, "bootstrap")
+    assert len(environments) >= 2
+    for pid in environments:
+        os.kill(pid, signal.SIGKILL)
+    wait_for_end(environments)
+    assert stack.post("/score", json={"amount": 1}).status_code == 200
+    assert stack.get("/health").status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -169,7 +168,7 @@ def test_an_environment_that_died_is_replaced(tmp_path: Path) -> None:
         ("DELETE", "/transaction/a/b", 404, None),
     ],
 )
-def test_what_no_route_takes(service: LocalStack, method: str, path: str, status: int, allowed: str | None) -> None:
+def test_unmatched_request(service: LocalStack, method: str, path: str, status: int, allowed: str | None) -> None:
     response = requests.request(method, service.url + path, timeout=TIMEOUT_SECONDS, allow_redirects=False)
     assert (response.status_code, response.headers.get("Allow")) == (status, allowed)
     assert "Set-Cookie" not in response.headers
@@ -177,94 +176,86 @@ def test_what_no_route_takes(service: LocalStack, method: str, path: str, status
         assert list(response.json()) == ["error"]
 
 
-def test_edits_are_picked_up_with_the_next_request(checkout: Path, tmp_path: Path) -> None:
-    rules = checkout / "functions/layer/scoring/scorers/rules.json"
-    app = checkout / "functions/health/app.py"
-    with started(tmp_path / "stack.log", checkout) as stack:
-        assert stack.post("/score", json={"amount": 2500}).json()["score"] == 0
-        rules.write_text(rules.read_text().replace("3000}", "2000}").replace("1.0-tests", "1.1-tests"))
-        answer = stack.post("/score", json={"amount": 2500}).json()
-        assert (answer["score"], answer["version"]) == (3, "1.1-tests")
+def test_edits_apply_to_the_next_request(stack: LocalStack) -> None:
+    rules = "functions/layer/scoring/scorers/rules.json"
+    before = stack.stats()["total"]
+    assert stack.post("/score", json={"amount": 2500}).json()["score"] == 0
+    with stack.edited(rules, "3000}", "2000}"), stack.edited(rules, "1.0-tests", "1.1-tests"):
+        scored = stack.post("/score", json={"amount": 2500}).json()
+        assert (scored["score"], scored["version"]) == (3, "1.1-tests")
         assert stack.get("/health").json()["version"] == "1.1-tests"
-        app.write_text(app.read_text().replace('"ok"', '"edited"'))
+    with stack.edited("functions/health/app.py", '"ok"', '"edited"'):
         assert stack.get("/health").json()["status"] == "edited"
-        # The counters are DynamoDB's, which was not touched.
-        assert stack.stats()["total"] == 2
+    # The emulator keeps its data.
+    assert stack.stats()["total"] == before + 2
 
 
 @pytest.mark.parametrize(
-    ("edit", "fault"),
+    ("edit", "error"),
     [
         (('"ok"', "1 / 0"), "ZeroDivisionError"),
         (("return", "retrun"), "SyntaxError"),
         (("from scoring import ", "from scoring import missing, "), "ImportError"),
     ],
 )
-def test_a_fault_of_the_code_is_a_500_without_its_trace(
-    checkout: Path, tmp_path: Path, edit: tuple[str, str], fault: str
-) -> None:
-    app = checkout / "functions/health/app.py"
-    with started(tmp_path / "stack.log", checkout) as stack:
-        app.write_text(app.read_text().replace(*edit))
+def test_exception_is_a_500_without_its_traceback(stack: LocalStack, edit: tuple[str, str], error: str) -> None:
+    before = stack.log.read_text()
+    with stack.edited("functions/health/app.py", *edit):
         response = stack.get("/health")
-        assert (response.status_code, response.json()) == (500, {"message": "Internal server error"})
-    log = (tmp_path / "stack.log").read_text()
+    assert (response.status_code, response.json()) == (500, {"message": "Internal server error"})
+    log = stack.log.read_text().removeprefix(before)
     assert "Traceback" in log
-    assert fault in log
+    assert error in log
 
 
-@pytest.mark.parametrize("place", ["handler", "import"])
-def test_a_function_that_hangs_is_stopped_at_its_timeout(checkout: Path, tmp_path: Path, place: str) -> None:
-    app = checkout / "functions/lab/app.py"
+def test_hanging_function_is_stopped_at_its_timeout(checkout: Path, tmp_path: Path) -> None:
     template = checkout / "template.yaml"
     template.write_text(template.read_text().replace("Timeout: 10", "Timeout: 2"))
     hang = "import time; time.sleep(60)\n"
     with started(tmp_path / "stack.log", checkout) as stack:
-        text = app.read_text()
-        app.write_text(
-            text + hang
-            if place == "import"
-            else text.replace("    return ENDPOINTS", f"    {hang}    return ENDPOINTS")
-        )
-        start = time.monotonic()
-        # Larger than a pipe, which a function that hangs does not empty
-        assert stack.post("/echo", json="x" * 300_000).status_code >= 500
-        assert 1 < time.monotonic() - start < 10
-        app.write_text(text)
-        assert stack.get("/status").status_code == 200
-    log = (tmp_path / "stack.log").read_text()
-    assert "LabFunction: Task timed out after 2.00 seconds" in log
-    assert "Exception ignored" not in log
+        for place, indent in (("    return ENDPOINTS", "    "), ("ENDPOINTS: dict", "")):
+            before = stack.log.read_text()
+            with stack.edited("functions/lab/app.py", place, f"{indent}{hang}{place}"):
+                start = time.monotonic()
+                # Larger than the buffer of a pipe, which a hanging function does not empty
+                assert stack.post("/echo", json="x" * 300_000).status_code >= 500
+                assert 1 < time.monotonic() - start < 10
+            assert stack.get("/status").status_code == 200
+            assert "LabFunction: Task timed out after 2.00 seconds" in stack.log.read_text().removeprefix(before)
+    assert "Exception ignored" not in (tmp_path / "stack.log").read_text()
 
 
 @contextmanager
-def store_that_is_silent(log: Path) -> Iterator[LocalStack]:
-    """A stack whose emulator takes connections and says nothing."""
+def silent_store(log: Path) -> Iterator[LocalStack]:
+    """Start a stack whose emulator accepts connections but never responds."""
     with started(log) as stack:
         stack.post("/score", json={"tx_id": "TX1", "amount": 1})
         (store,) = processes_of(stack, "ministack")
         os.kill(store, signal.SIGSTOP)
         yield stack
+        # Otherwise the stack waits for it before it exits.
+        os.kill(store, signal.SIGCONT)
 
 
 @contextmanager
-def store_that_refuses(log: Path) -> Iterator[LocalStack]:
-    """A stack whose functions look for the store where nothing listens."""
+def refusing_store(log: Path) -> Iterator[LocalStack]:
+    """Start a stack whose functions call a port on which nothing listens."""
     nowhere = f"emulator.variables = lambda _, to=emulator.variables('http://127.0.0.1:{free_port()}'): to"
     program = f"from tests.local import emulator, stack; {nowhere}; stack.main()"
     with started(log, arguments=("-c", program, "--port", "0")) as stack:
         yield stack
 
 
-@pytest.mark.parametrize("store", [store_that_is_silent, store_that_refuses])
+@pytest.mark.parametrize("store", [silent_store, refusing_store])
 def test_missing_store_is_503(tmp_path: Path, store: Callable[[Path], AbstractContextManager[LocalStack]]) -> None:
     log = tmp_path / "stack.log"
-    with store(log) as stack:
-        for response in (
-            stack.post("/score", json={"amount": 1}),
-            stack.get("/stats"),
-            stack.get("/transaction/TX1"),
-        ):
+    with store(log) as stack, ThreadPoolExecutor() as pool:
+        pending = [
+            pool.submit(stack.post, "/score", json={"amount": 1}),
+            pool.submit(stack.get, "/stats"),
+            pool.submit(stack.get, "/transaction/TX1"),
+        ]
+        for response in [one.result() for one in pending]:
             assert response.status_code == 503
             # `make run` starts the store itself; only `sam local` names the command.
             assert response.json() == {"error": str(StoreUnavailable())}
@@ -294,8 +285,8 @@ def test_stack_exits_when_the_emulator_dies(tmp_path: Path, ending: signal.Signa
     )
 
 
-def test_the_end_of_the_emulator_ends_its_command(tmp_path: Path) -> None:
-    """As ``make emulator``, without Docker's bridge."""
+def test_make_emulator_exits_when_the_emulator_dies(tmp_path: Path) -> None:
+    """Does not use the Docker bridge."""
     program = "from tests.local import emulator; emulator.bridge_address = lambda: '127.0.0.1'; emulator.main()"
     with (tmp_path / "log").open("wb") as output:
         process = subprocess.Popen(
@@ -312,32 +303,36 @@ def test_the_end_of_the_emulator_ends_its_command(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
-    _, told = (tmp_path / "log").read_text().splitlines()
-    assert told.startswith("error: the emulator of DynamoDB and SQS was killed by SIGKILL")
+    _, error = (tmp_path / "log").read_text().splitlines()
+    assert error.startswith("error: the emulator of DynamoDB and SQS was killed by SIGKILL")
 
 
-def test_what_waits_in_the_outbox_is_recorded(tmp_path: Path) -> None:
-    with started(tmp_path / "stack.log") as stack:
-        (store,) = processes_of(stack, "ministack")
-        variables = Path(f"/proc/{store}/environ").read_bytes().decode().split("\0")
-        (port,) = (variable.partition("=")[2] for variable in variables if variable.startswith("GATEWAY_PORT="))
-        message = encode(decide({"tx_id": "TX1", "amount": 1}, "k1"))
-        emulator.client("sqs", f"http://127.0.0.1:{port}").send_message(QueueUrl="OutboxQueue", MessageBody=message)
-        deadline = time.monotonic() + TIMEOUT_SECONDS
-        while stack.stats()["total"] == 0:
-            assert time.monotonic() < deadline
-        assert stack.get("/transaction/TX1").json()["decisions"][0]["decision_id"] == "k1"
-        while not re.search(r"  INFO  recorded from the outbox  decision_id=k1\b", stack.log.read_text()):
-            assert time.monotonic() < deadline
+def test_outbox_message_is_recorded(stack: LocalStack) -> None:
+    (store,) = processes_of(stack, "ministack")
+    variables = Path(f"/proc/{store}/environ").read_bytes().decode().split("\0")
+    (port,) = (variable.partition("=")[2] for variable in variables if variable.startswith("GATEWAY_PORT="))
+    before = stack.stats()["total"]
+    message = encode(decide({"tx_id": "TX-outbox", "amount": 1}, "k1"))
+    emulator.client("sqs", f"http://127.0.0.1:{port}").send_message(QueueUrl="OutboxQueue", MessageBody=message)
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while stack.stats()["total"] == before:
+        assert time.monotonic() < deadline
+    assert stack.get("/transaction/TX-outbox").json()["decisions"][0]["decision_id"] == "k1"
+    while not re.search(r"  INFO  recorded from the outbox  decision_id=k1\b", stack.log.read_text()):
+        assert time.monotonic() < deadline
 
 
-def test_a_port_in_use_is_one_line() -> None:
+def run_stack(*options: str) -> "subprocess.CompletedProcess[str]":
+    command = [str(SAM_PYTHON), "-m", "tests.local.stack", *options]
+    return subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
+
+
+def test_port_in_use_is_one_line() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        command: list[str | Path] = [SAM_PYTHON, "-m", "tests.local.stack", "--port", str(port)]
-        result = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
+        result = run_stack("--port", str(port))
     assert result.returncode == 1
     assert (result.stdout, result.stderr) == (
         "",
@@ -345,7 +340,7 @@ def test_a_port_in_use_is_one_line() -> None:
     )
 
 
-def test_its_port_is_its_own_from_the_start(tmp_path: Path) -> None:
+def test_emulator_does_not_take_the_port_of_the_stack(tmp_path: Path) -> None:
     port, other = free_port(), free_port()
     emulator_first_tries_it = f"processes._untried_ports = iter([{port}, {other}])"
     program = f"from tests.local import processes, stack; {emulator_first_tries_it}; stack.main()"
@@ -354,7 +349,7 @@ def test_its_port_is_its_own_from_the_start(tmp_path: Path) -> None:
         assert stack.stats()["total"] == 0
 
 
-def test_a_free_port_is_none_that_anybody_else_gets_by_chance() -> None:
+def test_free_port_is_outside_the_ephemeral_range() -> None:
     first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
     ports = [free_port() for _ in range(100)]
     assert len(set(ports)) == 100
@@ -362,18 +357,16 @@ def test_a_free_port_is_none_that_anybody_else_gets_by_chance() -> None:
 
 
 @pytest.mark.parametrize("port", ["abc", "-1", "70000", ""])
-def test_what_is_no_port_is_one_line(port: str) -> None:
-    command: list[str | Path] = [SAM_PYTHON, "-m", "tests.local.stack", f"--port={port}"]
-    result = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
+def test_invalid_port_is_one_line(port: str) -> None:
+    result = run_stack(f"--port={port}")
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr.startswith("error: ")
     assert len(result.stderr.splitlines()) == 1
     assert ("port 70000" if port == "70000" else f"{port!r} is not a port number") in result.stderr
 
 
-def test_an_unknown_format_of_logs_is_one_line() -> None:
-    command: list[str | Path] = [SAM_PYTHON, "-m", "tests.local.stack", "--logs", "xml"]
-    result = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
+def test_unknown_log_format_is_one_line() -> None:
+    result = run_stack("--logs", "xml")
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == "error: LOGS must be text or json, not 'xml'\n"
 
@@ -389,7 +382,7 @@ def install(folder: Path, requirements: Path, **variables: str) -> "subprocess.C
     )
 
 
-def test_a_missing_python_is_one_line(tmp_path: Path) -> None:
+def test_missing_python_is_one_line(tmp_path: Path) -> None:
     result = install(tmp_path / "venv", tmp_path / "requirements.txt", PYTHON="python-that-is-not-there")
     assert result.returncode == 1
     assert result.stderr.startswith("error: Python 3.11 or newer is needed, not found as python-that-is-not-there;")
@@ -397,13 +390,13 @@ def test_a_missing_python_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", ["venv", "ensurepip"])
-def test_a_python_without_venv_is_one_line_and_nothing_is_installed(tmp_path: Path, missing: str) -> None:
-    """As on Debian without python3-venv, also for root."""
+def test_python_without_venv_is_one_line_and_installs_nothing(tmp_path: Path, missing: str) -> None:
+    """Debian without python3-venv, also for root."""
     tools = tmp_path / "tools"
     tools.mkdir()
     called = tmp_path / "called"
     (tools / "apt-get").write_text(f"#!/bin/sh\necho apt-get >> {called}\n")
-    # Python knows a module that is None in sys.modules as one that cannot be imported.
+    # Python cannot import a module that is None in sys.modules.
     lacking = f"import sys; sys.modules[{missing!r}] = None; exec(sys.argv.pop(1))"
     (tools / "lacking-python").write_text(f'#!/bin/sh\nshift\nexec {sys.executable} -c "{lacking}" "$@"\n')
     for tool in tools.iterdir():
@@ -418,7 +411,7 @@ def test_a_python_without_venv_is_one_line_and_nothing_is_installed(tmp_path: Pa
     assert not (tmp_path / "venv").exists()
 
 
-def test_a_failed_install_is_one_line_and_can_be_tried_again(tmp_path: Path) -> None:
+def test_failed_install_is_one_line_and_can_be_repeated(tmp_path: Path) -> None:
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("./no-such-package\n")
     result = install(tmp_path / "venv", requirements)
@@ -432,7 +425,7 @@ def test_a_failed_install_is_one_line_and_can_be_tried_again(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("works", [True, False], ids=["python3.13", "no python3.13"])
-def test_a_build_without_the_functions_python_ends_with_a_warning(checkout: Path, *, works: bool) -> None:
+def test_build_without_python3_13_ends_with_a_warning(checkout: Path, *, works: bool) -> None:
     for name in ("Makefile", "samconfig.toml"):
         shutil.copy(ROOT / name, checkout)
     tools = checkout / "app" / "bin"
@@ -448,6 +441,6 @@ def test_a_build_without_the_functions_python_ends_with_a_warning(checkout: Path
     assert warned != works
 
 
-def test_a_body_that_is_not_utf_8_is_the_callers_mistake(service: LocalStack) -> None:
+def test_body_that_is_not_utf_8_is_400(service: LocalStack) -> None:
     response = service.post("/score", data=b'{"tx_id": "\xff"}', headers={"Content-Type": "application/json"})
     assert (response.status_code, response.json()) == (400, {"error": "The body is not valid UTF-8"})
