@@ -1,4 +1,4 @@
-"""The replay script, as a person runs it."""
+"""The command ``events/replay.py``."""
 
 import codecs
 import gzip
@@ -15,6 +15,7 @@ import sysconfig
 import threading
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -63,7 +64,7 @@ def test_the_ten_samples(stack: LocalStack) -> None:
     assert (after["total"] - before["total"], after["high"] - before["high"]) == (10, 3)
 
 
-def test_a_csv_file_and_its_failures(stack: LocalStack, tmp_path: Path) -> None:
+def test_csv_with_failing_rows(stack: LocalStack, tmp_path: Path) -> None:
     file = tmp_path / "some.csv.gz"
     file.write_bytes(gzip.compress(b"ts,tx_id,amount,hour,is_fraud\n1,a,3001.5,2,0\n2,b,much,,0\n3,c,,4,1\n"))
     result = replay(file, "--url", stack.url)
@@ -76,7 +77,7 @@ def test_a_csv_file_and_its_failures(stack: LocalStack, tmp_path: Path) -> None:
     assert "CRITICAL   5  R1: amount > 3000, R3: night hour" in result.stdout
 
 
-def test_a_long_file_is_summed_up(stack: LocalStack, tmp_path: Path) -> None:
+def test_long_file_prints_a_summary(stack: LocalStack, tmp_path: Path) -> None:
     file = tmp_path / "long.jsonl"
     file.write_text("".join(json.dumps({"amount": number * 100}) + "\n\n" for number in range(60)))
     result = replay(file, "--url", stack.url)
@@ -85,7 +86,7 @@ def test_a_long_file_is_summed_up(stack: LocalStack, tmp_path: Path) -> None:
     assert result.stdout.splitlines()[-2].split() == ["LOW", "31", "51.7%"]
 
 
-def test_what_a_spreadsheet_writes(stack: LocalStack, tmp_path: Path) -> None:
+def test_csv_of_a_spreadsheet(stack: LocalStack, tmp_path: Path) -> None:
     file = tmp_path / "excel.csv"
     file.write_text("tx_id,amount,hour\r\nTX-bom,20,3.0\r\n", encoding="utf-8-sig")
     result = replay(file, "--url", stack.url)
@@ -94,15 +95,15 @@ def test_what_a_spreadsheet_writes(stack: LocalStack, tmp_path: Path) -> None:
 
 @contextmanager
 def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    """An HTTP server on loopback; yields its address."""
+    """Start an HTTP server on loopback; yield its URL."""
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 
 
-class Quiet(BaseHTTPRequestHandler):
-    """Logs nothing."""
+class QuietHandler(BaseHTTPRequestHandler):
+    """A request handler that logs nothing."""
 
     def log_message(self, *_: object) -> None:
         pass
@@ -110,7 +111,7 @@ class Quiet(BaseHTTPRequestHandler):
     def body(self) -> bytes:
         return self.rfile.read(int(self.headers["Content-Length"]))
 
-    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+    def respond(self, status: int, body: bytes = b"", **headers: str) -> None:
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(body))}.items():
             self.send_header(name.replace("_", "-"), value)
@@ -118,27 +119,27 @@ class Quiet(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def unreliable(stack: LocalStack) -> type[Quiet]:
-    """Stands in front of the service, fails one request in three, and drops the reply to another."""
+def unreliable(stack: LocalStack) -> type[QuietHandler]:
+    """Return a handler that fails one of three requests and drops the response to another."""
     turns = itertools.count()
 
-    class Handler(Quiet):
+    class Handler(QuietHandler):
         def do_POST(self) -> None:  # the name that http.server calls
             turn = next(turns) % 3
             body = self.body()
             if turn == 0:
-                self.answer(503, Retry_After="0")
+                self.respond(503, Retry_After="0")
                 return
             reply = stack.post(self.path, data=body, headers=dict(self.headers))
             if turn == 1:
                 self.close_connection = True
                 return
-            self.answer(reply.status_code, reply.content)
+            self.respond(reply.status_code, reply.content)
 
     return Handler
 
 
-def test_what_is_sent_again_is_counted_once(stack: LocalStack) -> None:
+def test_retried_requests_are_counted_once(stack: LocalStack) -> None:
     before = stack.stats()["total"]
     with serving(unreliable(stack)) as url:
         result = replay("--url", url, "--batch", "unreliable")
@@ -146,14 +147,14 @@ def test_what_is_sent_again_is_counted_once(stack: LocalStack) -> None:
     assert stack.stats()["total"] == before + 10
 
 
-def test_requests_are_signed_as_api_gateway_asks(tmp_path: Path) -> None:
-    """The signature is worked out anew here, step by step as AWS Signature Version 4 is specified."""
+def test_signature_follows_version_4(tmp_path: Path) -> None:
+    """Computes the signature step by step as in the specification of AWS Signature Version 4."""
     seen: list[tuple[dict[str, str], bytes]] = []
 
-    class Handler(Quiet):
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
             seen.append(({name.lower(): value for name, value in self.headers.items()}, self.body()))
-            self.answer(200, b'{"tx_id": "T", "risk_level": "LOW", "score": 0, "triggered_rules": []}')
+            self.respond(200, b'{"tx_id": "T", "risk_level": "LOW", "score": 0, "triggered_rules": []}')
 
     file = tmp_path / "one.jsonl"
     file.write_text('{"tx_id": "T", "amount": 1}')
@@ -192,7 +193,7 @@ DECISION = b'{"tx_id": "T", "risk_level": "LOW", "score": 0, "triggered_rules": 
 
 @dataclass
 class Receiver:
-    """A service that only notes what it receives."""
+    """A service that records its requests."""
 
     url: str = ""
     sent: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -210,16 +211,16 @@ class Receiver:
 def receiver() -> Iterator[Receiver]:
     receiver = Receiver()
 
-    class Handler(Quiet):
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
             receiver.sent.append((self.headers["Idempotency-Key"], json.loads(self.body())))
-            self.answer(200, DECISION, Content_Type="application/json")
+            self.respond(200, DECISION, Content_Type="application/json")
 
     with serving(Handler) as receiver.url:
         yield receiver
 
 
-def test_sending_a_file_again_counts_nothing_twice(stack: LocalStack, tmp_path: Path) -> None:
+def test_repeated_file_counts_nothing_twice(stack: LocalStack, tmp_path: Path) -> None:
     file = tmp_path / "some.jsonl"
     rows = [json.dumps({"tx_id": f"TX-again-{number}", "amount": 1}) for number in range(4)]
     file.write_text("\n".join(rows))
@@ -229,7 +230,7 @@ def test_sending_a_file_again_counts_nothing_twice(stack: LocalStack, tmp_path: 
     assert again.returncode == 0
     assert summary(again)["replayed"] == 4
     assert "--batch" in again.stdout.splitlines()[-1]
-    # The rows of before keep their keys in a file that has grown, and a row that was corrected is a new one.
+    # Old rows keep their keys in a longer file; a corrected row is a new one.
     file.write_text("\n".join([rows[3], rows[1].replace("1}", "2}"), "", *rows, rows[0]]))
     assert summary(replay(file, "--url", stack.url))["replayed"] == 4
     assert stack.stats()["total"] == before + 4 + 3
@@ -237,17 +238,17 @@ def test_sending_a_file_again_counts_nothing_twice(stack: LocalStack, tmp_path: 
     assert stack.stats()["total"] == before + 4 + 3 + 7
 
 
-def test_an_interrupted_file_goes_on_where_it_stopped(stack: LocalStack, tmp_path: Path) -> None:
+def test_stopped_replay_continues_when_repeated(stack: LocalStack, tmp_path: Path) -> None:
     turns = itertools.count()
 
-    class Handler(Quiet):
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
             body = self.body()
             if next(turns) >= 3:
-                self.answer(403, b'{"message":"Forbidden"}', Content_Type="application/json")
+                self.respond(403, b'{"message":"Forbidden"}', Content_Type="application/json")
                 return
             reply = stack.post(self.path, data=body, headers=dict(self.headers))
-            self.answer(reply.status_code, reply.content)
+            self.respond(reply.status_code, reply.content)
 
     file = tmp_path / "some.jsonl"
     file.write_text("".join(f'{{"amount": {number}, "store": "resumed"}}\n' for number in range(8)))
@@ -257,7 +258,7 @@ def test_an_interrupted_file_goes_on_where_it_stopped(stack: LocalStack, tmp_pat
     assert stopped.returncode == 2
     assert stopped.stderr.startswith(f"error: {url} refuses the request (403 ")
     assert stopped.stderr.endswith("; stopped after 3 rows; run the same command again to continue\n")
-    # Who sends them, and where the file is by now, changes no key.
+    # Keys depend neither on the caller nor on the path of the file.
     moved = file.rename(tmp_path / "moved")
     result = replay(moved, "--url", stack.url, "--token", TOKEN="abc")  # noqa: S106
     assert (result.returncode, summary(result)["replayed"]) == (0, 3)
@@ -284,7 +285,7 @@ ARRAY = "[" + JSON_LINES.strip().replace("\n", ",\n") + "]\n"
     "content",
     [
         pytest.param(JSON_LINES.encode(), id="JSON Lines"),
-        pytest.param(JSON_LINES.replace("\n", "\r\n").encode("utf-8-sig"), id="JSON Lines of Windows"),
+        pytest.param(JSON_LINES.replace("\n", "\r\n").encode("utf-8-sig"), id="JSON Lines from Windows"),
         pytest.param(ARRAY.encode(), id="JSON array"),
         pytest.param(json.dumps(json.loads(ARRAY), indent=2).encode(), id="pretty JSON array"),
         pytest.param(
@@ -305,9 +306,7 @@ ARRAY = "[" + JSON_LINES.strip().replace("\n", ",\n") + "]\n"
         pytest.param(gzip.compress(ARRAY.encode()), id="compressed"),
     ],
 )
-def test_formats_are_detected_by_content_and_have_the_same_keys(
-    receiver: Receiver, tmp_path: Path, content: bytes
-) -> None:
+def test_equal_rows_have_equal_keys_in_every_format(receiver: Receiver, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "plain").write_text(JSON_LINES)
     (tmp_path / "file").write_bytes(content)
     assert replay(tmp_path / "plain", "--url", receiver.url).returncode == 0
@@ -320,19 +319,19 @@ def test_formats_are_detected_by_content_and_have_the_same_keys(
     assert receiver.sent[2:] == receiver.sent[:2]
 
 
-def test_a_whole_amount_is_an_integer(receiver: Receiver, tmp_path: Path) -> None:
+def test_whole_amount_is_an_integer(receiver: Receiver, tmp_path: Path) -> None:
     file = tmp_path / "some.csv"
     file.write_text("amount,hour\n5,3.0\n5.0,3\n5e0,\n12345678901234567890,\n" + "9" * 5_000 + ",\n")
     assert replay(file, "--url", receiver.url).returncode == 0
     amounts = [body["amount"] for body in receiver.bodies]
-    # As text, since 5 == 5.0 in Python
+    # Compare the text, because 5 == 5.0 in Python.
     assert list(map(repr, amounts[:4])) == ["5", "5.0", "5.0", "12345678901234567890"]
     assert amounts[4] == "9" * 5_000
     assert [body["hour"] for body in receiver.bodies[:2]] == [3, 3]
 
 
-def test_one_key_never_has_two_bodies(stack: LocalStack, tmp_path: Path) -> None:
-    """Only JSON rows are sent with all their fields, and the service refuses a key it knows with another body."""
+def test_key_depends_on_the_fields_that_are_sent(stack: LocalStack, tmp_path: Path) -> None:
+    """JSON rows are sent with all their fields, and the service refuses a known key with another body."""
     (tmp_path / "csv").write_text("ts,tx_id,amount\nx,TX-convert,5.5\n")
     (tmp_path / "json").write_text('{"ts": "x", "tx_id": "TX-convert", "amount": 5.5}')
     for name in ("csv", "json"):
@@ -340,14 +339,14 @@ def test_one_key_never_has_two_bodies(stack: LocalStack, tmp_path: Path) -> None
         assert (result.returncode, result.stderr) == (0, "")
 
 
-def test_the_delimiter_that_excel_declares_is_used(receiver: Receiver, tmp_path: Path) -> None:
+def test_delimiter_declared_by_excel(receiver: Receiver, tmp_path: Path) -> None:
     file = tmp_path / "some.csv"
     file.write_text("sep=;\namount\n5,5\nmuch\n")
     assert replay(file, "--url", receiver.url).returncode == 0
     assert [body["amount"] for body in receiver.bodies] == [5.5, "much"]
 
 
-def test_an_amount_beyond_a_double_is_shown_as_unknown(receiver: Receiver, tmp_path: Path) -> None:
+def test_amount_beyond_a_double_is_shown_as_unknown(receiver: Receiver, tmp_path: Path) -> None:
     file = tmp_path / "some.jsonl"
     file.write_text('{"amount": 1' + "0" * 400 + "}")
     result = replay(file, "--url", receiver.url)
@@ -355,7 +354,7 @@ def test_an_amount_beyond_a_double_is_shown_as_unknown(receiver: Receiver, tmp_p
     assert "T                       ?  LOW        0\n" in result.stdout
 
 
-def test_a_large_array_on_one_line(receiver: Receiver, tmp_path: Path) -> None:
+def test_large_array_on_one_line(receiver: Receiver, tmp_path: Path) -> None:
     file = tmp_path / "large.json"
     store = "x" * 1_000
     file.write_text(json.dumps([{"amount": number, "store": store} for number in range(150)]))
@@ -363,25 +362,25 @@ def test_a_large_array_on_one_line(receiver: Receiver, tmp_path: Path) -> None:
     assert [body["amount"] for body in receiver.bodies] == list(range(150))
 
 
-def test_a_pipe_is_a_file_too(receiver: Receiver, tmp_path: Path) -> None:
+def test_file_may_be_a_pipe(receiver: Receiver, tmp_path: Path) -> None:
     for content in (gzip.compress(CSV.encode()), ARRAY.encode()):
         command = [sys.executable, "events/replay.py", "/dev/stdin", "--url", receiver.url]
         assert subprocess.run(command, cwd=ROOT, check=False, capture_output=True, input=content).returncode == 0
     assert receiver.bodies[:2] == receiver.bodies[2:] == json.loads(ARRAY)
 
 
-def test_columns_that_are_renamed_or_not_sent_are_named(receiver: Receiver, tmp_path: Path) -> None:
+def test_renamed_and_omitted_columns_are_reported(receiver: Receiver, tmp_path: Path) -> None:
     file = tmp_path / "some.txt"
     file.write_text("ts,transaction_id,amount,is_fraud\n1,17,5,0\n2,17,5,0\n")
     result = replay(file, "--url", receiver.url)
     assert result.stdout.startswith("columns: sent transaction_id as tx_id; not sent ts, is_fraud\n")
     assert receiver.bodies == [{"tx_id": "17", "amount": 5}] * 2
-    # Columns that are not sent tell rows apart.
+    # Omitted columns still distinguish rows.
     assert [key.rpartition("-")[2] for key in receiver.keys] == ["1", "1"]
     assert receiver.keys[0] != receiver.keys[1]
 
 
-def test_an_id_that_is_a_number_in_json(receiver: Receiver, tmp_path: Path) -> None:
+def test_numeric_id_in_json_is_sent_as_text(receiver: Receiver, tmp_path: Path) -> None:
     file = tmp_path / "some.jsonl"
     rows = ({"id": 17}, {"tx_id": 17}, {"TX ID": 17}, {"id": 1, "tx_id": "A"}, {"tx_id": True})
     file.write_text("".join(json.dumps({**row, "amount": 5}) + "\n" for row in rows))
@@ -395,7 +394,7 @@ def test_an_id_that_is_a_number_in_json(receiver: Receiver, tmp_path: Path) -> N
     ]
 
 
-def test_rows_that_could_be_misread_are_not_sent(receiver: Receiver, tmp_path: Path) -> None:
+def test_ambiguous_rows_are_not_sent(receiver: Receiver, tmp_path: Path) -> None:
     file = tmp_path / "some.csv"
     file.write_text("amount,store\n3001,50,Kraków\n20,Kraków,\n")
     result = replay(file, "--url", receiver.url)
@@ -407,11 +406,11 @@ def test_rows_that_could_be_misread_are_not_sent(receiver: Receiver, tmp_path: P
         "line 2: amount 3,001 is ambiguous: write 3001 or 3,0010",
         "line 3: amount 1.234 is ambiguous: write 1234 or 1.2340",
     ]
-    # Once the file is known to have decimal commas, what is no number is sent as text, for the service to refuse.
+    # With decimal commas established, other values are sent as text for the service to refuse.
     assert [body["amount"] for body in receiver.bodies] == [20.0, 2.5, "2.500", "1.234,50", 3.001]
 
 
-def test_quotes_inside_a_cell_are_sent(receiver: Receiver, tmp_path: Path) -> None:
+def test_quotes_inside_a_cell(receiver: Receiver, tmp_path: Path) -> None:
     file = tmp_path / "some.csv"
     file.write_text('amount,store\n1,a "q" b\n2,"two\nlines"\n3,x,y\n')
     result = replay(file, "--url", receiver.url)
@@ -419,7 +418,7 @@ def test_quotes_inside_a_cell_are_sent(receiver: Receiver, tmp_path: Path) -> No
     assert result.stderr.startswith("line 5: 3 cells for 2 columns")
 
 
-def test_an_object_with_a_list_can_be_a_row(receiver: Receiver, tmp_path: Path) -> None:
+def test_object_with_a_list_can_be_a_row(receiver: Receiver, tmp_path: Path) -> None:
     row = {"items": [{"amount": 2}, {"amount": 3}], "amount": 5}
     for indent in (None, 2):
         (tmp_path / "file").write_text(json.dumps(row, indent=indent))
@@ -429,7 +428,7 @@ def test_an_object_with_a_list_can_be_a_row(receiver: Receiver, tmp_path: Path) 
     assert receiver.bodies == [row, row, {"items": [{}]}, {"amount": 5}]
 
 
-def test_a_file_that_turns_out_broken_must_be_mended(receiver: Receiver, tmp_path: Path) -> None:
+def test_damage_found_midway_stops_the_replay(receiver: Receiver, tmp_path: Path) -> None:
     file = tmp_path / "some"
     for content, sent, problem in (
         ('[{"amount": 1},\n{"amount": 2},\n', "2 rows", "is cut short: the array has no closing bracket"),
@@ -492,7 +491,7 @@ def workbook() -> bytes:
         (b"<!DOCTYPE html>\n<html></html>", "looks like HTML or XML"),
     ],
 )
-def test_a_file_that_cannot_be_used(receiver: Receiver, tmp_path: Path, content: bytes, message: str) -> None:
+def test_unusable_file_is_one_line(receiver: Receiver, tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "file").write_bytes(content)
     result = replay(tmp_path / "file", "--url", receiver.url)
     assert result.returncode == 2
@@ -501,7 +500,7 @@ def test_a_file_that_cannot_be_used(receiver: Receiver, tmp_path: Path, content:
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
+def test_unreadable_file_is_one_line(tmp_path: Path) -> None:
     assert_one_error(replay(tmp_path / "missing"), f"{tmp_path}/missing cannot be read: No such file or directory")
     assert_one_error(replay(tmp_path), f"{tmp_path} cannot be read: Is a directory")
 
@@ -513,13 +512,15 @@ def assert_one_error(result: "subprocess.CompletedProcess[str]", message: str) -
 
 def test_dead_port_suggests_make_run() -> None:
     port = free_port()
-    for name in ("127.0.0.1", "localhost"):
-        assert_one_error(
-            replay("--url", f"http://{name}:{port}/"),
-            f"error: http://{name}:{port} cannot be reached: Connection refused; "
-            f"start the service with `make run PORT={port}`\n",
-        )
-    assert_one_error(replay("--url", "http://nowhere.invalid"), "http://nowhere.invalid cannot be reached: ")
+    urls = [*(f"http://{name}:{port}" for name in ("127.0.0.1", "localhost")), "http://nowhere.invalid"]
+    # Each spends seconds on retries.
+    with ThreadPoolExecutor() as pool:
+        *refused, unresolved = pool.map(lambda url: replay("--url", f"{url}/"), urls)
+    for url, result in zip(urls, refused, strict=False):
+        command = f"make run PORT={port}"
+        message = f"error: {url} cannot be reached: Connection refused; start the service with `{command}`\n"
+        assert_one_error(result, message)
+    assert_one_error(unresolved, "http://nowhere.invalid cannot be reached: ")
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:3000", "ftp://127.0.0.1", "http://", "localhost", ""])
@@ -530,19 +531,18 @@ def test_invalid_url_is_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://[::1", "http://a..b", "http://127.0.0.1:99999", "http://a b", "http://*"])
-def test_an_address_that_cannot_be_used(url: str) -> None:
+def test_unusable_url_is_one_line(url: str) -> None:
     assert_one_error(replay("--url", url), f"error: {url} cannot be used: ")
 
 
-def test_a_proxy_and_a_certificate_in_the_way(receiver: Receiver) -> None:
-    proxy = f"http://127.0.0.1:{free_port()}"
-    assert_one_error(
-        replay("--url", receiver.url, HTTP_PROXY=proxy, http_proxy=proxy, NO_PROXY="", no_proxy=""),
-        f"error: the proxy for {receiver.url} cannot be used: check HTTP_PROXY",
-    )
-    for proxy in ("http://[::1", "nonsense://x", "http://a b:1", "http://127.0.0.1:99999"):
-        result = replay("--url", receiver.url, HTTP_PROXY=proxy, http_proxy=proxy, NO_PROXY="", no_proxy="")
-        assert_one_error(result, f"error: {receiver.url} cannot be used: ")
+def test_proxy_and_certificate_errors(receiver: Receiver) -> None:
+    def by_proxy(proxy: str) -> "subprocess.CompletedProcess[str]":
+        return replay("--url", receiver.url, HTTP_PROXY=proxy, http_proxy=proxy, NO_PROXY="", no_proxy="")
+
+    unused = f"http://127.0.0.1:{free_port()}"
+    assert_one_error(by_proxy(unused), f"error: the proxy for {receiver.url} cannot be used: check HTTP_PROXY")
+    for invalid in ("http://[::1", "nonsense://x", "http://a b:1", "http://127.0.0.1:99999"):
+        assert_one_error(by_proxy(invalid), f"error: {receiver.url} cannot be used: ")
     url = receiver.url.replace("http:", "https:")
     result = replay("--url", url)
     assert_one_error(result, f"error: {url} cannot be reached: [SSL")
@@ -562,27 +562,25 @@ def test_a_proxy_and_a_certificate_in_the_way(receiver: Receiver) -> None:
         (200, b"<html>\n<p>\x1b[1mHi", {"Content-Type": "text/html"}, "is not a scoring service (200 <html> <p>"),
     ],
 )
-def test_a_service_that_refuses_everything_is_asked_once(
-    status: int, body: bytes, headers: dict[str, str], message: str
-) -> None:
-    asked = []
+def test_refusal_stops_after_one_request(status: int, body: bytes, headers: dict[str, str], message: str) -> None:
+    received = []
 
-    class Handler(Quiet):
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
-            asked.append(self.body())
-            self.answer(status, body, **headers)
+            received.append(self.body())
+            self.respond(status, body, **headers)
 
     with serving(Handler) as url:
         result = replay("--url", url)
     assert_one_error(result, message)
-    assert len(asked) == 1
+    assert len(received) == 1
 
 
 def test_html_502_fails_the_row() -> None:
-    class Handler(Quiet):
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
             self.body()
-            self.answer(502, b"<html>\n<h1>Bad gateway</h1>", Content_Type="text/html")
+            self.respond(502, b"<html>\n<h1>Bad gateway</h1>", Content_Type="text/html")
 
     with serving(Handler) as url:
         result = replay("--url", url)
@@ -591,7 +589,7 @@ def test_html_502_fails_the_row() -> None:
     assert summary(result)["failed"] == 10
 
 
-def test_a_python_without_the_packages_says_what_to_run(tmp_path: Path) -> None:
+def test_missing_packages_name_the_command_to_run(tmp_path: Path) -> None:
     advice = "run `make install` once, then `.venv/bin/python events/replay.py`\n"
     assert_one_error(replay(python=("-S",)), f"error: this Python has no requests: {advice}")
     site = Path(sysconfig.get_path("purelib"))
@@ -601,7 +599,7 @@ def test_a_python_without_the_packages_says_what_to_run(tmp_path: Path) -> None:
     assert_one_error(result, f"error: --sign needs boto3, which this Python lacks: {advice}")
 
 
-def test_credentials_that_cannot_be_used() -> None:
+def test_unusable_credentials_are_one_line() -> None:
     assert_one_error(
         replay("--sign", AWS_PROFILE="nobody"), "--sign cannot use the AWS credentials: The config profile"
     )
@@ -613,42 +611,42 @@ def test_credentials_that_cannot_be_used() -> None:
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """Let a child take SIGINT, which it ignores if this process does, as when started in the background."""
+    """Let child processes handle SIGINT, which they inherit as ignored from a background process."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize(
-    ("answered", "message"),
+    ("responses", "message"),
     [
         (0, "error: interrupted\n"),
         (3, "error: interrupted after 3 rows; run the same command again to continue\n"),
     ],
 )
-def test_interrupted_by_the_user(answered: int, message: str, interruptible: None) -> None:
-    turns, asked = itertools.count(), threading.Event()
+def test_interrupt(responses: int, message: str, interruptible: None) -> None:
+    turns, waiting = itertools.count(), threading.Event()
 
-    class Handler(Quiet):
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
             self.body()
-            if next(turns) < answered:
-                self.answer(200, DECISION)
+            if next(turns) < responses:
+                self.respond(200, DECISION)
             else:
-                asked.set()
+                waiting.set()
                 self.rfile.read(1)
 
     with serving(Handler) as url:
         command = [sys.executable, "events/replay.py", "--url", url]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-            assert asked.wait(30)
+            assert waiting.wait(30)
             process.send_signal(signal.SIGINT)
             output, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (2, message)
-    assert bool(output) == bool(answered)
+    assert bool(output) == bool(responses)
 
 
-def test_output_that_cannot_be_written_or_shown(stack: LocalStack, tmp_path: Path) -> None:
+def test_output_that_cannot_be_written_or_encoded(stack: LocalStack, tmp_path: Path) -> None:
     with Path("/dev/full").open("wb") as full:
         command = [sys.executable, "events/replay.py", "--url", stack.url]
         result = subprocess.run(command, cwd=ROOT, check=False, stdout=full, stderr=subprocess.PIPE, text=True)
@@ -660,10 +658,10 @@ def test_output_that_cannot_be_written_or_shown(stack: LocalStack, tmp_path: Pat
     assert r"TX- \u0141\xf3d\u017a" in shown.stdout
 
 
-def test_a_reader_that_has_seen_enough(stack: LocalStack, tmp_path: Path) -> None:
+def test_closed_output_pipe(stack: LocalStack, tmp_path: Path) -> None:
     file = tmp_path / "some.jsonl"
     file.write_text('{"amount": 1}\n' * 40)
-    # Unbuffered, and with all of the output in the buffer until the end
+    # Unbuffered, and buffered until the end
     for option, reader in (("-u", "head -n 1"), ("-X utf8", "true")):
         command = f"{sys.executable} {option} events/replay.py {file} --url {stack.url} | {reader}"
         result = subprocess.run(["bash", "-c", command], cwd=ROOT, check=False, capture_output=True, text=True)
@@ -671,11 +669,11 @@ def test_a_reader_that_has_seen_enough(stack: LocalStack, tmp_path: Path) -> Non
         assert len(result.stdout.splitlines()) == (reader != "true")
 
 
-def test_an_answer_that_is_no_decision_is_a_failure() -> None:
-    class Handler(Quiet):
+def test_response_that_is_not_a_decision_fails() -> None:
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
             self.body()
-            self.answer(200, b"[1]")
+            self.respond(200, b"[1]")
 
     with serving(Handler) as url:
         result = replay("--url", url)
