@@ -23,7 +23,6 @@ import pytest
 import requests
 import yaml
 from botocore.exceptions import ClientError
-from tests.service import TIMEOUT_SECONDS, RunningService
 
 from scoring import score_transaction
 from scoring.ledger.outbox import encode
@@ -39,6 +38,7 @@ from tests.local.processes import free_port
 from tests.local.template import ROOT
 from tests.rule_set import DOCUMENT, decide
 from tests.sending import Response, check, decisions, moved
+from tests.service import TIMEOUT_SECONDS, RunningService
 
 OPEN_ROUTES = {"GET /health", "$default"}
 DOCS_ROUTES = {"GET /docs", "GET /docs/{file}", "GET /openapi.json"}
@@ -55,14 +55,14 @@ DIFFERENCES = {
     "UTF-16": NO_UTF_8,
     "UTF-32": NO_UTF_8,
     "Latin-1": NO_UTF_8,
-    "a character in more bytes than it takes": NO_UTF_8,
-    "half a surrogate pair in bytes": NO_UTF_8,
-    "a byte that UTF-8 never has": NO_UTF_8,
+    "an overlong encoding": NO_UTF_8,
+    "an encoded lone surrogate": NO_UTF_8,
+    "a byte that is never valid in UTF-8": NO_UTF_8,
     "gzip": NO_UTF_8,
     "OPTIONS /score": OPTIONS,
     "OPTIONS /stats": OPTIONS,
     "OPTIONS /openapi.json": OPTIONS,
-    "a browser asks whether it may": OPTIONS,
+    "a CORS preflight": OPTIONS,
     "a line break, encoded": NO_LINE_BREAK,
     "%0d%0aX:INJECTED of the docs": NO_LINE_BREAK,
     "encoded twice": "MiniStack does not decode a path parameter that was encoded twice",
