@@ -1,4 +1,4 @@
-"""API Gateway events for tests: those of ``events/`` by name, others made to order."""
+"""API Gateway events: those in ``events/`` by name, and custom ones."""
 
 import base64
 import json
@@ -12,23 +12,26 @@ MODEL = "score-low"
 
 
 def names() -> list[str]:
-    """Names of all event files."""
+    """Return the names of all event files."""
     return sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
 def load(name: str) -> dict[str, Any]:
-    """The event ``events/<name>.json``."""
+    """Load ``events/<name>.json``."""
     event: dict[str, Any] = json.loads(path(name).read_text(encoding="utf-8"))
     return event
 
 
 def path(name: str) -> Path:
-    """Where the event stands."""
+    """Return the path of an event."""
     return FOLDER / f"{name}.json"
 
 
 def post(body: str | bytes | None, *, request_id: str = "request-1", **headers: str) -> dict[str, Any]:
-    """A ``POST /score`` with this body, bytes in base64; ``headers`` have ``_`` for ``-``, an empty one is left out."""
+    """Make a ``POST /score``; bytes are sent in base64.
+
+    In the names of headers ``_`` stands for ``-``; an empty value removes the header.
+    """
     event = load(MODEL)
     event["requestContext"]["requestId"] = request_id
     for name, value in headers.items():

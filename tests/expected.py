@@ -1,7 +1,7 @@
-"""What each event of ``events/`` is answered, by whichever way it is invoked.
+"""The response to each event in ``events/``.
 
-``ANSWERS`` are those of a service with the rule set of the tests, ``answers`` has them for any other. The events run in
-this order: the transaction that ``transaction`` looks up is scored by ``score-base64-body``.
+``ANSWERS`` expects the tests' rule set; ``answers`` adapts it to another one. The events run in this order:
+``transaction`` looks up what ``score-base64-body`` has scored.
 """
 
 import json
@@ -17,9 +17,10 @@ from tests.rule_set import R1, R2, R3
 
 
 class Expected(NamedTuple):
-    """``body`` is the text where it is a str, a pattern of it, or what the JSON document must hold at least.
+    """The expected result of a function.
 
-    ``status`` is None where the function does not answer over HTTP, and ``body`` then what it returns.
+    ``body`` is the text, a pattern for it, or a subset of the JSON document. If ``status`` is None, the function is not
+    invoked over HTTP and returns ``body``.
     """
 
     function: str
@@ -28,7 +29,7 @@ class Expected(NamedTuple):
     content_type: str = "application/json"
 
     def holds(self, text: str) -> bool:
-        """Whether this is the text of the answer."""
+        """Tell whether the text of a response body is as expected."""
         if isinstance(self.body, str):
             return text == self.body
         if isinstance(self.body, re.Pattern):
@@ -105,7 +106,7 @@ ANSWERS = {
 
 
 def answers(scorer: Scorer) -> dict[str, Expected]:
-    """The answers of a service with this rule set that has decided nothing before."""
+    """Return the responses of a new service with this rule set."""
     found = dict(ANSWERS)
     scored = {name: one for name, one in ANSWERS.items() if (one.function, one.status) == ("ScoreFunction", 200)}
     by_risk_level, by_rule = dict.fromkeys(RISK_LEVELS, 0), dict.fromkeys(scorer.labels, 0)

@@ -1,4 +1,4 @@
-"""How many requests are generated in all: each test that generates some counts them and holds its share."""
+"""The number of generated requests; each generating test checks its share."""
 
 from hypothesis import HealthCheck, settings
 
@@ -17,7 +17,7 @@ SHARES = {
 
 
 def generating(name: str) -> settings:
-    """Settings of a test that generates requests: its share, and the same ones in every run."""
+    """Return settings that generate a test's share of requests, the same in every run."""
     return settings(
         max_examples=SHARES[name],
         derandomize=True,

@@ -1,7 +1,4 @@
-"""The tests' own rule set, so that a change of the shipped one changes no test of the machinery.
-
-The rules are those of the lab. What is decided here depends on this file alone, never on ``rules.json``.
-"""
+"""The tests' own rule set, the lab's rules, so that tests do not depend on ``rules.json``."""
 
 from typing import Any
 
@@ -32,5 +29,5 @@ RULE_SET = rules_loader.from_document(DOCUMENT)
 
 
 def decide(document: Any, decision_id: str) -> Decision:
-    """Decide by the tests' own rule set."""
+    """Decide with the tests' rule set."""
     return decision.decide(document, decision_id, RULE_SET)
