@@ -55,9 +55,7 @@ ANSWERS = {
     "score-missing-amount": Expected("ScoreFunction", 400, {"error": "Missing required field 'amount'"}),
     "score-negative-amount": Expected("ScoreFunction", 400, {"error": "Field 'amount' must not be negative"}),
     "score-malformed-body": Expected(
-        "ScoreFunction",
-        400,
-        {"error": "The body is not valid JSON: Expecting value (line 1 column 30)"},
+        "ScoreFunction", 400, {"error": "The body is not valid JSON: Expecting value (line 1 column 30)"}
     ),
     "score-base64-body": _scored("TX0042", 5, "CRITICAL", R1, R2),
     "wrong-method": Expected(

@@ -98,7 +98,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer) -> Iterat
             AUTH="true",
             LAMBDA_EXECUTOR="local",
             LOG_LEVEL="INFO",  # the functions read it too
-            SSL_CERT_FILE=str(issuer.certificate),
+            SSL_CERT_FILE=str(issuer.authority),
             TMPDIR=str(folder),
         ) as endpoint,
     ):

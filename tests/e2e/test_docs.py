@@ -1,4 +1,4 @@
-"""The page of the documentation in a real browser, headless Chromium, as a person meets it."""
+"""The documentation page in headless Chromium."""
 
 import json
 import re
@@ -22,15 +22,15 @@ from playwright.sync_api import (
     expect,
 )
 from playwright.sync_api import sync_playwright as playwright
-from tests.service import LocalStack, checkout, started
 
 from tests.rule_set import DOCUMENT, R1, R2, R3
+from tests.service import LocalStack, checkout, started
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 TIMEOUT_MS = 10_000
 DESKTOP, LAPTOP, PHONE = (1280, 900), (1280, 720), (390, 844)
-# Runs before the page's own scripts, and is not bound by the policy.
-TELL_OF_VIOLATIONS = """
+# Runs before the page's own scripts; the content security policy does not apply to it.
+REPORT_VIOLATIONS = """
     addEventListener("securitypolicyviolation",
                      event => console.error("violates", event.violatedDirective, event.blockedURI, event.sample));
 """
@@ -38,7 +38,7 @@ TELL_OF_VIOLATIONS = """
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    """The local stack with the tests' rule set, whose decisions have the size that the page is laid out for."""
+    """The local stack with the tests' rule set, whose responses the page is laid out for."""
     folder = tmp_path_factory.mktemp("stack")
     with started(folder / "stack.log", checkout(folder / "checkout", DOCUMENT)) as stack:
         yield stack
@@ -54,14 +54,14 @@ def browser() -> Iterator[Browser]:
 
 @dataclass
 class Visit:
-    """An open page, and what went wrong on it."""
+    """An open page, the hosts it called and its errors."""
 
     page: Page
     hosts: set[str] = field(default_factory=set)
-    troubles: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.page.add_init_script(TELL_OF_VIOLATIONS)
+        self.page.add_init_script(REPORT_VIOLATIONS)
         self.page.on("console", self._console)
         self.page.on("pageerror", self._error)
         self.page.on("request", self._request)
@@ -70,10 +70,10 @@ class Visit:
 
     def _console(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning", "assert"}:
-            self.troubles.append(f"console: {message.text}")
+            self.errors.append(f"console: {message.text}")
 
     def _error(self, error: Error) -> None:
-        self.troubles.append(f"error: {error}")
+        self.errors.append(f"error: {error}")
 
     def _request(self, request: Request) -> None:
         address = urlsplit(request.url)
@@ -81,14 +81,14 @@ class Visit:
             self.hosts.add(f"{address.scheme}://{address.netloc}")
 
     def _failed(self, request: Request) -> None:
-        self.troubles.append(f"failed: {request.url}")
+        self.errors.append(f"failed: {request.url}")
 
     def _response(self, response: Response) -> None:
         if response.status >= 400:
-            self.troubles.append(f"{response.status}: {response.url}")
+            self.errors.append(f"{response.status}: {response.url}")
 
     def operation(self, title: str) -> Locator:
-        """The block of an operation, ``POST /score``."""
+        """Return the block of an operation, such as ``POST /score``."""
         method, _, path = title.partition(" ")
         return self.page.locator(f".opblock-{method.lower()}", has=self.page.locator(f"[data-path='{path}']"))
 
@@ -101,7 +101,7 @@ class Visit:
         return {**box, "y": box["y"] + scrolled}
 
     def boxes_of_score(self) -> list[FloatRect]:
-        """The transaction, the button and the response of ``POST /score`` after it was executed."""
+        """Return the boxes of the transaction, the button and the response of an executed ``POST /score``."""
         score = self.operation("POST /score")
         return [
             self.box(score.locator("textarea")),
@@ -110,14 +110,14 @@ class Visit:
         ]
 
     def execute(self, title: str) -> tuple[str, str]:
-        """Press the button of an operation; status and body of what is answered, as they are shown."""
+        """Execute an operation; return the status and the body that the page shows."""
         operation = self.operation(title)
-        # What is still being drawn may lose a click that no person is fast enough to make.
+        # A page that is still rendering may lose the click.
         self.page.wait_for_load_state("networkidle")
         with self.page.expect_response(lambda response: "/docs" not in response.url) as caught:
             operation.get_by_role("button", name="Execute").click()
         shown = operation.locator(".live-responses-table .response")
-        # The last answer may still be shown.
+        # The previous response may still be shown.
         expect(shown.locator(".response-col_status")).to_have_text(
             re.compile(rf"^{caught.value.status}"), timeout=TIMEOUT_MS
         )
@@ -133,10 +133,10 @@ def visit(browser: Browser) -> Iterator[Visit]:
         yield Visit(page)
 
 
-def test_a_newcomer_scores_a_transaction(visit: Visit, service: LocalStack, tmp_path: Path) -> None:
+def test_execute_scores_the_example(visit: Visit, service: LocalStack, tmp_path: Path) -> None:
     visit.page.goto(f"{service.url}/docs")
     score = visit.operation("POST /score")
-    # Open already, a transaction filled in, the button in sight
+    # The operation is open, a transaction filled in and the button visible.
     expect(score.get_by_role("button", name="Execute")).to_be_in_viewport()
     visit.page.screenshot(path=tmp_path / "docs.png")
     before = service.stats()
@@ -146,10 +146,10 @@ def test_a_newcomer_scores_a_transaction(visit: Visit, service: LocalStack, tmp_
     assert status == "200"
     assert json.loads(body).items() >= {"tx_id": "TX003", "score": 7, "triggered_rules": [R1, R2, R3]}.items()
     assert (after["total"] - before["total"], after["high"] - before["high"]) == (1, 1)
-    # Again it is another decision: no key is filled in.
+    # No key is filled in, so a second request is another decision.
     assert visit.execute("POST /score")[0] == "200"
     assert service.stats()["total"] == after["total"] + 1
-    assert visit.troubles == []
+    assert visit.errors == []
     assert visit.hosts == {service.url}
     visit.page.screenshot(path=tmp_path / "scored.png", full_page=True)
 
@@ -169,7 +169,7 @@ def test_request_button_and_response_fit_on_one_screen(visit: Visit, service: Lo
     assert all(label in body for label in (R1, R2, R3))
     transaction, button_box, response = visit.boxes_of_score()
     assert max(map(bottom, (transaction, button_box, response))) <= DESKTOP[1]
-    # The response is beside the request, and nothing has to be scrolled inside it.
+    # The response is beside the request, and neither has a scroll bar.
     assert bottom(transaction) <= button_box["y"]
     assert max(box["x"] + box["width"] for box in (transaction, button_box)) <= response["x"]
     assert response["x"] + response["width"] <= DESKTOP[0]
@@ -188,19 +188,19 @@ def test_small_laptop_shows_the_button_without_scrolling(visit: Visit, service: 
     assert max(map(bottom, visit.boxes_of_score())) <= LAPTOP[1]
 
 
-def test_the_page_is_about_scoring_first(visit: Visit, service: LocalStack) -> None:
+def test_scoring_comes_first(visit: Visit, service: LocalStack) -> None:
     visit.page.goto(f"{service.url}/docs")
     expect(visit.page.locator("p").first).to_have_text(re.compile(r"^\s*Press Execute to score the transaction below"))
     description = visit.page.locator(".info .renderedMarkdown")
     expect(description.locator("p").first).to_have_text(re.compile("^POST /score takes one transaction"))
-    # The conventions of errors follow the operations.
+    # The section on errors follows the operations.
     assert bottom(visit.box(description.locator("p").first)) <= visit.box(visit.operation("POST /score"))["y"]
     assert visit.box(description.get_by_role("heading", name="Errors"))["y"] >= bottom(
         visit.box(visit.operation("POST /echo"))
     )
 
 
-def test_there_is_no_server_to_choose_and_no_signature_to_enter(visit: Visit, service: LocalStack) -> None:
+def test_authorize_takes_only_a_token_and_servers_are_hidden(visit: Visit, service: LocalStack) -> None:
     visit.page.goto(f"{service.url}/docs")
     expect(visit.operation("POST /score")).to_be_visible()
     expect(visit.page.get_by_text("Servers", exact=True)).not_to_be_visible()
@@ -215,10 +215,10 @@ def test_there_is_no_server_to_choose_and_no_signature_to_enter(visit: Visit, se
     with visit.page.expect_request(lambda request: request.method == "POST") as caught:
         visit.execute("POST /score")
     assert caught.value.headers["authorization"] == "Bearer a.b.c"
-    assert visit.troubles == []
+    assert visit.errors == []
 
 
-def test_what_is_wrong_with_a_transaction_is_read_on_the_page(visit: Visit, service: LocalStack) -> None:
+def test_page_shows_the_error_of_an_invalid_transaction(visit: Visit, service: LocalStack) -> None:
     visit.page.goto(f"{service.url}/docs")
     before = service.stats()
     visit.operation("POST /score").get_by_role("textbox").last.fill('{"tx_id": "TX000"}')
@@ -226,12 +226,12 @@ def test_what_is_wrong_with_a_transaction_is_read_on_the_page(visit: Visit, serv
     assert status == "400"
     assert "Missing required field 'amount'" in body
     assert service.stats() == before
-    # A browser reports every 400 so, and nothing else was amiss.
-    assert {trouble.partition(": ")[0] for trouble in visit.troubles} == {"400", "console"}
-    assert len(visit.troubles) == 2
+    # A browser reports every 400 in these two ways.
+    assert {error.partition(": ")[0] for error in visit.errors} == {"400", "console"}
+    assert len(visit.errors) == 2
 
 
-def test_examples_can_be_chosen_and_every_operation_be_tried(visit: Visit, service: LocalStack) -> None:
+def test_every_operation_and_another_example(visit: Visit, service: LocalStack) -> None:
     visit.page.goto(f"{service.url}/docs")
     score = visit.operation("POST /score")
     score.get_by_role("combobox").filter(has_text="A meal").first.select_option(label="A meal")
@@ -252,11 +252,11 @@ def test_examples_can_be_chosen_and_every_operation_be_tried(visit: Visit, servi
         status, body = visit.execute(title)
         assert (title, status) == (title, "200")
         assert holds in body
-    assert visit.troubles == []
+    assert visit.errors == []
 
 
-def test_it_works_under_a_prefix(visit: Visit, service: LocalStack) -> None:
-    """As behind a custom domain with a path, or a stage."""
+def test_page_works_under_a_path_prefix(visit: Visit, service: LocalStack) -> None:
+    """Custom domains and stages add one."""
 
     def without_prefix(route: Route) -> None:
         route.fulfill(response=route.fetch(url=route.request.url.replace("/prod/", "/")))
@@ -267,10 +267,10 @@ def test_it_works_under_a_prefix(visit: Visit, service: LocalStack) -> None:
     visit.page.on("request", lambda request: requests.append((request.method, request.url)))
     assert visit.execute("POST /score")[0] == "200"
     assert [url for method, url in requests if method == "POST"] == [f"{service.url}/prod/score"]
-    assert visit.troubles == []
+    assert visit.errors == []
 
 
-def test_the_browser_keeps_the_files(visit: Visit, service: LocalStack) -> None:
+def test_browser_caches_the_files(visit: Visit, service: LocalStack) -> None:
     requested = []
     for _ in range(2):
         before = service.log.read_text()
@@ -286,7 +286,7 @@ def test_phone_does_not_scroll_sideways(visit: Visit, service: LocalStack, tmp_p
     visit.page.goto(f"{service.url}/docs")
     assert visit.execute("POST /score")[0] == "200"
     assert visit.page.evaluate("document.documentElement.scrollWidth") == PHONE[0]
-    # One below the other, in the order of their use
+    # Stacked in the order of their use
     transaction, button, response = visit.boxes_of_score()
     assert bottom(transaction) <= button["y"]
     assert bottom(button) <= response["y"]

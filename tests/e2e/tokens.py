@@ -1,8 +1,6 @@
-"""An issuer of JSON Web Tokens on this machine: its discovery document and keys over TLS, and what it signs."""
+"""An issuer of JSON Web Tokens on loopback, with its discovery document and keys over TLS."""
 
 import base64
-import datetime as dt
-import ipaddress
 import json
 import ssl
 import threading
@@ -14,51 +12,50 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.x509.oid import NameOID
+
+from tests.local import certificates
 
 _HOST = "127.0.0.1"
 _KEY_ID = "key-1"
-_SECONDS = 300
+_VALID_SECONDS = 300
 
 
 @dataclass(frozen=True)
 class Issuer:
-    """Who signs tokens.
+    """An issuer of signed tokens.
 
     Attributes
     ----------
     url
-        The claim ``iss``, and where the keys are found.
-    certificate
-        File of what its TLS certificate is trusted by.
+        The claim ``iss`` and the address of the keys.
+    authority
+        PEM file of the authority that signed its TLS certificate.
     """
 
     url: str
-    certificate: Path
+    authority: Path
     _key: rsa.RSAPrivateKey
 
     def token(self, **claims: Any) -> str:
-        """A signed token that is valid for some minutes, but for what the claims say."""
-        now = int(time.time())
-        parts = ({"alg": "RS256", "typ": "JWT", "kid": _KEY_ID}, {"iss": self.url, "exp": now + _SECONDS, **claims})
+        """Sign a token that is valid for some minutes unless the claims say otherwise."""
+        expires = int(time.time()) + _VALID_SECONDS
+        parts = (
+            {"alg": "RS256", "typ": "JWT", "kid": _KEY_ID},
+            {"iss": self.url, "exp": expires, **claims},
+        )
         signed = ".".join(_encode(json.dumps(part).encode()) for part in parts)
         return f"{signed}.{_encode(self._key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
 
 
 @contextmanager
 def running(folder: Path) -> Iterator[Issuer]:
-    """Serve the documents of an issuer whose files are in the folder."""
+    """Serve the documents of a new issuer; write its certificate into the folder."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    certificate, private_key = folder / "certificate.pem", folder / "key.pem"
-    certificate.write_bytes(_certificate(key).public_bytes(serialization.Encoding.PEM))
-    private_key.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
+    files = certificates.make(folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, private_key)
+    context.load_cert_chain(files.certificate, files.key)
 
     documents: dict[str, Any] = {}
 
@@ -70,7 +67,7 @@ def running(folder: Path) -> Iterator[Issuer]:
             self.wfile.write(json.dumps(document).encode())
 
         def log_message(self, *_: object) -> None:
-            """Nothing: the test says what is wrong."""
+            """Log nothing."""
 
     with ThreadingHTTPServer((_HOST, 0), Handler) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True)
@@ -79,26 +76,9 @@ def running(folder: Path) -> Iterator[Issuer]:
         documents["/keys"] = {"keys": [_jwk(key.public_key().public_numbers())]}
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            yield Issuer(url, certificate, key)
+            yield Issuer(url, files.authority, key)
         finally:
             server.shutdown()
-
-
-def _certificate(key: rsa.RSAPrivateKey) -> x509.Certificate:
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _HOST)])
-    now = dt.datetime.now(dt.UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(_HOST))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
 
 
 def _jwk(numbers: rsa.RSAPublicNumbers) -> dict[str, str]:
