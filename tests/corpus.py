@@ -7,6 +7,7 @@ import base64
 import sys
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote
@@ -84,7 +85,7 @@ def score(
     name: str, body: str | bytes, status: int, expected: str | Mapping[str, Any], headers: Headers = JSON
 ) -> Case:
     """Make a ``POST /score``."""
-    return Case(name, "POST", "/score", headers, _bytes(body), status, expected)
+    return Case(name, "POST", "/score", headers, body.encode() if isinstance(body, str) else body, status, expected)
 
 
 def bad(name: str, body: str | bytes, error: str) -> Case:
@@ -130,11 +131,6 @@ def only_event(reason: str, case: Case, **changes: Any) -> Case:
     return replace(case, only_event=reason, event_changes=changes)
 
 
-def only_http(reason: str, case: Case) -> Case:
-    """Limit a case to HTTP."""
-    return replace(case, only_http=reason)
-
-
 def decided_by(rules: Scorer) -> list[Case]:
     """Return the cases with the responses under this rule set."""
     return [_decided(case, rules) if case.counted else case for case in CASES]
@@ -173,10 +169,8 @@ def event_of(case: Case, request_id: str) -> tuple[str, dict[str, Any]]:
 
 def _event_body(body: bytes, media_type: str) -> dict[str, Any]:
     if media_type.startswith("text/") or "json" in media_type:
-        try:
+        with suppress(UnicodeDecodeError):
             return {"body": body.decode(), "isBase64Encoded": False}
-        except UnicodeDecodeError:
-            pass
     return {"body": base64.b64encode(body).decode(), "isBase64Encoded": True}
 
 
@@ -188,10 +182,6 @@ def _route(method: str, path: str) -> tuple[str, dict[str, str]]:
             return route, {parameter: last}
     route = f"{method} {path}"
     return (route if route in _ROUTES else "$default"), {}
-
-
-def _bytes(body: str | bytes) -> bytes:
-    return body if isinstance(body, bytes) else body.encode()
 
 
 def _of_size(size: int, character: str = "x") -> bytes:
@@ -445,7 +435,7 @@ CASES: list[Case] = [
         "a line break would end an HTTP header", key("a log line in the key", f'a\n{{"message": "{INJECTED}"}}')
     ),
     only_event("HTTP cannot express it", key("a lone surrogate in the key", "\ud83c")),
-    only_http("an event has no lines to fold", key("a key on two lines", f"a\r\n\t{INJECTED}")),
+    replace(key("a key on two lines", f"a\r\n\t{INJECTED}"), only_http="an event has no lines to fold"),
     key("a key of 128 characters", RUN.ljust(128, "x"), status=200),
     key("a key of punctuation", RUN + PUNCTUATION, status=200),
     score("the key header in capitals", GOOD, 200, {**LOW, "decision_id": RUN}, (*JSON, ("IDEMPOTENCY-KEY", RUN))),

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
 from enum import Enum
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -71,14 +70,6 @@ class Down(Enum):
     TRICKLING = "connections are accepted, and responses trickle byte by byte without end"
 
 
-@dataclass(frozen=True)
-class _Connection:
-    """The server of a handler; a late call still goes to the endpoint of its time."""
-
-    proxy: "Proxy"
-    upstream: str
-
-
 class Proxy:
     """A proxy; see :func:`running`.
 
@@ -86,14 +77,12 @@ class Proxy:
     ----------
     endpoint
         The URL to give to boto3 in place of the emulator's.
-    port
-        Of the endpoint.
     injected
         Number of faults since the last :meth:`inject`.
     """
 
     def __init__(self) -> None:
-        self._upstream = ""
+        self.upstream = ""
         self._lock = threading.RLock()
         self._connections: set[socket.socket] = set()
         self._listener: socket.socket | None = None
@@ -112,7 +101,7 @@ class Proxy:
     def lead_to(self, endpoint: str) -> None:
         """Forward calls to this endpoint from now on."""
         with self._lock:
-            self._upstream = endpoint.removeprefix("http://")
+            self.upstream = endpoint.removeprefix("http://")
             self._disconnect()
 
     def inject(self, fault: Fault, share: float, seed: int) -> None:
@@ -195,13 +184,12 @@ class Proxy:
                 return
             with self._lock:
                 self._connections.add(connection)
-                server = _Connection(self, self._upstream)
-            threading.Thread(target=self._serve, args=(connection, address, server), daemon=True).start()
+            threading.Thread(target=self._serve, args=(connection, address), daemon=True).start()
 
-    def _serve(self, connection: socket.socket, address: Any, server: _Connection) -> None:
+    def _serve(self, connection: socket.socket, address: Any) -> None:
         try:
             with suppress(OSError, http.client.HTTPException):
-                _Handler(connection, address, server)  # type: ignore[arg-type]  # uses nothing else of a server
+                _Handler(connection, address, self)  # type: ignore[arg-type]  # uses nothing else of a server
         finally:
             with self._lock:
                 self._connections.discard(connection)
@@ -220,14 +208,16 @@ class Proxy:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One connection; ``server`` is a :class:`_Connection`."""
+    """One connection; ``server`` is the proxy."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: Any
 
     def do_POST(self) -> None:
-        proxy: Proxy = self.server.proxy
+        proxy: Proxy = self.server
+        # A late call still goes to the endpoint of its time.
+        upstream = proxy.upstream
         body = self.rfile.read(int(self.headers["Content-Length"]))
         headers = dict(self.headers.items())
         service, _, operation = self.headers["X-Amz-Target"].rpartition(".")
@@ -238,7 +228,7 @@ class _Handler(BaseHTTPRequestHandler):
         with proxy.around(operation, body) as fault:
             if fault is Fault.CALL_LATE:
                 time.sleep(_LATE_SECONDS)
-            response = self._forward(body, headers) if fault not in _NOT_APPLIED else None
+            response = self._forward(upstream, body, headers) if fault not in _NOT_APPLIED else None
             if fault is Fault.REPLY_LATE:
                 time.sleep(_LATE_SECONDS)
         if fault is Fault.REFUSED:
@@ -262,9 +252,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"x")
             time.sleep(_TRICKLE_SECONDS)
 
-    def _forward(self, body: bytes, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+    def _forward(self, upstream: str, body: bytes, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
         """Let the emulator apply the call."""
-        connection = http.client.HTTPConnection(self.server.upstream, timeout=30)
+        connection = http.client.HTTPConnection(upstream, timeout=30)
         try:
             connection.request("POST", self.path, body, headers)
             response = connection.getresponse()

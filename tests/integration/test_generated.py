@@ -35,7 +35,7 @@ API = schemathesis.openapi.from_dict(DOCUMENT)
 
 
 @dataclass
-class Tally:
+class Traffic:
     """Responses by operation and status, with the statistics and the length of the log at the start."""
 
     before: dict[str, Any]
@@ -46,8 +46,8 @@ class Tally:
 
 
 @pytest.fixture(scope="module")
-def tally(service: LocalStack) -> Tally:
-    return Tally(service.stats(), len(service.log.read_text()))
+def traffic(service: LocalStack) -> Traffic:
+    return Traffic(service.stats(), len(service.log.read_text()))
 
 
 @API.parametrize()
@@ -57,10 +57,10 @@ def tally(service: LocalStack) -> Tally:
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
-def test_api_conforms_to_its_document(case: schemathesis.Case[Any], service: LocalStack, tally: Tally) -> None:
-    _adjust(case, tally)
+def test_api_conforms_to_its_document(case: schemathesis.Case[Any], service: LocalStack, traffic: Traffic) -> None:
+    _adjust(case, traffic)
     response = case.call(base_url=service.url, timeout=TIMEOUT_SECONDS)
-    tally.responses[case.operation.label, response.status_code] += 1
+    traffic.responses[case.operation.label, response.status_code] += 1
     case.validate_response(response)
     assert response.headers.keys() <= KNOWN_HEADERS
     if response.status_code >= 400 and case.method != "HEAD":
@@ -69,27 +69,27 @@ def test_api_conforms_to_its_document(case: schemathesis.Case[Any], service: Loc
         assert isinstance(body["error"], str)
     if case.operation.label == "POST /score" and response.status_code == 200:
         assert "idempotent-replayed" not in response.headers
-        tally.decided[response.json()["risk_level"]] += 1
+        traffic.decided[response.json()["risk_level"]] += 1
 
 
-def test_enough_requests_and_exact_counts(service: LocalStack, tally: Tally) -> None:
-    if {label for label, _ in tally.responses} != OPERATIONS:
+def test_enough_requests_and_exact_counts(service: LocalStack, traffic: Traffic) -> None:
+    if {label for label, _ in traffic.responses} != OPERATIONS:
         pytest.skip("not all operations were selected")
-    assert tally.responses.total() >= SHARES["the API"]
-    assert tally.responses["POST /score", 200] > 30
-    assert tally.responses["POST /score", 400] > 30
+    assert traffic.responses.total() >= SHARES["the API"]
+    assert traffic.responses["POST /score", 200] > 30
+    assert traffic.responses["POST /score", 400] > 30
     after = service.stats()["by_risk_level"]
-    assert {level: after[level] - count for level, count in tally.before["by_risk_level"].items()} == {
-        level: tally.decided[level] for level in after
+    assert {level: after[level] - count for level, count in traffic.before["by_risk_level"].items()} == {
+        level: traffic.decided[level] for level in after
     }
-    assert "Traceback" not in service.log.read_text()[tally.printed :]
+    assert "Traceback" not in service.log.read_text()[traffic.printed :]
 
 
-def _adjust(case: schemathesis.Case[Any], tally: Tally) -> None:
+def _adjust(case: schemathesis.Case[Any], traffic: Traffic) -> None:
     """Apply constraints that JSON Schema cannot express."""
     # JSON Schema accepts 3.0 as an integer; the description says that it is refused.
     if isinstance(case.body, dict) and isinstance(hour := case.body.get("hour"), float) and hour.is_integer():
         case.body["hour"] = int(hour)
     # A key that is used for several requests would correctly be 422; make each request independent.
     if isinstance(case.headers.get(KEY), str) and case.meta and case.meta.generation.mode.is_positive:
-        case.headers[KEY] = f"{next(tally.keys)}-{case.headers[KEY]}"[:128]
+        case.headers[KEY] = f"{next(traffic.keys)}-{case.headers[KEY]}"[:128]
