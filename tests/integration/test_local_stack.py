@@ -68,7 +68,7 @@ def test_start_prints_the_url_and_examples(service: LocalStack) -> None:
     assert f"In the browser: {service.url}/docs\n" in printed
 
 
-def test_a_round_trip_takes_less_than_60_ms(service: LocalStack) -> None:
+def test_round_trip_takes_less_than_60_ms(service: LocalStack) -> None:
     latencies = []
     for number in range(100):
         start = time.perf_counter()

@@ -45,7 +45,7 @@ def summary(result: "subprocess.CompletedProcess[str]") -> dict[str, int]:
     }
 
 
-def test_the_ten_samples(stack: LocalStack) -> None:
+def test_ten_samples(stack: LocalStack) -> None:
     before = stack.stats()
     result = replay("--url", stack.url, "--batch", "samples")
     assert (result.returncode, result.stderr) == (0, "")
@@ -539,16 +539,20 @@ def test_proxy_and_certificate_errors(receiver: Receiver) -> None:
     def by_proxy(proxy: str) -> "subprocess.CompletedProcess[str]":
         return replay("--url", receiver.url, HTTP_PROXY=proxy, http_proxy=proxy, NO_PROXY="", no_proxy="")
 
-    unused = f"http://127.0.0.1:{free_port()}"
-    assert_one_error(by_proxy(unused), f"error: the proxy for {receiver.url} cannot be used: check HTTP_PROXY")
-    for invalid in ("http://[::1", "nonsense://x", "http://a b:1", "http://127.0.0.1:99999"):
-        assert_one_error(by_proxy(invalid), f"error: {receiver.url} cannot be used: ")
-    url = receiver.url.replace("http:", "https:")
-    result = replay("--url", url)
-    assert_one_error(result, f"error: {url} cannot be reached: [SSL")
-    assert result.stderr.endswith("; try http://\n")
-    result = replay("--url", url, REQUESTS_CA_BUNDLE="/nowhere.pem")
-    assert_one_error(result, f"error: {url} cannot be used: Could not find a suitable TLS CA certificate bundle")
+    https = receiver.url.replace("http:", "https:")
+    # Run at the same time: two of them spend seconds on retries.
+    with ThreadPoolExecutor() as pool:
+        unreachable = pool.submit(by_proxy, f"http://127.0.0.1:{free_port()}")
+        no_tls = pool.submit(replay, "--url", https)
+        no_bundle = pool.submit(replay, "--url", https, REQUESTS_CA_BUNDLE="/nowhere.pem")
+        unusable = pool.map(by_proxy, ("http://[::1", "nonsense://x", "http://a b:1", "http://127.0.0.1:99999"))
+    assert_one_error(unreachable.result(), f"error: the proxy for {receiver.url} cannot be used: check HTTP_PROXY")
+    for result in unusable:
+        assert_one_error(result, f"error: {receiver.url} cannot be used: ")
+    assert_one_error(no_tls.result(), f"error: {https} cannot be reached: [SSL")
+    assert no_tls.result().stderr.endswith("; try http://\n")
+    missing = f"error: {https} cannot be used: Could not find a suitable TLS CA certificate bundle"
+    assert_one_error(no_bundle.result(), missing)
 
 
 @pytest.mark.parametrize(
