@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 SAM_PYTHON = ROOT / ".tools" / "sam" / "bin" / "python"
 TIMEOUT_SECONDS = 30
-_STACK = ("-m", "tests.local.stack", "--port", "0")
-STACK_LOGGING_JSON = (*_STACK, "--logs", "json")
+STACK = ("-m", "tests.local.stack", "--port", "0")
+STACK_LOGGING_JSON = (*STACK, "--logs", "json")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def checkout(root: Path, rules: Any) -> Path:
 
 
 @contextmanager
-def started(log: Path, root: Path = ROOT, arguments: Sequence[str] = _STACK) -> Iterator[LocalStack]:
+def started(log: Path, root: Path = ROOT, arguments: Sequence[str] = STACK) -> Iterator[LocalStack]:
     """Start the local stack of the checkout ``root`` as ``make run`` does; stop it as Ctrl-C does.
 
     ``arguments`` are passed to Python in place of those of ``make run``.

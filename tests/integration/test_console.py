@@ -17,7 +17,7 @@ from scoring import score_transaction
 from tests.corpus import JSON
 from tests.local.template import ROOT
 from tests.rule_set import R1, R2, R3
-from tests.service import SAM_PYTHON, STACK_LOGGING_JSON, TIMEOUT_SECONDS, LocalStack, RunningService
+from tests.service import SAM_PYTHON, STACK, TIMEOUT_SECONDS, LocalStack, RunningService
 
 TX003 = {"tx_id": "TX003", "amount": 4500.0, "category": "electronics", "hour": 3}
 ESCAPE = "\x1b"
@@ -105,7 +105,7 @@ def on_a_terminal(**variables: str) -> Iterator[tuple[str, IO[str]]]:
     terminal, inside = pty.openpty()
     environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
     process = subprocess.Popen(
-        [SAM_PYTHON, *STACK_LOGGING_JSON[:-2]],
+        [SAM_PYTHON, *STACK],
         cwd=ROOT,
         env={**environment, **variables},
         stdin=subprocess.DEVNULL,
