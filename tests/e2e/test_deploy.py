@@ -40,6 +40,7 @@ from tests.rule_set import DOCUMENT, decide
 from tests.sending import Response, check, decisions, moved
 from tests.service import TIMEOUT_SECONDS, RunningService
 
+OPERATIONS = "functions/OPERATIONS.md"
 OPEN_ROUTES = {"GET /health", "$default"}
 DOCS_ROUTES = {"GET /docs", "GET /docs/{file}", "GET /openapi.json"}
 RETAINED = {"DecisionsTable", "StatsTable", "OutboxQueue", "OutboxDeadLetterQueue"}
@@ -253,16 +254,16 @@ def test_100_concurrent_requests_are_all_counted(service: RunningService) -> Non
     assert found.items() >= {"tx_id": "TX-many-99", **score_transaction({"amount": 99 * 60, "hour": 3})}.items()
 
 
-def of_readme(introduction: str) -> str:
-    """Return the code block that follows these words in the README."""
-    _, found, rest = (ROOT / "README.md").read_text(encoding="utf-8").partition(f"{introduction}\n\n")
+def documented(file: str, introduction: str) -> str:
+    """Return the code block that follows these words in a file of the documentation."""
+    _, found, rest = (ROOT / file).read_text(encoding="utf-8").partition(f"{introduction}\n\n")
     assert found
     lines = itertools.takewhile(lambda line: not line or line.startswith("    "), rest.splitlines())
     return textwrap.dedent("\n".join(lines))
 
 
 def run(*command: str, **variables: str) -> str:
-    """Run a command as a reader of the README would; return its output."""
+    """Run a command as a reader of the documentation would; return its output."""
     environment = {**os.environ, "AWS_REGION": account.REGION, "AWS_SESSION_TOKEN": "", **variables}
     result = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
@@ -275,14 +276,14 @@ def test_replay_signs_the_samples(deployed: Deployment, service: RunningService,
     assert service.stats()["total"] == before + 10
 
 
-def test_readme_signed_requests(deployed: Deployment, caller: Caller) -> None:
-    curl = of_readme("With curl, by the credentials in the environment:")
+def test_documented_signed_requests(deployed: Deployment, caller: Caller) -> None:
+    curl = documented("README.md", "environment, and the output `ApiUrl` as `$API`:")
     # curl and AWS sign `$default` in a path differently; URLs on AWS do not contain it.
     (api_id,) = deployed.stack.of_type("AWS::ApiGatewayV2::Api").values()
     address = deployed.endpoint.replace("127.0.0.1", f"{api_id}.execute-api.localhost")
     decided = score_transaction({"amount": 20})
     assert json.loads(run("bash", "-c", curl, API=address, **caller.variables)).items() >= decided.items()
-    python = f"api = {deployed.url!r}\n" + of_readme("and `api` for that address:")
+    python = f"api = {deployed.url!r}\n" + documented(OPERATIONS, "and the output `ApiUrl` in `api`:")
     assert f"'risk_level': '{decided['risk_level']}'" in run(sys.executable, "-c", python, **caller.variables)
 
 
@@ -435,8 +436,8 @@ def stats(service: Deployment, token: str) -> int:
     return requests.get(f"{service.url}/stats", headers=headers, timeout=TIMEOUT_SECONDS).status_code
 
 
-def test_readme_request_with_a_token(other: Deployment, issuer: Issuer) -> None:
-    curl = of_readme("With `JwtIssuer`, as a mobile app or a dashboard does:")
+def test_documented_request_with_a_token(other: Deployment, issuer: Issuer) -> None:
+    curl = documented(OPERATIONS, "With a token, as a mobile app or a dashboard does:")
     scored = json.loads(run("bash", "-c", curl, API=other.url, TOKEN=issuer.token(aud=AUDIENCE)))
     assert (scored["tx_id"], scored["version"]) == ("unknown", "1.1-tests")
 
@@ -488,7 +489,7 @@ def test_deleted_stack_retains_its_data(deployed: Deployment, service: RunningSe
 
 
 def test_events_of_a_deleted_stack_name_what_it_retained(other: Deployment) -> None:
-    """The clean-up commands of the README rely on these events."""
+    """The documented clean-up commands rely on these events."""
     stack = other.stack
     other.delete()
     with pytest.raises(ClientError, match="does not exist"):

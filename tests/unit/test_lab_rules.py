@@ -28,6 +28,7 @@ from tests.rule_set import R1, R2, R3
 
 VERSION = "1.0-rules"
 README = ROOT / "README.md"
+GUIDE = ROOT / "functions" / "README.md"
 
 
 @pytest.mark.parametrize(
@@ -113,18 +114,22 @@ def test_the_example_of_the_docstring() -> None:
 
 
 def test_the_examples_of_the_readme() -> None:
-    assert doctest.testfile(str(README), module_relative=False) == (0, 2)
     text = README.read_text(encoding="utf-8")
     found = re.search(r"-d '(\{.+\})'\n +(\{[^}]+\})\n", text)
     assert found
     sent, answered = json.loads(found[1]), json.loads(found[2])
     assert answered.items() >= {**score_transaction(sent), "tx_id": sent["tx_id"], "version": VERSION}.items()
     assert f'`{{"status": "ok", "version": "{VERSION}"}}`' in text
-    shown = re.search(r"Rules stand in `\S+/rules\.json`:\n\n((?: {4}.*\n)+)", text)
-    assert shown
+    rule = re.search(r"\n\n( {4}\{\"label\".*\n(?: {4}.*\n)+)", text)
+    assert rule
+    assert json.loads(rule[1]) in json.loads(Path(scorers.RULES_FILE).read_text(encoding="utf-8"))["rules"]
+
+
+def test_the_examples_of_the_guide_to_rules() -> None:
+    assert doctest.testfile(str(GUIDE), module_relative=False) == (0, 2)
     document = json.loads(Path(scorers.RULES_FILE).read_text(encoding="utf-8"))
-    assert json.loads(shown[1]) in document["rules"]
-    assert f"$ make rules\n{check_rules.report(document)}\n" in text.replace("\n       ", "\n")
+    text = GUIDE.read_text(encoding="utf-8").replace("\n       ", "\n")
+    assert f"$ make rules\n{check_rules.report(document)}\n" in text
 
 
 def test_the_examples_of_the_openapi_document() -> None:
