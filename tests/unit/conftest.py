@@ -1,10 +1,11 @@
-"""Unit tests open no sockets; DynamoDB is moto's, with the tables of the template."""
+"""Fixtures of the unit tests: no sockets, DynamoDB and SQS by moto, with the tables and queues of the template."""
 
 import importlib
 import io
 import math
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -13,21 +14,18 @@ import boto3
 import pytest
 import pytest_socket
 from aws_lambda_powertools.logging import Logger
-from botocore import xform_name
-from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from scoring import scorers, telemetry
-from scoring.errors import CallFailed
 from scoring.ledger.reader import LedgerReader
 from scoring.ledger.writer import LedgerWriter
 from scoring.settings import Settings
 from tests import rule_set
 from tests.local import template
 from tests.local.emulator import create_queues, create_tables
+from tests.unit.fakes import MotoClient
 
-# A deadline that no test reaches.
-LATER = math.inf
+NO_DEADLINE = math.inf
 SETTINGS = Settings(
     decisions_table="DecisionsTable",
     stats_table="StatsTable",
@@ -36,26 +34,8 @@ SETTINGS = Settings(
     outbox_url="OutboxQueue",
 )
 
-
-class MotoService:
-    """Stands in for :class:`scoring.client.Client`, which moto does not reach: its calls, by a boto3 client."""
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    def connect(self) -> None:
-        """Nothing to connect to."""
-
-    def call(self, operation: str, parameters: dict[str, Any]) -> Any:
-        try:
-            response: dict[str, Any] = getattr(self._client, xform_name(operation))(**parameters)
-        except ClientError as error:
-            answer: dict[str, Any] = {**error.response}
-            raise CallFailed(answer["Error"]["Code"], 400, answer) from error
-        # Added by boto3, and by moto without being asked for it.
-        for added in ("ResponseMetadata", "ConsumedCapacity", "ItemCollectionMetrics"):
-            response.pop(added, None)
-        return response
+# (operation, *errors) -> the parameters of each call
+Intercept = Callable[..., list[dict[str, Any]]]
 
 
 @pytest.fixture(autouse=True)
@@ -67,14 +47,25 @@ def no_sockets() -> Iterator[None]:
 
 @pytest.fixture
 def function_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment variables that the template gives the functions."""
+    """Set the environment variables that the template sets."""
     for name, value in template.functions()["ScoreFunction"].variables.items():
         monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
+def not_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Set the local time zone to one that is never UTC."""
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    yield
+    monkeypatch.delenv("TZ")
+    time.tzset()
+
+
+@pytest.fixture
 def dynamodb(function_environment: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setattr("scoring.aws.client.Client", lambda service, *_: MotoService(boto3.client(service)))
+    """Return a boto3 client of an account with the template's tables."""
+    monkeypatch.setattr("scoring.aws.client.Client", lambda service, *_: MotoClient(boto3.client(service)))
     with mock_aws():
         client = boto3.client("dynamodb")
         create_tables(client)
@@ -83,35 +74,46 @@ def dynamodb(function_environment: None, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 @pytest.fixture
 def sqs(dynamodb: Any) -> Any:
-    """The queues of the template, in the same account."""
+    """Return a boto3 client of the same account, with the template's queues."""
     client = boto3.client("sqs")
     create_queues(client)
     return client
 
 
 @pytest.fixture
-def ledger(dynamodb: Any) -> LedgerWriter:
-    return ledger_of(dynamodb)
+def writer(dynamodb: Any) -> LedgerWriter:
+    return LedgerWriter(MotoClient(dynamodb), SETTINGS)
 
 
 @pytest.fixture
-def reports(dynamodb: Any) -> LedgerReader:
-    return reports_of(dynamodb)
+def reader(dynamodb: Any) -> LedgerReader:
+    return LedgerReader(MotoClient(dynamodb), SETTINGS)
 
 
-def ledger_of(dynamodb: Any, configuration: Settings = SETTINGS) -> LedgerWriter:
-    service: Any = MotoService(dynamodb)
-    return LedgerWriter(service, configuration)
+@pytest.fixture
+def intercept(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Intercept:
+    """Record the calls of a boto3 operation, and raise the given errors in the first ones."""
 
+    def intercept(operation: str, *errors: Exception) -> list[dict[str, Any]]:
+        calls: list[dict[str, Any]] = []
+        original = getattr(dynamodb, operation)
+        remaining = list(errors)
 
-def reports_of(dynamodb: Any, configuration: Settings = SETTINGS) -> LedgerReader:
-    service: Any = MotoService(dynamodb)
-    return LedgerReader(service, configuration)
+        def call(**parameters: Any) -> Any:
+            calls.append(parameters)
+            if remaining:
+                raise remaining.pop(0)
+            return original(**parameters)
+
+        monkeypatch.setattr(dynamodb, operation, call)
+        return calls
+
+    return intercept
 
 
 @pytest.fixture
 def context() -> SimpleNamespace:
-    """The part of Lambda's context object that the handlers use."""
+    """Return the part of Lambda's context object that the handlers use."""
     return SimpleNamespace(
         aws_request_id="6f1d0d6c-5b07-4d5e-9f0a-7c1f4f0b1f53", get_remaining_time_in_millis=lambda: 10_000
     )
@@ -119,17 +121,17 @@ def context() -> SimpleNamespace:
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """What is logged from here on, by the logger of powertools and by the service's own telemetry."""
+    """Capture what Powertools' Logger and the service's own telemetry write."""
     stream = io.StringIO()
     monkeypatch.setattr(Logger().registered_handler, "stream", stream)
-    # Standard output itself is pytest's.
+    # pytest itself captures standard output.
     monkeypatch.setattr(telemetry, "sys", SimpleNamespace(stdout=stream))
     return stream
 
 
 @dataclass
 class Functions:
-    """The functions of the template: call it with a logical id and an event."""
+    """The handlers of the template's functions, called by logical id."""
 
     modules: dict[str, Any]
     context: Any
@@ -140,7 +142,7 @@ class Functions:
 
 @pytest.fixture
 def invoke(dynamodb: Any, sqs: Any, context: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Functions:
-    """``invoke("ScoreFunction", event)``, each function imported anew: this test's account, the tests' rule set."""
+    """Import all functions anew, with the tests' rule set: ``invoke("ScoreFunction", event)``."""
     monkeypatch.setattr(scorers, "load", lambda: rule_set.RULE_SET)
     modules: dict[str, Any] = {}
     for logical_id, function in template.functions().items():

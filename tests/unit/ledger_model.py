@@ -1,4 +1,4 @@
-"""What the ledger is, without a store: a dict. ``test_ledger`` holds the real one to it."""
+"""A model of the ledger in memory. ``test_writer`` compares the real one with it."""
 
 from collections import Counter
 from typing import Any
@@ -12,7 +12,7 @@ from scoring.ledger.writer import Recorded
 
 
 class LedgerModel:
-    """Stands in for ledger and reports where many requests are made and the store is not what is tested."""
+    """Writer and reader in one, for tests that make many requests."""
 
     def __init__(self) -> None:
         self.decisions: dict[tuple[str, str], Decision] = {}

@@ -1,8 +1,10 @@
-"""The reconcile function: what waits in the outbox is recorded once, and what cannot be is left in it alone."""
+"""The reconcile function: record the decisions in the outbox once, fail only the messages that cannot be recorded."""
 
 import io
 import json
 import time
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,14 +13,17 @@ from scoring.ledger.outbox import encode
 from scoring.ledger.reader import LedgerReader
 from scoring.ledger.writer import LedgerWriter
 from tests.rule_set import decide
-from tests.unit.conftest import LATER, Functions
-from tests.unit.failing import canceled, failing
+from tests.unit.aws_errors import cancellation
+from tests.unit.conftest import NO_DEADLINE, Functions, Intercept
+
+# (*bodies) -> ids of the messages that failed
+Reconcile = Callable[..., list[str]]
 
 TRANSACTION = {"tx_id": "TX003", "amount": 4500.0, "category": "electronics", "hour": 3}
 
 
 def batch(*bodies: str) -> dict[str, Any]:
-    """An SQS event whose messages have the ids "0", "1", ..."""
+    """Return an SQS event with messages "0", "1", ..., each sent a second later than the one before."""
     return {
         "Records": [
             {
@@ -33,37 +38,40 @@ def batch(*bodies: str) -> dict[str, Any]:
     }
 
 
-def failures(answer: dict[str, Any]) -> list[str]:
-    return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
+@pytest.fixture
+def reconcile(invoke: Functions, writer: LedgerWriter, monkeypatch: pytest.MonkeyPatch) -> Reconcile:
+    """Reconcile messages with the given bodies and return the ids of those that failed."""
+    monkeypatch.setattr(invoke.modules["ReconcileFunction"], "LEDGER", writer)
+
+    def reconcile(*bodies: str) -> list[str]:
+        response = invoke("ReconcileFunction", batch(*bodies))
+        return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
+
+    return reconcile
 
 
-@pytest.fixture(autouse=True)
-def its_ledger(invoke: Functions, ledger: LedgerWriter, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(invoke.modules["ReconcileFunction"], "LEDGER", ledger)
-
-
-def test_a_decision_is_recorded_as_it_was_answered(invoke: Functions, reports: LedgerReader) -> None:
+def test_decision_is_recorded_as_it_was_returned(reconcile: Reconcile, reader: LedgerReader) -> None:
     decision = decide(TRANSACTION, "k1")
-    assert failures(invoke("ReconcileFunction", batch(encode(decision)))) == []
-    assert reports.find("TX003", LATER) == [{**decision.response, "transaction": TRANSACTION}]
-    assert reports.totals(LATER).total == 1
+    assert reconcile(encode(decision)) == []
+    assert reader.find("TX003", NO_DEADLINE) == [{**decision.response, "transaction": TRANSACTION}]
+    assert reader.totals(NO_DEADLINE).total == 1
 
 
-def test_whatever_is_delivered_again_is_counted_once(invoke: Functions, reports: LedgerReader) -> None:
+def test_redelivered_message_is_counted_once(reconcile: Reconcile, reader: LedgerReader) -> None:
     first, second = (encode(decide(TRANSACTION, key)) for key in ("k1", "k2"))
     for _ in range(3):
-        assert failures(invoke("ReconcileFunction", batch(first, second, first))) == []
-    assert reports.totals(LATER).total == 2
+        assert reconcile(first, second, first) == []
+    assert reader.totals(NO_DEADLINE).total == 2
 
 
-def test_what_can_never_be_recorded_fails_alone_and_says_why(
-    invoke: Functions, ledger: LedgerWriter, reports: LedgerReader, log: io.StringIO
+def test_unrecordable_message_fails_alone_with_a_reason(
+    reconcile: Reconcile, writer: LedgerWriter, reader: LedgerReader, log: io.StringIO
 ) -> None:
-    ledger.record(decide(TRANSACTION, "k1"), LATER)
+    writer.record(decide(TRANSACTION, "k1"), NO_DEADLINE)
     conflict = encode(decide({**TRANSACTION, "amount": 1}, "k1"))
     good = encode(decide(TRANSACTION, "k2"))
-    assert failures(invoke("ReconcileFunction", batch("poison", conflict, good))) == ["0", "1"]
-    assert reports.totals(LATER).total == 2
+    assert reconcile("poison", conflict, good) == ["0", "1"]
+    assert reader.totals(NO_DEADLINE).total == 2
     *lines, age = (json.loads(line) for line in log.getvalue().splitlines())
     assert [line.get("message_id") for line in lines] == ["0", "1", None]
     assert [line.get("reason", "")[:29] for line in lines] == [
@@ -72,38 +80,30 @@ def test_what_can_never_be_recorded_fails_alone_and_says_why(
         "",
     ]
     assert lines[2]["decision_id"] == "k2"
-    # Of the older one of the two
+    # That of message "0", the oldest that failed.
     assert age["OutboxAge"] == pytest.approx(600, abs=0.5)
     assert "Traceback" not in log.getvalue()
     assert "4500" not in log.getvalue()
 
 
-def test_the_store_gone_fails_what_it_did_not_take(
-    invoke: Functions, reports: LedgerReader, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls = failing(monkeypatch, dynamodb, "transact_write_items")
-    failing(monkeypatch, dynamodb, "transact_write_items", canceled("ValidationError"))
-    messages = batch(encode(decide(TRANSACTION, "k1")), encode(decide(TRANSACTION, "k2")))
-    assert failures(invoke("ReconcileFunction", messages)) == ["0"]
-    assert len(calls) == 1
-    assert reports.totals(LATER).total == 1
+def test_failed_write_fails_its_message_alone(reconcile: Reconcile, reader: LedgerReader, intercept: Intercept) -> None:
+    calls = intercept("transact_write_items", cancellation("ValidationError"))
+    assert reconcile(encode(decide(TRANSACTION, "k1")), encode(decide(TRANSACTION, "k2"))) == ["0"]
+    assert len(calls) == 2
+    assert reader.totals(NO_DEADLINE).total == 1
 
 
-def test_what_there_is_no_time_for_fails_without_a_call(
-    invoke: Functions, ledger: LedgerWriter, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls = failing(monkeypatch, dynamodb, "transact_write_items")
-    invoke.context.get_remaining_time_in_millis = lambda: 3500
-    messages = batch(encode(decide(TRANSACTION, "k1")), encode(decide(TRANSACTION, "k2")))
-    assert failures(invoke("ReconcileFunction", messages)) == ["0", "1"]
+def test_writes_respect_the_deadline(reconcile: Reconcile, context: SimpleNamespace, intercept: Intercept) -> None:
+    calls = intercept("transact_write_items")
+    context.get_remaining_time_in_millis = lambda: 3500
+    assert reconcile(encode(decide(TRANSACTION, "k1")), encode(decide(TRANSACTION, "k2"))) == ["0", "1"]
     assert calls == []
 
 
-def test_a_fault_of_the_code_fails_its_message_alone_and_leaves_its_trace(
-    invoke: Functions, ledger: LedgerWriter, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, log: io.StringIO
+def test_bug_fails_its_message_alone_with_a_traceback(
+    reconcile: Reconcile, intercept: Intercept, log: io.StringIO
 ) -> None:
-    failing(monkeypatch, dynamodb, "transact_write_items", KeyError("a bug"))
-    messages = batch(encode(decide(TRANSACTION, "k1")), encode(decide(TRANSACTION, "k2")))
-    assert failures(invoke("ReconcileFunction", messages)) == ["0"]
+    intercept("transact_write_items", KeyError("a bug"))
+    assert reconcile(encode(decide(TRANSACTION, "k1")), encode(decide(TRANSACTION, "k2"))) == ["0"]
     line = json.loads(log.getvalue().splitlines()[0])
     assert (line["reason"], line["exception_name"]) == ("KeyError", "KeyError")
