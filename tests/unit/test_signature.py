@@ -1,4 +1,4 @@
-"""Signatures: the same as botocore's, whatever is signed."""
+"""Signatures, compared with botocore's."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -13,22 +13,24 @@ from hypothesis import strategies as st
 from scoring.aws.signature import Signer
 from scoring.settings import Account
 
-# What may stand in a header
-TOKENS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1)
+# Text that a header may contain.
+HEADER_VALUES = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1)
 ACCOUNTS = st.builds(
     Account,
     region=st.sampled_from(["us-east-1", "eu-central-1", "cn-north-1"]),
-    access_key=TOKENS,
+    access_key=HEADER_VALUES,
     secret_key=st.text(min_size=1),
-    session_token=st.just("") | TOKENS,
+    session_token=st.just("") | HEADER_VALUES,
     ca_bundle=st.just(""),
 )
-MOMENTS = st.datetimes(datetime(2000, 1, 1), datetime(2099, 12, 31))  # noqa: DTZ001  the strategy asks for it
-CALLS = st.tuples(MOMENTS, TOKENS, st.binary())
+TIMES = st.datetimes(datetime(2000, 1, 1), datetime(2099, 12, 31))  # noqa: DTZ001  Hypothesis requires it
+CALLS = st.tuples(TIMES, HEADER_VALUES, st.binary())
 
 
-def of_botocore(account: Account, service: str, url: str, target: str, body: bytes, now: datetime) -> dict[str, Any]:
-    """The headers of botocore's request, by their names in lower case."""
+def botocore_headers(
+    account: Account, service: str, url: str, target: str, body: bytes, now: datetime
+) -> dict[str, Any]:
+    """Return the headers of botocore's request, with names in lower case."""
     headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": target}
     request = AWSRequest("POST", url, headers, body)
     credentials = Credentials(account.access_key, account.secret_key, account.session_token or None)
@@ -47,15 +49,15 @@ def of_botocore(account: Account, service: str, url: str, target: str, body: byt
     account=Account("us-east-1", "AKID", "secret", "token", ""),
     service="dynamodb",
     host="localhost:8000",
-    # The key is that of a day.
+    # The signing key changes every day.
     calls=[(datetime(2026, 11, day, hour), "DynamoDB_20120810.T", b"{}") for day, hour in ((22, 23), (23, 0), (22, 1))],  # noqa: DTZ001
 )
-def test_a_signature_is_the_one_of_botocore(
+def test_headers_are_those_of_botocore(
     account: Account, service: str, host: str, calls: list[tuple[datetime, str, bytes]]
 ) -> None:
     signer = Signer(service, account)
     for now, target, body in calls:
         ours = signer.headers(host, target, body, now.strftime("%Y%m%dT%H%M%SZ"))
-        theirs = of_botocore(account, service, f"https://{host}/", target, body, now)
+        theirs = botocore_headers(account, service, f"https://{host}/", target, body, now)
         assert ours.pop("host") == host
         assert ours == theirs
