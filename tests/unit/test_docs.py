@@ -1,7 +1,8 @@
-"""The page of the documentation: nothing from elsewhere, nothing inline, files as they stand and kept while they do."""
+"""The documentation page: security headers, no remote or inline content, caching and compression of its files."""
 
 import base64
 import gzip
+import hashlib
 import json
 from html.parser import HTMLParser
 from typing import Any
@@ -13,30 +14,30 @@ from scoring import contract
 from tests import events
 from tests.generated import OPENAPI_FILE
 
-# Of API Gateway and Lambda, for an answer.
-MAX_ANSWER_BYTES = 6_000_000
-LOCAL = ("docs/", "openapi.json", "data:")
+# The limit of Lambda.
+MAX_RESPONSE_BYTES = 6_000_000
+RELATIVE_URLS = ("docs/", "openapi.json", "data:")
 
 
 def get(name: str, query: str = "", **headers: str) -> dict[str, Any]:
-    """The answer to ``GET /docs/{file}``; ``headers`` have ``_`` for ``-``."""
+    """Return the response to ``GET /docs/{file}``; ``_`` in a header name stands for ``-``."""
     event = events.load("docs-file")
     event["pathParameters"] = {"file": name}
     event["rawQueryString"] = query
     event["headers"] = {header.replace("_", "-"): value for header, value in headers.items()}
     response = app.lambda_handler(event, None)
-    assert len(json.dumps(response)) < MAX_ANSWER_BYTES
+    assert len(json.dumps(response)) < MAX_RESPONSE_BYTES
     return response
 
 
 def source(name: str) -> bytes:
-    """A file of the page as it stands in the folder."""
+    """Return the content of a file of the page."""
     own = app.FOLDER / name
     return own.read_bytes() if own.exists() else gzip.decompress((app.FOLDER / f"swagger-ui/{name}.gz").read_bytes())
 
 
 class Page(HTMLParser):
-    """What a page has by tag, and what stands between tags."""
+    """The tags of a page with their attributes, and the text in each tag."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -52,12 +53,10 @@ class Page(HTMLParser):
             self.texts.append((self.tags[-1][0], data.strip()))
 
     @property
-    def addresses(self) -> list[str]:
-        """All that the page refers to."""
-        return [value or "" for _, attributes in self.tags for name, value in attributes.items() if name[-3:] in _LINKS]
-
-
-_LINKS = {"src", "ref"}
+    def urls(self) -> list[str]:
+        """Values of ``src``, ``href`` and the like."""
+        attributes = [attribute for _, tag in self.tags for attribute in tag.items()]
+        return [value or "" for name, value in attributes if name.endswith(("src", "href"))]
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +69,7 @@ def page(response: dict[str, Any]) -> Page:
     return Page(response["body"])
 
 
-def test_the_page_allows_nothing_but_what_comes_from_here(response: dict[str, Any]) -> None:
+def test_page_allows_content_from_its_own_origin_only(response: dict[str, Any]) -> None:
     headers = response["headers"]
     policy = dict(directive.strip().split(" ", 1) for directive in headers["Content-Security-Policy"].split(";"))
     assert policy == {
@@ -87,41 +86,43 @@ def test_the_page_allows_nothing_but_what_comes_from_here(response: dict[str, An
     assert headers["Cache-Control"] == "no-store"
 
 
-def test_the_page_refers_to_nothing_remote_and_has_nothing_inline(page: Page) -> None:
-    assert len(page.addresses) == 6
-    # No scheme, no host, no leading slash: under any prefix the files are beside the page.
-    assert not [address for address in page.addresses if not address.startswith(LOCAL)]
+def test_page_has_no_remote_or_inline_content(page: Page) -> None:
+    assert len(page.urls) == 6
+    # Without scheme, host and leading slash, so that the page works under any prefix.
+    assert not [url for url in page.urls if not url.startswith(RELATIVE_URLS)]
     assert not [text for tag, text in page.texts if tag in {"script", "style"}]
     assert not [tag for tag, attributes in page.tags if any(name.startswith(("on", "style")) for name in attributes)]
 
 
 @pytest.mark.parametrize("name", ["index.html", "style.css", "initializer.js"])
-def test_our_own_files_name_no_host(name: str) -> None:
+def test_own_files_contain_no_url(name: str) -> None:
     assert b"//" not in source(name).replace(b"\n// ", b"").replace(b"  // ", b"").removeprefix(b"// ")
 
 
-def test_the_page_names_every_file_and_each_may_be_kept(page: Page) -> None:
-    named = [address.removeprefix("docs/").split("?") for address in page.addresses if address.startswith("docs/")]
-    assert sorted(name for name, _ in named) == sorted(app.ASSETS)
-    for name, version in named:
-        headers = get(name, version)["headers"]
+def test_versioned_files_are_cached(page: Page) -> None:
+    files = [url.removeprefix("docs/").split("?") for url in page.urls if url.startswith("docs/")]
+    assert sorted(name for name, _ in files) == sorted(app.ASSETS)
+    for name, query in files:
+        headers = get(name, query)["headers"]
         assert headers["Cache-Control"] == "private, max-age=31536000, immutable"
 
 
 @pytest.mark.parametrize("query", ["", "v=", "v=0123456789abcdef", "v", "{}&v=1", "x{}", "{}0"])
-def test_a_file_under_any_other_version_is_not_kept(query: str) -> None:
-    """While a new version is deployed, its page may ask the old one for a file."""
+def test_file_of_another_version_is_not_cached(query: str) -> None:
+    """During a deployment, the new page may request a file from the old function."""
     response = get("initializer.js", query.format(f"v={app.ASSETS['initializer.js'].version}"))
     assert (response["statusCode"], response["headers"]["Cache-Control"]) == (200, "no-store")
 
 
-def test_the_version_is_that_of_the_content() -> None:
-    assert app._asset("", b"a").version != app._asset("", b"b").version
+def test_version_is_the_hash_of_the_content() -> None:
+    for asset in app.ASSETS.values():
+        assert hashlib.sha256(asset.compressed).hexdigest().startswith(asset.version)
+        assert len(asset.version) == 16
     assert len({asset.version for asset in app.ASSETS.values()}) == len(app.ASSETS)
 
 
 @pytest.mark.parametrize("name", list(app.ASSETS))
-def test_a_file_arrives_as_it_stands_compressed_and_plain(name: str) -> None:
+def test_file_is_served_plain_and_compressed(name: str) -> None:
     plain, compressed = get(name), get(name, accept_encoding="gzip, deflate, br")
     assert plain["body"].encode() == source(name)
     assert "Content-Encoding" not in plain["headers"]
@@ -153,16 +154,16 @@ def test_a_file_arrives_as_it_stands_compressed_and_plain(name: str) -> None:
         ("", False),
     ],
 )
-def test_only_whoever_takes_gzip_gets_it(accepted: str, is_compressed: bool) -> None:  # noqa: FBT001
+def test_gzip_is_negotiated(accepted: str, is_compressed: bool) -> None:  # noqa: FBT001
     assert get("style.css", accept_encoding=accepted)["isBase64Encoded"] is is_compressed
 
 
-def test_the_document_is_the_file_as_it_stands() -> None:
+def test_openapi_document_is_served_unchanged() -> None:
     response = app.lambda_handler(events.load("openapi"), None)
     assert response["body"].encode() == OPENAPI_FILE.read_bytes()
     assert response["headers"]["Cache-Control"] == "no-store"
 
 
-def test_the_document_names_the_files() -> None:
+def test_openapi_document_lists_the_files() -> None:
     file, _ = json.loads(contract.DOCUMENT)["paths"]["/docs/{file}"]["get"]["parameters"]
     assert sorted(file["schema"]["enum"]) == sorted(app.ASSETS)
