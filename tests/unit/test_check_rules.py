@@ -1,4 +1,4 @@
-"""``make rules``, the same check before ``sam build``, and the warning at the end of ``make build``."""
+"""The rule set checker, in ``make rules`` and ``sam build``, and the warning of ``make build``."""
 
 import copy
 import json
@@ -33,14 +33,13 @@ defaults  hour 12
 
 
 def check(*arguments: object, layer: Path = LAYER, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """Run the checker by a Python without packages."""
+    """Run the checker in a Python without site packages."""
     command = [sys.executable, "-S", "check_rules.py", *map(str, arguments)]
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONIOENCODING": "utf-8", **variables}
     return subprocess.run(command, cwd=layer, env=environment, check=False, capture_output=True, encoding="utf-8")
 
 
-def written(folder: Path, document: Any) -> Path:
-    """A file with this rule set."""
+def write_rules(folder: Path, document: Any) -> Path:
     file = folder / "rules.json"
     file.write_text(json.dumps(document), encoding="utf-8")
     return file
@@ -48,30 +47,30 @@ def written(folder: Path, document: Any) -> Path:
 
 @pytest.fixture
 def layer(tmp_path: Path) -> Path:
-    """A copy of the layer's sources, as ``sam build`` makes one, whose rules are wrong."""
+    """Copy the layer's sources, as ``sam build`` does, and make its rule set invalid."""
     copied = shutil.copytree(LAYER, tmp_path / "layer", ignore=shutil.ignore_patterns("__pycache__"))
-    wrong = copy.deepcopy(DOCUMENT)
-    wrong["rules"][0]["points"] = 0
-    written(copied / "scoring" / "scorers", wrong)
+    invalid = copy.deepcopy(DOCUMENT)
+    invalid["rules"][0]["points"] = 0
+    write_rules(copied / "scoring" / "scorers", invalid)
     return copied
 
 
-WRONG = f"rules.json: Rule '{R1}': 'points' must be an integer from 1 to 1000000"
+ERROR = f"rules.json: Rule '{R1}': 'points' must be an integer from 1 to 1000000"
 
 
-def test_the_table(tmp_path: Path) -> None:
-    result = check(written(tmp_path, DOCUMENT))
+def test_table(tmp_path: Path) -> None:
+    result = check(write_rules(tmp_path, DOCUMENT))
     assert (result.returncode, result.stdout, result.stderr) == (0, TABLE, "")
 
 
-def test_values_that_need_care(tmp_path: Path) -> None:
+def test_special_characters_are_escaped(tmp_path: Path) -> None:
     conditions = [
         {"field": "store", "operator": "in", "value": ["Kraków", 'a "b"', "\x1b[31m", "\u202e"]},
         {"field": "amount", "operator": "<=", "value": 1e20},
     ]
     document = {**DOCUMENT, "rules": [{"label": "Café 🂡", "points": 1_000_000, "when": conditions}]}
     del document["defaults"]
-    file = written(tmp_path, document)
+    file = write_rules(tmp_path, document)
     lines = check(file).stdout.splitlines()
     shown = r"""store in ["Krak\u00f3w", "a \"b\"", "\u001b[31m", "\u202e"] and amount <= 1e+20"""
     assert lines[:2] == ["label    points  conditions", f"Café 🂡  1000000  {shown}"]
@@ -84,11 +83,11 @@ def test_values_that_need_care(tmp_path: Path) -> None:
     ]
 
 
-def test_reader_that_stops_early_is_no_error(tmp_path: Path) -> None:
-    # More than a pipe holds
+def test_closed_pipe_is_no_error(tmp_path: Path) -> None:
+    # More output than a pipe buffers.
     rules = [{**DOCUMENT["rules"][0], "label": f"{number:0200}"} for number in range(100)]
     conditions = DOCUMENT["rules"][0]["when"] * 100
-    file = written(tmp_path, {**DOCUMENT, "rules": [{**rule, "when": conditions} for rule in rules]})
+    file = write_rules(tmp_path, {**DOCUMENT, "rules": [{**rule, "when": conditions} for rule in rules]})
     command = f"{sys.executable} -S check_rules.py {file} | head -n 1; exit ${{PIPESTATUS[0]}}"
     result = subprocess.run(["bash", "-c", command], cwd=LAYER, check=False, capture_output=True, text=True)
     assert (result.returncode, result.stderr) == (0, "")
@@ -96,7 +95,7 @@ def test_reader_that_stops_early_is_no_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "line"),
+    ("content", "error"),
     [
         (b"", "The file is empty"),
         (b"[", "The file is not valid JSON: Expecting value (line 1 column 2)"),
@@ -108,41 +107,40 @@ def test_reader_that_stops_early_is_no_error(tmp_path: Path) -> None:
         (json.dumps({**DOCUMENT, "levels": {}}).encode(), "The rule set's 'levels' lacks 'CRITICAL'"),
     ],
 )
-def test_a_wrong_file_is_one_line(tmp_path: Path, content: bytes, line: str) -> None:
+def test_invalid_file_prints_one_line(tmp_path: Path, content: bytes, error: str) -> None:
     file = tmp_path / "rules.json"
     file.write_bytes(content)
     result = check(file)
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr.startswith(f"rules.json: {line}")
+    assert result.stderr.startswith(f"rules.json: {error}")
     assert result.stderr.count("\n") == 1
 
 
-def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
+def test_missing_file_prints_one_line(tmp_path: Path) -> None:
     result = check(tmp_path / "rules.json")
     expected = "rules.json: The file cannot be read: No such file or directory\n"
     assert (result.returncode, result.stdout, result.stderr) == (1, "", expected)
 
 
-def test_without_a_file_it_checks_the_shipped_one(layer: Path) -> None:
-    """Though the module that reads it is the one that checks it."""
+def test_default_is_the_shipped_file(layer: Path) -> None:
     result = check(layer=layer)
-    assert (result.returncode, result.stdout, result.stderr) == (1, "", f"{WRONG}\n")
-    written(layer / "scoring" / "scorers", DOCUMENT)
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", f"{ERROR}\n")
+    write_rules(layer / "scoring" / "scorers", DOCUMENT)
     assert check(layer=layer).stdout == TABLE
 
 
-def test_the_layer_is_not_built_with_wrong_rules(layer: Path) -> None:
+def test_invalid_rules_stop_the_build(layer: Path) -> None:
     artifacts = layer / "artifacts"
     command = ["make", "build-ScoringLayer", f"ARTIFACTS_DIR={artifacts}", f"PYTHON={sys.executable}"]
     result = subprocess.run(command, cwd=layer, check=False, capture_output=True, text=True)
     assert result.returncode != 0
-    ours = [line for line in result.stderr.splitlines() if not line.startswith("make")]
-    assert (ours, result.stdout) == ([WRONG], "")
+    errors = [line for line in result.stderr.splitlines() if not line.startswith("make")]
+    assert (errors, result.stdout) == ([ERROR], "")
     assert not artifacts.exists()
 
 
-def test_make_rules_shows_the_shipped_rules() -> None:
-    # The virtual environment is the one of this test, however old it is.
+def test_make_rules() -> None:
+    # --old-file keeps make from updating the virtual environment.
     command = ["make", "--old-file", ".venv/ready", "rules"]
     result = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, encoding="utf-8")
     assert (result.returncode, result.stdout) == (0, check().stdout)
@@ -151,7 +149,7 @@ def test_make_rules_shows_the_shipped_rules() -> None:
     )
 
 
-def test_make_build_ends_with_the_warning_of_the_layer(tmp_path: Path) -> None:
+def test_make_build_ends_with_the_warning_about_bytecode(tmp_path: Path) -> None:
     sam = tmp_path / ".tools/sam/bin/sam"
     sam.parent.mkdir(parents=True)
     sam.write_text("#!/bin/sh\nmkdir -p .aws-sam/build/ScoringLayer\necho Build Succeeded\n", encoding="utf-8")
@@ -161,6 +159,6 @@ def test_make_build_ends_with_the_warning_of_the_layer(tmp_path: Path) -> None:
     result = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
     warning = "warning: python3.13 is not on the PATH; the layer works, but is compiled at every cold start"
     assert (result.stdout, result.stderr) == ("Build Succeeded\n", f"{warning}\n")
-    # The same sentence stands in the output of a plain `sam build`.
+    # A plain `sam build` prints the same warning.
     recipe = subprocess.run(["make", "-n", "build-ScoringLayer"], cwd=LAYER, check=True, capture_output=True, text=True)
     assert f'echo "{warning}"' in recipe.stdout

@@ -85,7 +85,7 @@ def test_endpoint_and_limits(
     function_environment: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    connections: list[UnopenedConnection] = []
+    connections: list[Any] = []
 
     class UnopenedConnection(FakeConnection):
         def __init__(self, *arguments: Any) -> None:

@@ -1,4 +1,4 @@
-"""What each part imports: users pay for it at every cold start."""
+"""Imports of each module and function, which every cold start pays for."""
 
 import os
 import subprocess
@@ -10,12 +10,12 @@ from tests.local import account, emulator, template
 from tests.local.template import ROOT
 
 AWS_LIBRARIES = {"aws_lambda_powertools", "boto3", "botocore", "pydantic", "requests", "urllib3"}
-# What a function needs to reach AWS by itself
+# Needed to call AWS without boto3.
 NETWORK = {"socket", "ssl"}
 
 
 def imported(statement: str) -> set[str]:
-    """Return the modules that a statement loads in a new interpreter: those of the layer, and top-level packages."""
+    """Return the packages and the modules of the layer that a statement loads in a new interpreter."""
     code = f"{statement}; import sys; print(*sys.modules)"
     variables = {
         **template.functions()["ScoreFunction"].variables,
@@ -39,23 +39,23 @@ def test_core_imports_no_network_modules(module: str) -> None:
 
 
 @pytest.mark.parametrize("function", ["docs", "lab", "fallback", "transaction", "reconcile"])
-def test_functions_that_decide_nothing_load_no_scorer(function: str) -> None:
+def test_functions_that_do_not_score_import_no_scorer(function: str) -> None:
     assert "scoring.scorers" not in imported(f"import functions.{function}.app")
 
 
 @pytest.mark.parametrize("function", ["docs", "health", "lab", "fallback"])
-def test_functions_that_need_no_store_do_without_a_client(function: str) -> None:
+def test_functions_without_store_import_no_network_modules(function: str) -> None:
     assert not imported(f"import functions.{function}.app") & (AWS_LIBRARIES | NETWORK)
 
 
 @pytest.mark.parametrize("function", ["score", "stats", "transaction"])
-def test_functions_that_a_caller_waits_for_import_no_aws_library(function: str) -> None:
+def test_store_functions_import_no_aws_library(function: str) -> None:
     modules = imported(f"import functions.{function}.app")
     assert not modules & (AWS_LIBRARIES | {"dataclasses", "inspect", "logging", "pathlib"})
     assert modules >= NETWORK
 
 
-def test_the_libraries_are_imported_where_they_are_used() -> None:
-    """The guards above can fail: the same look finds what it looks for."""
+def test_imported_finds_the_libraries() -> None:
+    """Without this, the tests above could pass because they find nothing."""
     assert imported("import boto3") >= {"boto3", "botocore", "urllib3"} | NETWORK
     assert "aws_lambda_powertools" in imported("import functions.reconcile.app")
