@@ -1,4 +1,4 @@
-"""Environment variables: all read in one place, and each one that is wrong is named."""
+"""Environment variables, with an error that names each invalid one."""
 
 import runpy
 from pathlib import Path
@@ -30,7 +30,7 @@ def test_read() -> None:
 
 @pytest.mark.parametrize("name", VARIABLES)
 @pytest.mark.parametrize("value", [None, ""])
-def test_missing(name: str, value: str | None) -> None:
+def test_missing_variable(name: str, value: str | None) -> None:
     variables = {**VARIABLES, name: value or ""}
     if value is None:
         del variables[name]
@@ -45,7 +45,7 @@ def test_not_a_positive_integer(name: str, value: str) -> None:
         settings.read({**VARIABLES, name: value})
 
 
-def test_the_template_sets_every_variable_that_is_read(function_environment: None) -> None:
+def test_template_sets_every_variable(function_environment: None) -> None:
     assert settings.read() == Settings(
         decisions_table="DecisionsTable",
         stats_table="StatsTable",
@@ -53,15 +53,15 @@ def test_the_template_sets_every_variable_that_is_read(function_environment: Non
         decision_days=90,
         outbox_url="OutboxQueue",
     )
-    # What settings.endpoint reads, and what names the service in the logs
+    # Read by settings.endpoint and by the loggers.
     others = {"AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_SQS", "POWERTOOLS_SERVICE_NAME"}
     for function in template.functions().values():
         assert function.variables.keys() == VARIABLES.keys() | others
 
 
 @pytest.mark.parametrize(("name", "service"), [("stack", "stack"), ("", "service_undefined")])
-def test_the_service_has_a_name_in_any_case(name: str, service: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without one, CloudWatch would make no metrics: a dimension has a value."""
+def test_service_name_is_never_empty(name: str, service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CloudWatch extracts no metric with an empty dimension."""
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", name)
     assert runpy.run_path(settings.__file__)["SERVICE"] == service
 
@@ -69,7 +69,7 @@ def test_the_service_has_a_name_in_any_case(name: str, service: str, monkeypatch
 CREDENTIALS = {"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
 
 
-def test_the_account_is_what_lambda_says() -> None:
+def test_account() -> None:
     assert settings.account(CREDENTIALS) == Account("eu-central-1", "key", "secret", session_token="", ca_bundle="")
     more = {"AWS_SESSION_TOKEN": "token", "AWS_CA_BUNDLE": "/etc/roots.pem", "AWS_DEFAULT_REGION": "us-east-1"}
     assert settings.account(CREDENTIALS | more) == Account("eu-central-1", "key", "secret", "token", "/etc/roots.pem")
@@ -77,9 +77,9 @@ def test_the_account_is_what_lambda_says() -> None:
 
 
 @pytest.mark.parametrize("name", CREDENTIALS)
-def test_an_account_that_is_none(name: str) -> None:
-    named = name.replace("AWS_REGION", "AWS_DEFAULT_REGION")
-    with pytest.raises(SettingsError, match=f"Environment variable {named} is not set"):
+def test_missing_region_or_credential(name: str) -> None:
+    shown = name.replace("AWS_REGION", "AWS_DEFAULT_REGION")
+    with pytest.raises(SettingsError, match=f"Environment variable {shown} is not set"):
         settings.account({**CREDENTIALS, name: ""})
 
 
@@ -93,9 +93,7 @@ def test_region_cannot_lead_to_another_host(region: str) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate"])
-def test_bundle_without_certificates_is_named(
-    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_invalid_ca_bundle(content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = tmp_path / "bundle.pem"
     if content is not None:
         bundle.write_bytes(content)
@@ -106,7 +104,7 @@ def test_bundle_without_certificates_is_named(
 
 @pytest.mark.parametrize("parameter", ["StatsShards", "DecisionDays"])
 @pytest.mark.parametrize("bound", ["MinValue", "MaxValue", "Default"])
-def test_functions_take_what_the_template_does(parameter: str, bound: str) -> None:
+def test_bounds_of_the_template_are_accepted(parameter: str, bound: str) -> None:
     variable = {"StatsShards": "STATS_SHARDS", "DecisionDays": "DECISION_DAYS"}[parameter]
     assert settings.read({**VARIABLES, variable: str(template.load()["Parameters"][parameter][bound])})
 
@@ -114,7 +112,7 @@ def test_functions_take_what_the_template_does(parameter: str, bound: str) -> No
 @pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"])
 @pytest.mark.parametrize("value", ["a\r\nX-Injected: 1", "a\nb", "a\rb", "a b", "a\x00", "é", "\udc80", "\x7f"])
 def test_header_injection_is_refused(name: str, value: str) -> None:
-    """Each of them goes into the head of a request, or into its signature; no secret is shown."""
+    """The error does not show the secret."""
     with pytest.raises(SettingsError, match=f"^Environment variable {name} must consist of visible ASCII characters$"):
         settings.account({**CREDENTIALS, name: value})
 
@@ -124,7 +122,7 @@ SESSION = botocore.session.get_session()
 
 @pytest.mark.parametrize("partition", SESSION.get_available_partitions())
 @pytest.mark.parametrize("service", ["dynamodb", "sqs"])
-def test_the_endpoint_is_the_one_of_boto3(service: str, partition: str) -> None:
+def test_endpoint_is_that_of_boto3(service: str, partition: str) -> None:
     regions = SESSION.get_available_regions(service, partition)
     assert regions
     for region in regions:
@@ -142,17 +140,17 @@ def test_the_endpoint_is_the_one_of_boto3(service: str, partition: str) -> None:
         ({"AWS_ENDPOINT_URL": "", "AWS_ENDPOINT_URL_DYNAMODB": "http://c:1"}, "https://sqs.eu-central-1.amazonaws.com"),
     ],
 )
-def test_an_endpoint_that_is_given(variables: dict[str, str], expected: str) -> None:
+def test_endpoint_from_the_environment(variables: dict[str, str], expected: str) -> None:
     assert settings.endpoint("sqs", "eu-central-1", variables) == expected
 
 
-@pytest.mark.parametrize("server", ["http://h_1.example/", "https://h:443", "http://[::1]:8000", "http://127.0.0.1:1"])
-def test_an_endpoint_that_is_a_server(server: str) -> None:
-    assert settings.endpoint("sqs", "eu-central-1", {"AWS_ENDPOINT_URL": server}) == server
+@pytest.mark.parametrize("url", ["http://h_1.example/", "https://h:443", "http://[::1]:8000", "http://127.0.0.1:1"])
+def test_valid_endpoint(url: str) -> None:
+    assert settings.endpoint("sqs", "eu-central-1", {"AWS_ENDPOINT_URL": url}) == url
 
 
 @pytest.mark.parametrize(
-    "no_server",
+    "url",
     [
         "h:8000",
         "ftp://h",
@@ -174,6 +172,6 @@ def test_an_endpoint_that_is_a_server(server: str) -> None:
         "http://[12345::]",
     ],
 )
-def test_an_endpoint_that_is_none(no_server: str) -> None:
+def test_invalid_endpoint(url: str) -> None:
     with pytest.raises(SettingsError, match=r"The endpoint of sqs must be http\(s\)://host"):
-        settings.endpoint("sqs", "eu-central-1", {"AWS_ENDPOINT_URL": no_server})
+        settings.endpoint("sqs", "eu-central-1", {"AWS_ENDPOINT_URL": url})
