@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import json
 import math
 import sys
 import time
@@ -36,6 +37,7 @@ SETTINGS = Settings(
 
 # (operation, *errors) -> the parameters of each call
 Intercept = Callable[..., list[dict[str, Any]]]
+MetricLines = Callable[[], list[dict[str, Any]]]
 
 
 @pytest.fixture(autouse=True)
@@ -127,6 +129,19 @@ def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     # pytest itself captures standard output.
     monkeypatch.setattr(telemetry, "sys", SimpleNamespace(stdout=stream))
     return stream
+
+
+@pytest.fixture
+def new_metric_lines(log: io.StringIO) -> MetricLines:
+    """Return the lines with metrics since the last call, and clear the log."""
+
+    def new_metric_lines() -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in log.getvalue().splitlines()]
+        log.seek(0)
+        log.truncate()
+        return [line for line in lines if "_aws" in line]
+
+    return new_metric_lines
 
 
 @dataclass

@@ -1,17 +1,21 @@
-"""What the functions log, read back: lines of decisions, and lines that count something."""
+"""Parse the log lines of the functions: decisions, and metrics in CloudWatch's embedded metric format."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
-METRICS_OF_A_DECISION = {"Decisions", "Latency", "UnrecordedDecisions"}
-# The dimension of each metric that has a line of its own
-COUNTS = {"RuleHits": "rule", "RejectedRequests": "reason"}
+DECISION_METRICS = {"Decisions", "Latency", "UnrecordedDecisions"}
+# The dimension, besides ``service``, of each metric with a line of its own.
+DIMENSIONS = {"RuleHits": "rule", "RejectedRequests": "reason"}
+
+# Namespace, name, and the dimensions with their values.
+Metric = tuple[str, str, frozenset[tuple[str, str]]]
 
 
-def read(log: str) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
-    """The decisions that a log tells of, each by its fields, and what else it counts: metric and dimension.
+def parse(log: str) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+    """Return the fields of each decision, and metric and dimension value of each other line.
 
-    Fails where a line is neither, or has anything more.
+    Fails if a line is neither, or has more fields than expected.
     """
     decisions, counts = [], []
     for text in log.splitlines():
@@ -20,10 +24,20 @@ def read(log: str) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
         assert line.pop("service")
         if line.pop("message", None) == "decision":
             assert line.pop("request_id")
-            decisions.append({name: value for name, value in line.items() if name not in METRICS_OF_A_DECISION})
+            decisions.append({name: value for name, value in line.items() if name not in DECISION_METRICS})
         else:
-            (metric,) = COUNTS.keys() & line.keys()
+            (metric,) = DIMENSIONS.keys() & line.keys()
             assert line.pop(metric) == 1
-            counts.append((metric, line.pop(COUNTS[metric])))
+            counts.append((metric, line.pop(DIMENSIONS[metric])))
             assert not line
     return decisions, counts
+
+
+def metrics(line: dict[str, Any]) -> Iterator[tuple[Metric, str, float]]:
+    """Yield each metric that CloudWatch extracts from a line, with its unit and value."""
+    for directive in line["_aws"]["CloudWatchMetrics"]:
+        for names in directive["Dimensions"]:
+            dimensions = frozenset((name, line[name]) for name in names)
+            assert all(value.isascii() and value.strip() for _, value in dimensions)
+            for metric in directive["Metrics"]:
+                yield (directive["Namespace"], metric["Name"], dimensions), metric["Unit"], line[metric["Name"]]

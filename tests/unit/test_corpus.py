@@ -1,4 +1,4 @@
-"""The corpus as events, each straight into the function of its route."""
+"""The corpus of requests, as events for the handlers."""
 
 import io
 import json
@@ -13,7 +13,7 @@ from tests.rule_set import R1, RULE_SET
 from tests.unit import log_lines
 from tests.unit.conftest import Functions
 
-LOGGED = {"decision_id", "risk_level", "score", "triggered_rules", "version", "replayed", "recorded"}
+LOGGED_FIELDS = {"decision_id", "risk_level", "score", "triggered_rules", "version", "replayed", "recorded"}
 
 
 def check(case: Case, response: dict[str, Any], counted: int, rejected: int, log: str) -> None:
@@ -28,9 +28,9 @@ def check(case: Case, response: dict[str, Any], counted: int, rejected: int, log
     else:
         assert json.loads(response["body"]).items() >= case.expected.items()
     assert counted == case.counted
-    # A line per decision and what is counted, and nothing else: neither the error nor what was sent.
-    decisions, counts = log_lines.read(log)
-    assert [decision.keys() for decision in decisions] == [LOGGED] * case.counted
+    # One line per decision and per count; neither the error nor the request is logged.
+    decisions, counts = log_lines.parse(log)
+    assert [decision.keys() for decision in decisions] == [LOGGED_FIELDS] * case.counted
     assert [metric for metric, _ in counts if metric == "RejectedRequests"] == ["RejectedRequests"] * rejected
     assert INJECTED not in log
 
@@ -60,7 +60,7 @@ def test_every_case(
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_cases_follow_the_rule_set() -> None:
+def test_cases_follow_the_rule_set() -> None:
     assert corpus.decided_by(RULE_SET) == CASES
     cases = corpus.decided_by(RULE_SET._replace(rules=RULE_SET.rules[:1]))
     expected = {case.name: case.expected for case in cases}
@@ -68,7 +68,7 @@ def test_the_cases_follow_the_rule_set() -> None:
     assert expected["amount 1e308"] == {"score": 3, "risk_level": "HIGH", "triggered_rules": [R1]}
 
 
-def test_the_corpus_is_what_it_says() -> None:
+def test_corpus_is_consistent() -> None:
     assert len(CASES) >= 80
     assert [name for name, count in Counter(case.name for case in CASES).items() if count > 1] == []
     assert not [case.name for case in CASES if case.only_http and case.only_event]

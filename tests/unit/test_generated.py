@@ -1,4 +1,4 @@
-"""Generated requests, each straight into the function of its route: right or refused, and never more than that."""
+"""Generated requests: each handler responds with a valid result or an error of the contract."""
 
 import base64
 import io
@@ -18,7 +18,7 @@ from tests.unit import log_lines
 from tests.unit.conftest import Functions
 from tests.unit.ledger_model import LedgerModel
 
-GOOD = b'{"tx_id": "TX003", "amount": 4500.0, "category": "electronics", "store": "Krakow", "hour": 3}'
+VALID_BODY = b'{"tx_id": "TX003", "amount": 4500.0, "category": "electronics", "store": "Krakow", "hour": 3}'
 TOKENS = [
     *"{}[]:, \n\0\ufeffż🂡'\\",
     *("null", "true", "20", "-1", "-0.0", "1e400", "NaN", "Infinity", "//"),
@@ -26,7 +26,7 @@ TOKENS = [
     *("1" * 400, "1" * 5_000, "[" * 2_000),
 ]
 
-# Half pairs too, which an event can hold.
+# Lone surrogates, too, which an event can contain.
 CHARACTERS = st.characters()
 VALUES = st.recursive(
     st.none()
@@ -52,9 +52,9 @@ TRANSACTIONS = st.fixed_dictionaries(
 
 
 @st.composite
-def mutated(draw: st.DrawFn) -> bytes:
-    """A good body with some bytes taken out, put in or said twice."""
-    body = GOOD
+def mutated_bodies(draw: st.DrawFn) -> bytes:
+    """Remove, insert or repeat some bytes of a valid body."""
+    body = VALID_BODY
     for _ in range(draw(st.integers(1, 4))):
         start, end = sorted(draw(st.tuples(st.integers(0, len(body)), st.integers(0, len(body)))))
         inserted = draw(st.binary(max_size=4) | st.sampled_from([token.encode() for token in TOKENS]))
@@ -68,7 +68,7 @@ def mutated(draw: st.DrawFn) -> bytes:
 
 BODIES = st.one_of(
     st.binary(max_size=100),
-    mutated(),
+    mutated_bodies(),
     st.lists(st.sampled_from(TOKENS), max_size=12).map(lambda tokens: "".join(tokens).encode()),
     (TRANSACTIONS | VALUES).map(lambda document: json.dumps(document).encode()),
 )
@@ -76,17 +76,17 @@ BODIES = st.one_of(
 
 @dataclass
 class Requests:
-    """Sends events, and holds every answer to what is true of all of them."""
+    """Sends events and checks what is true of every response and its log lines."""
 
     invoke: Functions
     log: io.StringIO
     ledger: LedgerModel
-    made: int = 0
+    count: int = 0
     statuses: set[int] = field(default_factory=set)
 
     def send(self, function: str, event: dict[str, Any]) -> tuple[int, Any]:
-        """Status and body of the answer."""
-        self.made += 1
+        """Return status and body of the response."""
+        self.count += 1
         self.log.seek(0)
         self.log.truncate()
         before = len(self.ledger.decisions)
@@ -101,8 +101,8 @@ class Requests:
         decided = function == "ScoreFunction" and status == 200
         replayed = "Idempotent-Replayed" in response["headers"]
         assert len(self.ledger.decisions) - before == int(decided and not replayed)
-        decisions, counts = log_lines.read(self.log.getvalue())
-        # What was answered but the ``tx_id``, and nothing that was sent but the key.
+        decisions, counts = log_lines.parse(self.log.getvalue())
+        # The log has the fields of the response except two, and of the request only the key.
         assert decisions == (
             [
                 {name: value for name, value in body.items() if name not in {"tx_id", "evaluated_at"}}
@@ -127,41 +127,41 @@ def requests(invoke: Functions, monkeypatch: pytest.MonkeyPatch, log: io.StringI
 
 
 def with_body(event: dict[str, Any], body: bytes, *, in_base64: bool) -> dict[str, Any]:
-    """The event with this body; as text, bytes that are no UTF-8 are half pairs."""
+    """Return the event with another body; in text, bytes that are not UTF-8 become lone surrogates."""
     text = base64.b64encode(body).decode() if in_base64 else body.decode(errors="surrogateescape")
     return event | {"body": text, "isBase64Encoded": in_base64}
 
 
-def strictly(text: str | bytes) -> Any:
-    """What an accepted body says; it must be JSON to the letter."""
+def decode_strictly(text: str | bytes) -> Any:
+    """Decode an accepted body, which must not repeat names or contain NaN."""
 
-    def constant(name: str) -> None:
+    def refuse(name: str) -> None:
         raise AssertionError(name)
 
-    def fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         assert sorted(set(names)) == sorted(names)
         return dict(pairs)
 
-    return json.loads(text, parse_constant=constant, object_pairs_hook=fields)
+    return json.loads(text, parse_constant=refuse, object_pairs_hook=unique_fields)
 
 
 def test_bodies_to_score(requests: Requests) -> None:
     @generating("bodies to score")
     @given(BODIES, st.booleans())
-    def each(body: bytes, in_base64: bool) -> None:  # noqa: FBT001  Hypothesis gives it by position
-        event = events.post(None, request_id=f"request-{requests.made}")
+    def each(body: bytes, in_base64: bool) -> None:  # noqa: FBT001  Hypothesis passes it by position
+        event = events.post(None, request_id=f"request-{requests.count}")
         event = with_body(event, body, in_base64=in_base64)
-        status, answer = requests.send("ScoreFunction", event)
+        status, response = requests.send("ScoreFunction", event)
         if status == 200:
-            sent = strictly(body if in_base64 else event["body"])
+            sent = decode_strictly(body if in_base64 else event["body"])
             assert sent["amount"] >= 0
-            assert answer["tx_id"] == sent.get("tx_id", "unknown")
+            assert response["tx_id"] == sent.get("tx_id", "unknown")
             for name in ("tx_id", "category", "store"):
-                sent.get(name, "").encode()  # half a pair could be neither stored nor sent
+                sent.get(name, "").encode()  # a lone surrogate could be neither stored nor sent
 
     each()
-    assert requests.made >= SHARES["bodies to score"]
+    assert requests.count >= SHARES["bodies to score"]
     assert requests.statuses == {200, 400}
     assert requests.ledger.totals(0).total > 200
 
@@ -173,14 +173,14 @@ def test_headers_to_score(requests: Requests) -> None:
 
     @generating("headers to score")
     @given(headers, st.booleans(), st.integers(0, 3), st.sampled_from([None, "eyJ9", '{"amount": 1']))
-    def each(own: dict[str, str] | None, is_json: bool, amount: int, broken: str | None) -> None:  # noqa: FBT001
-        event = events.post(broken or f'{{"amount": {amount}}}', request_id=f"request-{requests.made}")
-        event["headers"] = {"content-type": "application/json", **(own or {})} if is_json else own
+    def each(generated: dict[str, str] | None, is_json: bool, amount: int, broken: str | None) -> None:  # noqa: FBT001
+        event = events.post(broken or f'{{"amount": {amount}}}', request_id=f"request-{requests.count}")
+        event["headers"] = {"content-type": "application/json", **(generated or {})} if is_json else generated
         event["isBase64Encoded"] = broken == "eyJ9"
         requests.send("ScoreFunction", event)
 
     each()
-    assert requests.made >= SHARES["headers to score"]
+    assert requests.count >= SHARES["headers to score"]
     assert requests.statuses == {200, 400, 415, 422}
 
 
@@ -189,12 +189,12 @@ def test_bodies_to_echo(requests: Requests) -> None:
     @given(BODIES, st.booleans())
     def each(body: bytes, in_base64: bool) -> None:  # noqa: FBT001
         event = with_body(events.load("lab-echo"), body, in_base64=in_base64)
-        status, answer = requests.send("LabFunction", event)
+        status, response = requests.send("LabFunction", event)
         if status == 200:
-            assert answer["received"] == strictly(body if in_base64 else event["body"])
+            assert response["received"] == decode_strictly(body if in_base64 else event["body"])
 
     each()
-    assert requests.made >= SHARES["bodies to echo"]
+    assert requests.count >= SHARES["bodies to echo"]
     assert requests.statuses == {200, 400}
 
 
@@ -204,7 +204,7 @@ def test_lookups(requests: Requests) -> None:
         requests.send("ScoreFunction", events.post(json.dumps({"tx_id": tx_id, "amount": 1}), request_id="request"))
     tx_ids = st.text(CHARACTERS, max_size=140) | st.sampled_from([*known, "..", "x" * 129, "tx1"])
     parameters = st.none() | st.fixed_dictionaries({}, optional={"tx_id": tx_ids})
-    before = requests.made
+    before = requests.count
 
     @generating("lookups")
     @given(tx_ids.map(lambda tx_id: {"tx_id": tx_id}) | parameters)
@@ -215,7 +215,7 @@ def test_lookups(requests: Requests) -> None:
             assert "tx_id" in body["error"]
 
     each()
-    assert requests.made - before >= SHARES["lookups"]
+    assert requests.count - before >= SHARES["lookups"]
     assert requests.statuses == {200, 400, 404}
 
 
@@ -231,9 +231,9 @@ def test_paths_and_methods(requests: Requests) -> None:
         requests.send("FallbackFunction", event)
 
     each()
-    assert requests.made >= SHARES["paths and methods"]
+    assert requests.count >= SHARES["paths and methods"]
     assert requests.statuses == {404, 405}
 
 
-def test_the_shares_make_at_least_10_000() -> None:
+def test_at_least_10_000_requests_are_generated() -> None:
     assert sum(SHARES.values()) >= 10_000
