@@ -1,4 +1,7 @@
-"""The handlers: every event of ``events/`` straight into its function, and what the logs tell."""
+"""The handlers: the events in ``events/`` and further cases of each function.
+
+``docs`` and ``reconcile`` have files of their own.
+"""
 
 import importlib
 import json
@@ -27,7 +30,7 @@ def check(response: dict[str, Any], expected: Expected) -> None:
     assert response["headers"]["Content-Type"] == expected.content_type
 
 
-def test_every_event_file_has_an_expected_answer() -> None:
+def test_every_event_file_has_an_expected_response() -> None:
     assert sorted(ANSWERS) == events.names()
 
 
@@ -36,7 +39,7 @@ def test_every_event(invoke: Functions) -> None:
         check(invoke(expected.function, events.load(name)), expected)
 
 
-def test_the_expected_answers_follow_the_rule_set() -> None:
+def test_expected_responses_follow_the_rule_set() -> None:
     assert answers(RULE_SET) == ANSWERS
     other = answers(RULE_SET._replace(version="2", rules=RULE_SET.rules[:1]))
     assert other["score-critical"].body == {
@@ -76,9 +79,9 @@ def test_broken_rule_set_stops_only_score_and_health(
     assert broken == {"ScoreFunction", "HealthFunction"}
 
 
-def test_an_answer_has_every_field_of_the_contract(invoke: Functions) -> None:
-    answer = json.loads(invoke("ScoreFunction", events.load("score-critical"))["body"])
-    assert list(answer) == [
+def test_response_has_all_fields_in_order(invoke: Functions) -> None:
+    response = json.loads(invoke("ScoreFunction", events.load("score-critical"))["body"])
+    assert list(response) == [
         "score",
         "risk_level",
         "triggered_rules",
@@ -87,13 +90,13 @@ def test_an_answer_has_every_field_of_the_contract(invoke: Functions) -> None:
         "version",
         "evaluated_at",
     ]
-    assert answer["version"] == "1.0-tests"
-    evaluated_at = datetime.strptime(answer["evaluated_at"], "%Y-%m-%dT%H:%M:%S.%f%z")
+    assert response["version"] == "1.0-tests"
+    evaluated_at = datetime.strptime(response["evaluated_at"], "%Y-%m-%dT%H:%M:%S.%f%z")
     assert abs((datetime.now(UTC) - evaluated_at).total_seconds()) < 60
-    assert answer["decision_id"] == events.load("score-critical")["requestContext"]["requestId"]
+    assert response["decision_id"] == events.load("score-critical")["requestContext"]["requestId"]
 
 
-def test_a_replay_carries_its_header_and_the_same_body(invoke: Functions) -> None:
+def test_replay_has_a_header_and_the_same_body(invoke: Functions) -> None:
     event = events.post('{"tx_id": "TX1", "amount": 5}', idempotency_key="k1")
     first, second = invoke("ScoreFunction", event), invoke("ScoreFunction", event)
     assert second["headers"].pop("Idempotent-Replayed") == "true"
@@ -102,7 +105,7 @@ def test_a_replay_carries_its_header_and_the_same_body(invoke: Functions) -> Non
     assert other["statusCode"] == 422
 
 
-def test_without_store_and_outbox_it_is_503(invoke: Functions, dynamodb: Any, sqs: Any) -> None:
+def test_score_without_store_and_outbox_is_503(invoke: Functions, dynamodb: Any, sqs: Any) -> None:
     dynamodb.delete_table(TableName="DecisionsTable")
     sqs.delete_queue(QueueUrl="OutboxQueue")
     response = invoke("ScoreFunction", events.post('{"amount": 5}'))
@@ -110,20 +113,18 @@ def test_without_store_and_outbox_it_is_503(invoke: Functions, dynamodb: Any, sq
     assert list(json.loads(response["body"])) == ["error"]
 
 
-def test_without_the_store_the_decision_is_answered_and_sent_to_the_outbox(
-    invoke: Functions, dynamodb: Any, sqs: Any
-) -> None:
+def test_score_without_store_uses_the_outbox(invoke: Functions, dynamodb: Any, sqs: Any) -> None:
     dynamodb.delete_table(TableName="DecisionsTable")
     event = events.post('{"tx_id": "TX1", "amount": 5000}', idempotency_key="k1")
     response = invoke("ScoreFunction", event)
-    answer = json.loads(response["body"])
-    assert (response["statusCode"], answer.pop("recorded"), answer["risk_level"]) == (200, False, "HIGH")
+    body = json.loads(response["body"])
+    assert (response["statusCode"], body.pop("recorded"), body["risk_level"]) == (200, False, "HIGH")
     assert "Idempotent-Replayed" not in response["headers"]
     (message,) = sqs.receive_message(QueueUrl="OutboxQueue")["Messages"]
-    assert outbox.decode(message["Body"]).response == answer
+    assert outbox.decode(message["Body"]).response == body
 
 
-def test_405_names_the_method_that_is_allowed(invoke: Functions) -> None:
+def test_405_names_the_allowed_method(invoke: Functions) -> None:
     assert invoke("FallbackFunction", events.load("wrong-method"))["headers"]["Allow"] == "POST"
 
 
@@ -150,7 +151,7 @@ def test_fallback(invoke: Functions, method: str, path: str, status: int) -> Non
     assert len(response["body"]) < 300
 
 
-def test_stats_before_anything_was_scored(invoke: Functions) -> None:
+def test_stats_without_decisions(invoke: Functions) -> None:
     assert json.loads(invoke("StatsFunction", events.load("stats"))["body"]) == {
         "total": 0,
         "high": 0,
@@ -159,7 +160,7 @@ def test_stats_before_anything_was_scored(invoke: Functions) -> None:
     }
 
 
-def test_stats_keep_the_counts_of_rules_that_are_gone(invoke: Functions, dynamodb: Any) -> None:
+def test_stats_keep_the_counts_of_removed_rules(invoke: Functions, dynamodb: Any) -> None:
     dynamodb.put_item(
         TableName="StatsTable", Item={"shard": {"N": "0"}, "rule#R0: retired": {"N": "4"}, "total": {"N": "4"}}
     )
@@ -169,7 +170,7 @@ def test_stats_keep_the_counts_of_rules_that_are_gone(invoke: Functions, dynamod
 
 
 @pytest.mark.parametrize("key", ["order-17/attempt=1", "x" * 128])
-def test_a_decision_without_tx_id_is_found_under_its_id(invoke: Functions, key: str) -> None:
+def test_decision_without_tx_id_is_found_under_its_id(invoke: Functions, key: str) -> None:
     invoke("ScoreFunction", events.post('{"amount": 5}', idempotency_key=key))
     response = invoke("TransactionFunction", events.load("transaction") | {"pathParameters": {"tx_id": key}})
     (found,) = json.loads(response["body"])["decisions"]
@@ -177,14 +178,14 @@ def test_a_decision_without_tx_id_is_found_under_its_id(invoke: Functions, key: 
 
 
 @pytest.mark.parametrize("tx_id", ["", "x" * 129, "a\tb", None])
-def test_lookup_of_what_can_be_no_tx_id(invoke: Functions, tx_id: str | None) -> None:
+def test_lookup_of_an_invalid_tx_id(invoke: Functions, tx_id: str | None) -> None:
     event = events.load("transaction") | {"pathParameters": {"tx_id": tx_id}}
     response = invoke("TransactionFunction", event)
     assert response["statusCode"] == 400
     assert "'tx_id'" in json.loads(response["body"])["error"]
 
 
-def test_lookup_of_what_was_never_scored(invoke: Functions) -> None:
+def test_lookup_of_an_unknown_tx_id(invoke: Functions) -> None:
     response = invoke("TransactionFunction", events.load("transaction"))
     assert response["statusCode"] == 404
     assert json.loads(response["body"]) == {"error": "No decision is stored for tx_id 'TX0042'"}
@@ -198,8 +199,8 @@ def test_echo_of_other_json(invoke: Functions, body: str, status: int) -> None:
     assert invoke("LabFunction", events.load("lab-echo") | {"body": body})["statusCode"] == status
 
 
-def test_echo_of_the_deepest_body_that_can_be_read(invoke: Functions) -> None:
-    """The answer nests one deeper than the body; what can be read must not fail on its way back."""
+def test_echo_of_the_deepest_decodable_body(invoke: Functions) -> None:
+    """The response nests one level deeper than the body, and may be too deep to encode."""
     for depth in range(100, 30_000, 20):
         body = "[" * depth + "]" * depth
         status = invoke("LabFunction", events.load("lab-echo") | {"body": body})["statusCode"]
