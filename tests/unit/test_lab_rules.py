@@ -1,7 +1,7 @@
 """The shipped rules are those of the lab.
 
-Change these tests if you change ``functions/layer/scoring/scorers/rules.json`` on purpose. No other test depends on its
-content: the others use the rule set of ``tests/rule_set.py``, or compute what to expect from the file.
+If you change ``functions/layer/scoring/scorers/rules.json``, change these tests. No other test depends on its content:
+they use the rule set in ``tests/rule_set.py`` or read the file.
 """
 
 import doctest
@@ -34,15 +34,15 @@ GUIDE = ROOT / "functions" / "README.md"
 @pytest.mark.parametrize(
     ("tx", "score", "risk_level", "triggered_rules"),
     [
-        # Task 4.2 of the lab
+        # Task 4.2 of the lab.
         ({"tx_id": "TX001", "amount": 50.0, "category": "food", "hour": 14}, 0, "LOW", []),
         ({"tx_id": "TX002", "amount": 1800.0, "category": "electronics", "hour": 10}, 2, "MEDIUM", [R2]),
         ({"tx_id": "TX003", "amount": 4500.0, "category": "electronics", "hour": 3}, 7, "CRITICAL", [R1, R2, R3]),
-        # without hour, without category, without both
+        # Without hour, without category, without both.
         ({"amount": 4500.0, "category": "electronics"}, 5, "CRITICAL", [R1, R2]),
         ({"amount": 4500.0, "hour": 3}, 5, "CRITICAL", [R1, R3]),
         ({"amount": 4500.0}, 3, "HIGH", [R1]),
-        # each threshold and one unit beside it
+        # Each threshold, one below and one above it.
         ({"amount": 2999}, 0, "LOW", []),
         ({"amount": 3000}, 0, "LOW", []),
         ({"amount": 3001}, 3, "HIGH", [R1]),
@@ -67,8 +67,8 @@ def test_score_transaction(tx: dict[str, Any], score: int, risk_level: str, trig
     category=st.none() | st.sampled_from(["electronics", "food"]),
     hour=st.none() | st.integers(0, 23),
 )
-def test_agrees_with_the_lab(amount: float, category: str | None, hour: int | None) -> None:
-    """The lab's function, restated from its text, is the reference."""
+def test_same_assessment_as_in_the_lab(amount: float, category: str | None, hour: int | None) -> None:
+    """The reference is the lab's function, written anew from its description."""
     tx: dict[str, Any] = {
         name: value
         for name, value in {"amount": amount, "category": category, "hour": hour}.items()
@@ -93,12 +93,12 @@ def test_version() -> None:
     assert scorers.load().version == VERSION
 
 
-def test_the_tests_have_the_same_rules_under_another_version() -> None:
+def test_rule_set_of_the_tests_differs_in_version_only() -> None:
     shipped = rules_loader.from_file(scorers.RULES_FILE)
     assert shipped._replace(version="1.0-tests") == rule_set.RULE_SET
 
 
-def test_events_match_the_expected_answers_except_version() -> None:
+def test_expected_responses_differ_in_version_only() -> None:
     health = ANSWERS["health"]._replace(body={"status": "ok", "version": VERSION})
     assert answers(scorers.load()) == {**ANSWERS, "health": health}
 
@@ -109,31 +109,31 @@ def test_health(monkeypatch: pytest.MonkeyPatch) -> None:
     assert response["body"] == '{"status":"ok","version":"1.0-rules"}'
 
 
-def test_the_example_of_the_docstring() -> None:
+def test_docstring_example() -> None:
     assert doctest.testmod(scoring) == (0, 1)
 
 
-def test_the_examples_of_the_readme() -> None:
+def test_readme_examples() -> None:
     text = README.read_text(encoding="utf-8")
     found = re.search(r"-d '(\{.+\})'\n +(\{[^}]+\})\n", text)
     assert found
-    sent, answered = json.loads(found[1]), json.loads(found[2])
-    assert answered.items() >= {**score_transaction(sent), "tx_id": sent["tx_id"], "version": VERSION}.items()
+    request, response = json.loads(found[1]), json.loads(found[2])
+    assert response.items() >= {**score_transaction(request), "tx_id": request["tx_id"], "version": VERSION}.items()
     assert f'`{{"status": "ok", "version": "{VERSION}"}}`' in text
     rule = re.search(r"\n\n( {4}\{\"label\".*\n(?: {4}.*\n)+)", text)
     assert rule
     assert json.loads(rule[1]) in json.loads(Path(scorers.RULES_FILE).read_text(encoding="utf-8"))["rules"]
 
 
-def test_the_examples_of_the_guide_to_rules() -> None:
+def test_rules_guide_examples() -> None:
     assert doctest.testfile(str(GUIDE), module_relative=False) == (0, 2)
     document = json.loads(Path(scorers.RULES_FILE).read_text(encoding="utf-8"))
     text = GUIDE.read_text(encoding="utf-8").replace("\n       ", "\n")
     assert f"$ make rules\n{check_rules.report(document)}\n" in text
 
 
-def test_the_examples_of_the_openapi_document() -> None:
-    """tests/unit/test_openapi.py checks that they agree with each other."""
+def test_openapi_examples() -> None:
+    """``test_openapi`` checks that they are consistent."""
     text = OPENAPI_FILE.read_text(encoding="utf-8")
     document = json.loads(text)
     assert document["components"]["schemas"]["Decision"]["properties"]["version"]["examples"] == [VERSION]
