@@ -431,13 +431,13 @@ def test_object_with_a_list_can_be_a_row(receiver: Receiver, tmp_path: Path) -> 
 def test_damage_found_midway_stops_the_replay(receiver: Receiver, tmp_path: Path) -> None:
     file = tmp_path / "some"
     for content, sent, problem in (
-        ('[{"amount": 1},\n{"amount": 2},\n', "2 rows", "is cut short: the array has no closing bracket"),
+        ('[{"amount": 1},\n{"amount": 2},\n', "2 rows", "is truncated: the array has no closing bracket"),
         ('amount,store\n1,"a\nb"\n2,"c\n3,d\n', "1 row", "is not valid CSV from line 4 on: unexpected end of data"),
     ):
         file.write_text(content)
         result = replay(file, "--url", receiver.url)
         assert result.returncode == 2
-        assert result.stderr == f"error: stopped after {sent}: {file} {problem}; mend it and run the command again\n"
+        assert result.stderr == f"error: stopped after {sent}: {file} {problem}; fix it and run the command again\n"
 
 
 WRAPPED = {"count": 1, "meta": {"page": 1}, "transactions": [{"amount": 1, "items": [{"n": 1}]}]}
@@ -453,14 +453,14 @@ def workbook() -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "holds no transactions"),
-        (b" \n\n", "holds no transactions"),
-        (b"[]", "holds no transactions"),
-        (b"amount\n", "holds no transactions"),
-        (gzip.compress(b""), "holds no transactions"),
-        (gzip.compress(b'{"amount": 1}\n' * 99)[:30], "is damaged or cut short: Compressed file ended"),
-        (gzip.compress(b'{"amount": 1}\n' * 99)[:-8] + bytes(8), "is damaged or cut short: CRC check failed"),
-        (b"\x1f\x8b\x08" + b"\0" * 7 + b"\xff" * 40, "is damaged or cut short"),
+        (b"", "contains no transactions"),
+        (b" \n\n", "contains no transactions"),
+        (b"[]", "contains no transactions"),
+        (b"amount\n", "contains no transactions"),
+        (gzip.compress(b""), "contains no transactions"),
+        (gzip.compress(b'{"amount": 1}\n' * 99)[:30], "is damaged or truncated: Compressed file ended"),
+        (gzip.compress(b'{"amount": 1}\n' * 99)[:-8] + bytes(8), "is damaged or truncated: CRC check failed"),
+        (b"\x1f\x8b\x08" + b"\0" * 7 + b"\xff" * 40, "is damaged or truncated"),
         (gzip.compress(gzip.compress(b"{}")), "compressed twice"),
         (b"a,b\n1,2\n", "neither JSON nor CSV with a column 'amount': its first line is 'a,b'"),
         (b"hello \x1b[31m", "its first line is 'hello  [31m'"),
@@ -475,8 +475,8 @@ def workbook() -> bytes:
         (json.dumps(WRAPPED).encode(), "is one object, not a list; the rows seem to be under 'transactions'"),
         (json.dumps(WRAPPED, indent=2).encode(), "is one object, not a list; the rows seem to be under 'transactions'"),
         (json.dumps({"rows": [{"amount": 1}] * 9_999}, indent=1).encode(), "the rows seem to be under 'rows'"),
-        (b"amount,store\n1,\xff\n", "is not text in UTF-8: save it as UTF-8"),
-        (codecs.BOM_UTF16_LE + b"a\0\0", "is not text in UTF-16"),
+        (b"amount,store\n1,\xff\n", "is not valid UTF-8: save it as UTF-8"),
+        (codecs.BOM_UTF16_LE + b"a\0\0", "is not valid UTF-16"),
         (b'[{"amount": 1},\n{"amount" 2}]', "is not valid JSON from line 2 on"),
         (b'[{"amount": 1},\n{"amount": 2', "is not valid JSON from line 2 on"),
         (b'[{"amount": 1},\n', "the array has no closing bracket"),
@@ -560,8 +560,8 @@ def test_proxy_and_certificate_errors(receiver: Receiver) -> None:
     [
         (301, b"", {"Location": "https://example.org/score"}, "redirects to https://example.org/score"),
         (307, b"", {"Location": "/elsewhere"}, "redirects to /elsewhere: pass that address as --url"),
-        (403, b'{"message":"Forbidden"}', {"Content-Type": "application/json"}, "asks for --sign or --token"),
-        (401, b'{"message":"Unauthorized"}', {"Content-Type": "application/json"}, "asks for --sign or --token"),
+        (403, b'{"message":"Forbidden"}', {"Content-Type": "application/json"}, "requires --sign or --token"),
+        (401, b'{"message":"Unauthorized"}', {"Content-Type": "application/json"}, "requires --sign or --token"),
         (404, b'{"error":"No"}', {"Content-Type": "application/json"}, "is not a scoring service (404 {"),
         (200, b"<html>\n<p>\x1b[1mHi", {"Content-Type": "text/html"}, "is not a scoring service (200 <html> <p>"),
     ],
@@ -609,7 +609,7 @@ def test_unusable_credentials_are_one_line() -> None:
     )
     assert_one_error(replay("--token", TOKEN=""), "--token needs a token in the environment variable TOKEN")
     result = replay("--token", TOKEN="secret\nX-Other: 1")  # noqa: S106
-    assert_one_error(result, "TOKEN holds characters that no token has")
+    assert_one_error(result, "TOKEN contains characters that no token can have")
     assert "secret" not in result.stderr
 
 
