@@ -268,7 +268,7 @@ def test_missing_store_is_503(tmp_path: Path, store: Callable[[Path], AbstractCo
 
 
 @pytest.mark.parametrize(
-    ("ending", "how"), [(signal.SIGKILL, "was killed by SIGKILL"), (signal.SIGTERM, "ended with exit code 0")]
+    ("ending", "how"), [(signal.SIGKILL, "was killed by SIGKILL"), (signal.SIGTERM, "exited with code 0")]
 )
 def test_stack_exits_when_the_emulator_dies(tmp_path: Path, ending: signal.Signals, how: str) -> None:
     log = tmp_path / "stack.log"
@@ -294,7 +294,7 @@ def test_make_emulator_exits_when_the_emulator_dies(tmp_path: Path) -> None:
         )
     try:
         deadline = time.monotonic() + TIMEOUT_SECONDS
-        while "Ctrl-C ends it" not in (tmp_path / "log").read_text():
+        while "press Ctrl-C to stop" not in (tmp_path / "log").read_text():
             assert time.monotonic() < deadline
             time.sleep(0.05)
         (store,) = descendants(process.pid)

@@ -1,6 +1,6 @@
-"""SAM CLI's own API server, reading ``template.yaml``, with :mod:`.environments` in the place of its containers.
+"""SAM CLI's API server with the routes of ``template.yaml``, and :mod:`.environments` in place of containers.
 
-Routing, events and responses are SAM CLI's. Runs in SAM CLI's own virtual environment.
+SAM CLI routes requests, builds events and reads responses. Runs in SAM CLI's virtual environment.
 """
 
 import json
@@ -18,7 +18,7 @@ from samcli.local.apigw.event_constructor import construct_v2_event_http
 from samcli.local.apigw.local_apigw_service import LocalApigwService
 
 from tests.local.console import Console
-from tests.local.environments import CONFIGURATION_ERROR, Environments
+from tests.local.environments import Environments, configuration_error
 from tests.local.server import Server
 from tests.local.template import ROOT, TEMPLATE_FILE
 
@@ -26,32 +26,21 @@ _DEFAULT_ROUTE = "/<path:any_path>:GET"
 
 
 class _Runtime:
-    """What SAM CLI runs functions with."""
+    """Runs the functions for SAM CLI."""
 
     def __init__(self, environments: Environments) -> None:
         self._environments = environments
 
     def invoke(self, function_config: Any, event: str, *_: Any, stdout: Any, **__: Any) -> None:
-        answer = self._environments.invoke(function_config.name, event)
-        stdout.write_str(_unavailable(answer) if CONFIGURATION_ERROR in answer else answer)
-
-
-def _unavailable(answer: str) -> str:
-    """Turn a configuration error into a 503; anything else stays as it is."""
-    error = json.loads(answer)
-    if error.get("errorType") != CONFIGURATION_ERROR:
-        return answer
-    return json.dumps(
-        {
-            "statusCode": 503,
-            "headers": {"Content-Type": "application/json", "Cache-Control": "no-store", "Retry-After": "1"},
-            "body": json.dumps({"error": error["errorMessage"]}),
-        }
-    )
+        result = self._environments.invoke(function_config.name, event)
+        if error := configuration_error(result):
+            headers = {"Content-Type": "application/json", "Cache-Control": "no-store", "Retry-After": "1"}
+            result = json.dumps({"statusCode": 503, "headers": headers, "body": json.dumps({"error": error})})
+        stdout.write_str(result)
 
 
 class _Context(InvokeContext):  # type: ignore[misc]  # samcli has no types
-    """SAM CLI's view of the template, with our runtime."""
+    """SAM CLI's view of the template, without containers and account."""
 
     def __init__(self, environments: Environments) -> None:
         super().__init__(template_file=str(TEMPLATE_FILE))
@@ -63,19 +52,19 @@ class _Context(InvokeContext):  # type: ignore[misc]  # samcli has no types
 
     @staticmethod
     def _get_container_manager(*args: Any) -> None:
-        """None, as there are no containers; SAM CLI's own asks for Docker."""
+        """Return none; SAM CLI's own method requires Docker."""
 
     def _add_account_id_to_global(self) -> None:
-        """Nothing, as there is no account; SAM CLI's own asks AWS for it."""
+        """Do nothing; SAM CLI's own method calls AWS."""
 
 
 class _Service(LocalApigwService):  # type: ignore[misc]  # samcli has no types
-    """SAM CLI's API server, made to do as API Gateway does where the two differ.
+    """SAM CLI's API server, corrected where it differs from API Gateway.
 
-    SAM CLI's events carry the id and the time at which the server was started. A body that is not UTF-8 fails in it, as
-    do HEAD and the header ``X-Amz-Tenant-Id``. It takes ``/score/`` and ``//score`` for ``/score``, and sends ``/a//b``
-    away to ``/a/b``. API Gateway gives every request an id and a time of its own, hands such a body on in base64, takes
-    these for different paths, and sends whatever no route matches to ``$default``.
+    API Gateway gives every request an id and a time; SAM CLI uses those of the server's start. API Gateway encodes a
+    body that is not UTF-8 in base64, and accepts HEAD and the header ``X-Amz-Tenant-Id``; SAM CLI fails. API Gateway
+    distinguishes ``/score``, ``/score/`` and ``//score``, and invokes ``$default`` if no route matches; SAM CLI treats
+    them as one path and redirects ``/a//b`` to ``/a/b``.
     """
 
     def create(self) -> None:
@@ -88,7 +77,7 @@ class _Service(LocalApigwService):  # type: ignore[misc]  # samcli has no types
             self._app.register_error_handler(status, lambda _: self._request_handler())
 
     def _get_current_route(self, flask_request: Any) -> Any:
-        # Werkzeug drops the slashes that a path begins with before it looks for a route.
+        # Werkzeug ignores leading slashes when it matches routes.
         if _path(flask_request).startswith("//"):
             return self._dict_of_routes[_DEFAULT_ROUTE]
         try:
@@ -97,7 +86,7 @@ class _Service(LocalApigwService):  # type: ignore[misc]  # samcli has no types
             return self._dict_of_routes[_DEFAULT_ROUTE]
 
     def _invoke_lambda_function(self, lambda_function_name: str, event: dict[str, Any], *_: Any, **__: Any) -> Any:
-        """Drop the tenant id, which SAM CLI reads from a header and then refuses."""
+        """Omit the tenant id, which SAM CLI reads from a header and then rejects."""
         return super()._invoke_lambda_function(lambda_function_name, event)
 
     def _generate_lambda_event(self, flask_request: Any, route: Any, method: str, endpoint: str) -> dict[str, Any]:
@@ -120,20 +109,20 @@ class _Service(LocalApigwService):  # type: ignore[misc]  # samcli has no types
         return event
 
     def server(self, listener: socket.socket, console: Console) -> Server:
-        """The HTTP server, to answer on a socket that listens already."""
+        """Return an HTTP server for a listening socket."""
         self.create()
         return Server(listener, self._app, console)
 
 
 def _path(flask_request: Any) -> str:
-    """Return the path of a request as it was sent: Flask collapses leading slashes."""
+    """Return the path of a request with all its leading slashes, which Flask collapses."""
     path: str = flask_request.environ["PATH_INFO"]
     return path.encode("latin-1").decode()
 
 
 def serve(listener: socket.socket, environments: Environments, console: Console, announce: Callable[[], None]) -> None:
-    """Serve the API of the template until interrupted; ``announce`` is called when it is about to."""
-    # SAM CLI warns of the authorizer for tokens, which it takes for one that is there.
+    """Serve the API of the template until interrupted; call ``announce`` just before."""
+    # SAM CLI warns about the JWT authorizer, although its condition is false.
     logging.getLogger("samcli.commands.local.lib.swagger.parser").setLevel(logging.ERROR)
     host, port = listener.getsockname()
     with _Context(environments) as context:

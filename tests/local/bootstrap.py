@@ -1,11 +1,10 @@
-"""Inside an execution environment: import the handler, then one event after the other until the pipe closes.
+"""The program in an execution environment: imports the handler, then runs it for one event after another.
 
-Speaks JSON lines: in, ``{"event", "request_id"}``; out, what the handler returns or how it failed. A handler, or the
-import of one, that takes longer than the timeout of the function ends the process by SIGALRM, whoever is watching.
-If the import raises a ``ConfigurationError``, such as for a rule set that is not valid, every event gets that error.
+It reads a JSON line ``{"event", "request_id"}`` per event, and writes the result of the handler or its error as one. If
+the import or an event takes longer than the function's timeout, SIGALRM ends the process. If the import raises a
+``ConfigurationError``, because the rule set is not valid for example, every event gets that error.
 
-The only argument is the format of the log lines on standard error: ``json`` leaves them as they are, ``text`` makes
-them readable for people.
+The argument is the format of the function's log lines on standard error: ``json``, or ``text`` for people.
 """
 
 import importlib
@@ -22,13 +21,13 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 TIMEOUT_SECONDS = float(os.environ["AWS_LAMBDA_FUNCTION_TIMEOUT"])
-# Fields of log lines, also of Powertools, that are left out or shown in another way.
+# Fields of log lines, those of Powertools included, that are not shown as name=value
 COMMON_FIELDS = {"level", "message", "timestamp", "service", "location", "exception", "exception_name", "stack_trace"}
 
 
 @dataclass
 class LambdaContext:
-    """The part of Lambda's context object that Python functions ask for."""
+    """The commonly used part of Lambda's context object."""
 
     aws_request_id: str
     deadline: float
@@ -38,15 +37,15 @@ class LambdaContext:
     invoked_function_arn: str = f"arn:aws:lambda:us-east-1:123456789012:function:{function_name}"
 
     def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until the function is stopped."""
+        """Return the milliseconds until the function times out."""
         return max(0, int((self.deadline - time.time()) * 1000))
 
 
 def main() -> None:
-    """Serve events until standard input closes, which it does when the parent is gone."""
+    """Serve events until standard input closes, as it does when the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    # What a handler prints is its log, each line at once.
+    results = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    # The output of a handler is its log, unbuffered by line.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     log = os.fdopen(sys.stdout.fileno(), "w", buffering=1, encoding="utf-8", closefd=False)
     sys.stdout = ReadableLog(log) if sys.argv[1] == "text" else log
@@ -57,16 +56,16 @@ def main() -> None:
         context = LambdaContext(request["request_id"], time.time() + TIMEOUT_SECONDS)
         try:
             with time_limit():
-                answer = handler(json.loads(request["event"]), context)
-        except Exception as error:  # noqa: BLE001  whatever a handler raises is its answer
+                result = handler(json.loads(request["event"]), context)
+        except Exception as error:  # noqa: BLE001  as on Lambda, any exception is a result
             traceback.print_exc()
-            answer = {"errorType": type(error).__name__, "errorMessage": str(error)}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+            result = {"errorType": type(error).__name__, "errorMessage": str(error)}
+        results.write(json.dumps(result) + "\n")
+        results.flush()
 
 
 def load_handler() -> Callable[[Any, LambdaContext], Any]:
-    """Import the handler, or make one that returns the error in the configuration."""
+    """Import the handler; if the configuration is not valid, return a handler that returns that error."""
     module, _, name = os.environ["_HANDLER"].rpartition(".")
     try:
         handler: Callable[[Any, LambdaContext], Any] = getattr(importlib.import_module(module), name)
@@ -74,44 +73,39 @@ def load_handler() -> Callable[[Any, LambdaContext], Any]:
         errors = sys.modules.get("scoring.errors")
         if errors is None or not isinstance(error, errors.ConfigurationError):
             raise
-        answer = {"errorType": "Runtime.ConfigurationError", "errorMessage": str(error)}
-        return lambda *_: answer
+        result = {"errorType": "Runtime.ConfigurationError", "errorMessage": str(error)}
+        return lambda *_: result
     return handler
 
 
 class ReadableLog(io.TextIOBase):
-    """Standard output of a function, with its JSON log lines made readable.
-
-    Lines with metrics, such as those of decisions, are left out: the line of the request has what a person needs.
-    """
+    """Standard output of a function, with JSON log lines formatted as text."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._begun = ""
+        self._last_line = ""
 
     def write(self, text: str) -> int:
-        *lines, self._begun = (self._begun + text).split("\n")
+        *lines, self._last_line = (self._last_line + text).split("\n")
         for line in lines:
             self._stream.write(readable(line))
         return len(text)
 
     def flush(self) -> None:
-        self._stream.write(self._begun)
-        self._begun = ""
+        self._stream.write(self._last_line)
+        self._last_line = ""
         self._stream.flush()
 
 
 def readable(line: str) -> str:
-    """Format a log line for people; empty for metrics, unchanged if it is no log line."""
+    """Format a JSON log line as text; omit lines with metrics, and leave any other line unchanged."""
     try:
         entry = json.loads(line)
     except ValueError:
         return line + "\n"
-    if not isinstance(entry, dict):
-        return line + "\n"
-    if "_aws" in entry:
-        return ""
-    if "level" not in entry or "message" not in entry:
+    if isinstance(entry, dict) and "_aws" in entry:
+        return ""  # the console prints the decision with the request
+    if not isinstance(entry, dict) or not {"level", "message"} <= entry.keys():
         return line + "\n"
     trace = entry.get("exception", "")
     fields = [
@@ -123,7 +117,7 @@ def readable(line: str) -> str:
 
 @contextmanager
 def time_limit() -> Iterator[None]:
-    """Have the kernel end this process where the block takes longer than the function may."""
+    """Make the kernel end this process if the block takes longer than the function's timeout."""
     signal.setitimer(signal.ITIMER_REAL, TIMEOUT_SECONDS)
     try:
         yield

@@ -1,4 +1,4 @@
-"""A certificate for a server on this machine, so that calls to it are encrypted as calls to AWS are."""
+"""TLS certificates for servers on this machine, so that calls to them are encrypted like calls to AWS."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -10,22 +10,17 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-# As the certificates of DynamoDB have it: RSA of 2,048 bits.
-_BITS = 2048
-_NAME = "tests of this machine"
+_KEY_BITS = 2048  # like DynamoDB's
+_AUTHORITY_NAME = "tests of this machine"
+_UNUSED_PURPOSES = (
+    *("content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
+    *("crl_sign", "encipher_only", "decipher_only"),
+)
 
 
 @dataclass(frozen=True)
 class Certificates:
-    """PEM files.
-
-    Attributes
-    ----------
-    authority
-        Who signed the certificate, for clients to trust.
-    certificate, key
-        Of the server.
-    """
+    """PEM files: the certificate of the authority, which clients trust, and certificate and key of the server."""
 
     authority: Path
     certificate: Path
@@ -33,16 +28,32 @@ class Certificates:
 
 
 def make(folder: Path, names: tuple[str, ...] = ("localhost",)) -> Certificates:
-    """Write a new authority and a certificate of its own into a folder, both good for a day.
+    """Make an authority and a server certificate that it signed, both valid for a day, in a folder.
 
     Parameters
     ----------
     names
-        Of the server; localhost has the address 127.0.0.1 as well.
+        DNS names of the server; with localhost, the certificate is also valid for 127.0.0.1.
     """
-    authority_key, key = (rsa.generate_private_key(public_exponent=65537, key_size=_BITS) for _ in range(2))
-    authority = _signed(_NAME, authority_key, authority_key, _authority_extensions(authority_key))
-    certificate = _signed(names[0], key, authority_key, _server_extensions(authority_key, names))
+    authority_key, key = (rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS) for _ in range(2))
+    alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
+    if "localhost" in names:
+        alternatives.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+    # From Python 3.13 on, clients require each of these extensions. The values tell which are critical.
+    authority_extensions: dict[x509.ExtensionType, bool] = {
+        x509.BasicConstraints(ca=True, path_length=0): True,
+        _key_usage(signs_certificates=True): True,
+        x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key()): False,
+    }
+    server_extensions: dict[x509.ExtensionType, bool] = {
+        x509.BasicConstraints(ca=False, path_length=None): True,
+        _key_usage(signs_certificates=False): True,
+        x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]): False,
+        x509.SubjectAlternativeName(alternatives): False,
+        x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()): False,
+    }
+    authority = _signed(_AUTHORITY_NAME, authority_key, authority_key, authority_extensions)
+    certificate = _signed(names[0], key, authority_key, server_extensions)
     files = Certificates(folder / "authority.pem", folder / "server.pem", folder / "server.key")
     files.authority.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
     files.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
@@ -53,60 +64,23 @@ def make(folder: Path, names: tuple[str, ...] = ("localhost",)) -> Certificates:
 
 
 def _signed(
-    name: str, key: rsa.RSAPrivateKey, issuer_key: rsa.RSAPrivateKey, extensions: list[tuple[x509.ExtensionType, bool]]
+    name: str, key: rsa.RSAPrivateKey, authority_key: rsa.RSAPrivateKey, extensions: dict[x509.ExtensionType, bool]
 ) -> x509.Certificate:
-    now = datetime.now(UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(_named(name))
-        .issuer_name(_named(_NAME))
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=1))
+    subject, issuer = (
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)]) for common_name in (name, _AUTHORITY_NAME)
     )
-    for extension, critical in extensions:
+    now = datetime.now(UTC)
+    serial_number = x509.random_serial_number()
+    valid_from, valid_until = now - timedelta(hours=1), now + timedelta(days=1)
+    builder = x509.CertificateBuilder(issuer, subject, key.public_key(), serial_number, valid_from, valid_until)
+    for extension, critical in extensions.items():
         builder = builder.add_extension(extension, critical)
-    return builder.sign(issuer_key, hashes.SHA256())
+    return builder.sign(authority_key, hashes.SHA256())
 
 
-def _named(name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-
-
-# Python 3.13 verifies strictly: each of these must be there.
-def _authority_extensions(key: rsa.RSAPrivateKey) -> list[tuple[x509.ExtensionType, bool]]:
-    return [
-        (x509.BasicConstraints(ca=True, path_length=0), True),
-        (_usage(signs_certificates=True), True),
-        (x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False),
-    ]
-
-
-def _server_extensions(
-    authority_key: rsa.RSAPrivateKey, names: tuple[str, ...]
-) -> list[tuple[x509.ExtensionType, bool]]:
-    alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
-    if "localhost" in names:
-        alternatives.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
-    return [
-        (x509.BasicConstraints(ca=False, path_length=None), True),
-        (_usage(signs_certificates=False), True),
-        (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
-        (x509.SubjectAlternativeName(alternatives), False),
-        (x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), False),
-    ]
-
-
-def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=not signs_certificates,
         key_cert_sign=signs_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        crl_sign=False,
-        encipher_only=False,
-        decipher_only=False,
+        **dict.fromkeys(_UNUSED_PURPOSES, False),
     )

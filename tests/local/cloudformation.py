@@ -1,6 +1,6 @@
-"""CloudFormation: read a template as data, and evaluate its intrinsic functions for a stack.
+"""Parses CloudFormation templates and evaluates their intrinsic functions for a stack.
 
-Knows the intrinsic functions and attributes that the template uses; any other is an error.
+Supports the intrinsic functions and attributes that the template uses; any other raises :class:`ValueError`.
 """
 
 import re
@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import yaml
 
-# Name of a stack on this machine, as `sam local` has it
+# Name of the stack under `sam local`
 LOCAL_NAME = "local"
 _LOCAL_ARN = f"arn:aws:cloudformation:us-east-1:000000000000:stack/{LOCAL_NAME}/1"
 
@@ -39,12 +39,12 @@ def parse(text: str) -> dict[str, Any]:
 
 
 class _NoValue:
-    """The value of ``AWS::NoValue``, which removes whatever has it."""
+    """Value of ``AWS::NoValue``: a property or item with it is removed."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack: a template and the values of its names.
+    """A template and the values of the names in it.
 
     Attributes
     ----------
@@ -86,13 +86,7 @@ class Stack:
 
     @classmethod
     def local(cls, template: dict[str, Any], parameters: Mapping[str, str] | None = None) -> Self:
-        """Make the stack that ``sam local`` assumes: the physical id of each resource is its logical id.
-
-        Parameters
-        ----------
-        parameters
-            Values that differ from the defaults.
-        """
+        """Return the stack of ``sam local``: physical ids are the logical ids; ``parameters`` override the defaults."""
         resources = {logical_id: logical_id for logical_id in template["Resources"]}
         return cls(template, _parameters(template, parameters or {}), resources, {}, _LOCAL_ARN)
 
@@ -114,13 +108,7 @@ class Stack:
         return {logical_id: self.properties(logical_id) for logical_id in self.of_type(kind)}
 
     def value(self, value: Any) -> Any:
-        """Evaluate the intrinsic functions in a value of the template.
-
-        Raises
-        ------
-        ValueError
-            An intrinsic function, attribute or name is not known here.
-        """
+        """Evaluate the intrinsic functions in a value of the template."""
         if isinstance(value, list):
             return [one for one in map(self.value, value) if one is not _NoValue]
         if not isinstance(value, dict):
@@ -146,7 +134,7 @@ class Stack:
             return bool(left == right)
         if name == "Fn::Not":
             return not self.holds(argument[0])
-        raise ValueError(f"The condition {name} is not known here")
+        raise ValueError(f"Condition function {name} is not supported")
 
     def _function(self, name: str, argument: Any) -> Any:
         if name == "Fn::If":
@@ -159,7 +147,7 @@ class Stack:
         if name == "Fn::GetAtt":
             logical_id, attribute = argument.split(".", 1) if isinstance(argument, str) else argument
             return self._attribute(logical_id, attribute)
-        raise ValueError(f"{name} is not known here")
+        raise ValueError(f"{name} is not supported")
 
     def _substitute(self, name: str, own: dict[str, Any]) -> str:
         if name in own:
@@ -170,7 +158,7 @@ class Stack:
     def _reference(self, name: str) -> Any:
         if name == "AWS::NoValue":
             return _NoValue
-        # arn:aws:cloudformation:region:account:stack/name/id
+        # arn:aws:cloudformation:REGION:ACCOUNT:stack/NAME/ID
         _, partition, _, region, account, path = self.arn.split(":")
         pseudo = {
             "AWS::AccountId": account,
@@ -195,19 +183,19 @@ class Stack:
             ("AWS::SQS::Queue", "QueueName"): name,
         }
         if (kind, attribute) not in known:
-            raise ValueError(f"Attribute {attribute} of a {kind} is not known here")
+            raise ValueError(f"Attribute {attribute} of {kind} is not supported")
         return known[kind, attribute]
 
 
 def _comparable(value: Any) -> Any:
-    """Return a value as CloudFormation compares it: a scalar by its text."""
+    """Return a value as CloudFormation compares it: scalars by their text."""
     if isinstance(value, bool):
         return str(value).lower()
     return value if isinstance(value, list) else str(value)
 
 
 def _parameters(template: dict[str, Any], given: Mapping[str, str]) -> dict[str, str | list[str]]:
-    """Return the value of each parameter as the template refers to it: a list where its type is one."""
+    """Return the value of each parameter, as a list if its type is a list."""
     values = {}
     for name, declared in template.get("Parameters", {}).items():
         text = given[name] if name in given else str(declared["Default"])

@@ -1,6 +1,6 @@
-"""Prints one line per request, readable or, with ``--logs json``, as JSON, and the faults of the service.
+"""The log of ``make run``: one line per request, and errors of the service, as text or JSON.
 
-The functions' own log lines are formatted in :mod:`.bootstrap`, where they are written.
+:mod:`.bootstrap` formats the log lines of the functions.
 """
 
 import json
@@ -16,8 +16,8 @@ LOGS = ("text", "json")
 
 _RED, _YELLOW, _RESET = "\x1b[31m", "\x1b[33m", "\x1b[0m"
 _CLIENT_ERROR, _SERVER_ERROR = 400, 500
-# A response that has all of these is one decision.
-_DECISION = ("risk_level", "score", "triggered_rules", "tx_id", "decision_id")
+# Fields by which a decision is recognised
+_DECISION_FIELDS = ("risk_level", "score", "triggered_rules", "tx_id", "decision_id")
 
 
 class Console:
@@ -26,9 +26,9 @@ class Console:
     Parameters
     ----------
     logs
-        One of :data:`LOGS`: ``text`` for people, ``json`` for one JSON object per line.
+        One of :data:`LOGS`.
     stream
-        Standard error unless given. It gets colors only if it is a terminal and ``NO_COLOR`` is not set.
+        Standard error by default. Colors are used if it is a terminal and ``NO_COLOR`` is not set.
     """
 
     def __init__(self, logs: str, stream: TextIO | None = None) -> None:
@@ -38,16 +38,16 @@ class Console:
         self._reported: set[str] = set()
 
     def request(self, request: str, status: int, headers: Mapping[str, str], body: bytes, seconds: float) -> None:
-        """Print one request and what came of it.
+        """Print a request and its response.
 
         Parameters
         ----------
         request
-            Method and path; empty if they could not be read.
+            Method and path; empty if they could not be parsed.
         status, headers, body
             Of the response.
         seconds
-            From the first byte of the request to the response.
+            Time from the connection to the response.
         """
         milliseconds = round(seconds * 1000, 1)
         if self.logs == "json":
@@ -57,8 +57,8 @@ class Console:
             details = self._details(headers, body)
             self._line([str(status), request, *details, f"{milliseconds:.0f} ms"], _color(status))
 
-    def fault(self, message: str) -> None:
-        """Print a fault of the service; the lines of requests that fail with it omit the message."""
+    def error(self, message: str) -> None:
+        """Print an error of the service. The lines of requests that fail with it omit the message."""
         self._reported.add(message)
         if self.logs == "json":
             self._json(level="ERROR", message=message)
@@ -66,25 +66,25 @@ class Console:
             self._line(["ERROR", message], _RED)
 
     def _details(self, headers: Mapping[str, str], body: bytes) -> list[str]:
-        """Summarise a response: the decision, or the error."""
+        """Summarise the decision or the error in a response."""
         if headers.get("Content-Type") != "application/json":
             return []
         try:
-            answer = json.loads(body or b"null")
+            content = json.loads(body or b"null")
         except (ValueError, RecursionError):
             return []
-        if not isinstance(answer, dict):
+        if not isinstance(content, dict):
             return []
-        if all(name in answer for name in _DECISION):
+        if all(name in content for name in _DECISION_FIELDS):
             return [
-                f"{answer['risk_level']} {answer['score']}",
-                ", ".join(map(str, answer["triggered_rules"])) or "no rule",
-                f"tx {answer['tx_id']}",
-                f"decision {answer['decision_id']}",
+                f"{content['risk_level']} {content['score']}",
+                ", ".join(map(str, content["triggered_rules"])) or "no rule",
+                f"tx {content['tx_id']}",
+                f"decision {content['decision_id']}",
                 *(["replayed"] if "Idempotent-Replayed" in headers else []),
-                *(["not recorded yet"] if answer.get("recorded") is False else []),
+                *(["not recorded yet"] if content.get("recorded") is False else []),
             ]
-        error = answer.get("error") or answer.get("message")
+        error = content.get("error") or content.get("message")
         return [str(error)] if error and error not in self._reported else []
 
     def _line(self, parts: list[str], color: str) -> None:
@@ -96,8 +96,8 @@ class Console:
         self._print(json.dumps({"timestamp": timestamp, **entry}, separators=(",", ":")))
 
     def _print(self, line: str) -> None:
-        # In one piece, so that lines of several threads do not mix.
-        with suppress(OSError):  # nobody reads any longer
+        # A single write, so that lines of several threads do not mix.
+        with suppress(OSError):  # the reader is gone
             self._stream.write(line + "\n")
             self._stream.flush()
 
@@ -109,5 +109,5 @@ def _color(status: int) -> str:
 
 
 def _printable(text: str) -> str:
-    """Text with control characters escaped, as a caller could move the cursor of the terminal otherwise."""
+    """Escape control characters, with which a caller could otherwise control the terminal."""
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

@@ -1,8 +1,8 @@
-"""Execution environments: processes that run one function each, one event at a time, and stay warm.
+"""Execution environments: warm processes that run one function each, one event at a time.
 
-As on Lambda, a function gets another environment when all of its own are busy, here up to a limit. Each has the
-environment variables, code and layers that the template gives it, and nothing of this process. Where a file of the
-function or of a layer has changed, its environments are replaced before the next request.
+As on Lambda, a function gets another environment when all of its own are busy, up to a limit. An environment has the
+code, layers and environment variables of the template, and inherits none from this process. When a file of a function
+or layer changes, its environments are replaced before the next event.
 """
 
 import json
@@ -15,7 +15,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from tests.local import account, template
 from tests.local.console import Console
@@ -24,13 +23,21 @@ from tests.local.template import ROOT, Function
 
 APP_PYTHON = ROOT / ".venv" / "bin" / "python"
 ENVIRONMENTS_PER_FUNCTION = 4
-# Error type that the bootstrap returns if the function's configuration is not valid.
-CONFIGURATION_ERROR = "Runtime.ConfigurationError"
 
 _BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
-_WATCHED = {".py", ".json", ".html", ".css", ".js"}
+# Error type with which the bootstrap reports a configuration that is not valid
+_CONFIGURATION_ERROR = "Runtime.ConfigurationError"
+_WATCHED_SUFFIXES = {".py", ".json", ".html", ".css", ".js"}
 
 Stamp = tuple[tuple[str, int], ...]
+
+
+def configuration_error(result: str) -> str | None:
+    """Return the message if a function failed because its configuration is not valid, else None."""
+    if _CONFIGURATION_ERROR not in result:  # parsing every result would be slow
+        return None
+    error = json.loads(result)
+    return str(error["errorMessage"]) if error.get("errorType") == _CONFIGURATION_ERROR else None
 
 
 class Environments:
@@ -39,13 +46,13 @@ class Environments:
     Parameters
     ----------
     variables
-        Environment variables of every function that differ from the template's.
+        Environment variables that override those of the template, for every function.
     limit
-        Environments per function.
+        Maximum number of environments per function.
     log
-        File descriptor for what the functions log; None for this process's own standard error.
+        File descriptor for the logs of the functions; standard error by default.
     console
-        Prints faults of the functions, and sets the format of their logs; JSON unless given.
+        Prints failures of the functions, and determines the format of their logs; JSON by default.
     """
 
     def __init__(
@@ -63,19 +70,19 @@ class Environments:
         self._closed = False
 
     def invoke(self, name: str, event: str) -> str:
-        """Run one event, JSON text, and return what the function answers, or how it failed, as JSON text."""
+        """Invoke a function with an event, as JSON text, and return its result or error, as JSON text."""
         with self._places[name]:
             environment = self._take(self._functions[name])
             try:
-                answer = environment.invoke(event)
+                result = environment.invoke(event)
             finally:
                 self._give_back(name, environment)
-        if CONFIGURATION_ERROR in answer:
-            self._report(self._functions[name], json.loads(answer))
-        return answer
+        if error := configuration_error(result):
+            self._report(self._functions[name], error)
+        return result
 
     def end(self) -> None:
-        """End all environments, also those at work."""
+        """End all environments, including busy ones."""
         with self._lock:
             self._closed = True
             environments = self._busy.union(*self._idle.values())
@@ -83,16 +90,14 @@ class Environments:
         for environment in environments:
             environment.end()
 
-    def _report(self, function: Function, answer: dict[str, Any]) -> None:
-        """Print a configuration error once, however many functions have it, and again after a layer has changed."""
-        if answer.get("errorType") != CONFIGURATION_ERROR:
-            return
-        state = answer["errorMessage"], _stamp(function.folders[1:])
+    def _report(self, function: Function, error: str) -> None:
+        """Print a configuration error once for all functions that have it, and again after a layer has changed."""
+        state = error, _stamp(function.folders[1:])
         with self._lock:
             is_new = state not in self._reported
             self._reported.add(state)
         if is_new:
-            self._console.fault(answer["errorMessage"])
+            self._console.error(error)
 
     def _take(self, function: Function) -> "_Environment":
         stamp = _stamp(function.folders)
@@ -127,7 +132,7 @@ def running(
     log: int | None = None,
     console: Console | None = None,
 ) -> Iterator[Environments]:
-    """The execution environments of the template's functions, ended on the way out; see :class:`Environments`."""
+    """Make :class:`Environments`, and end them at the end of the block."""
     environments = Environments(variables, limit, log, console)
     try:
         yield environments
@@ -136,7 +141,7 @@ def running(
 
 
 class _Environment:
-    """One process; it ends itself where it takes longer than the function's timeout."""
+    """One process, which ends itself when the function's timeout is over."""
 
     def __init__(
         self, function: Function, stamp: Stamp, variables: Mapping[str, str], log: int | None, console: Console
@@ -162,13 +167,13 @@ class _Environment:
         assert self._process.stdin
         assert self._process.stdout
         request = {"event": event, "request_id": str(uuid.uuid4())}
-        answer = b""
+        result = b""
         with suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
-            answer = self._process.stdout.readline()
-        if answer:
-            return answer.decode()
+            result = self._process.stdout.readline()
+        if result:
+            return result.decode()
         if self._process.wait() == -signal.SIGALRM:
             return self._failed("Sandbox.Timedout", f"Task timed out after {self._function.timeout:.2f} seconds")
         return self._failed("Runtime.ExitError", f"Runtime exited with status {self._process.returncode}")
@@ -181,13 +186,13 @@ class _Environment:
                     pipe.close()
 
     def _failed(self, kind: str, message: str) -> str:
-        # The caller is told no more than 500.
-        self._console.fault(f"{self._function.name}: {message}")
+        # The response of the API is a 500 without details.
+        self._console.error(f"{self._function.name}: {message}")
         return json.dumps({"errorType": kind, "errorMessage": message})
 
 
 def environment_variables(function: Function) -> dict[str, str]:
-    """What Lambda sets, what the template sets, and what keeps this machine out."""
+    """Return the variables of Lambda and the template, and those that isolate from the user's AWS account."""
     return {
         **function.variables,
         **account.CREDENTIALS,
@@ -201,7 +206,7 @@ def environment_variables(function: Function) -> dict[str, str]:
         "_HANDLER": function.handler,
         "LAMBDA_TASK_ROOT": str(function.folders[0]),
         "PYTHONPATH": os.pathsep.join(map(str, function.folders)),
-        # Bytecode is matched to its source by the second; an edit made within one would be missed.
+        # Bytecode is matched to its source by the second: a second edit within it would be missed.
         "PYTHONDONTWRITEBYTECODE": "1",
         "PATH": os.defpath,
         "LANG": "C.UTF-8",
@@ -213,7 +218,7 @@ def _stamp(folders: tuple[Path, ...]) -> Stamp:
     times = []
     for folder in folders:
         for file in sorted(folder.rglob("*")):
-            if file.suffix in _WATCHED:
-                with suppress(FileNotFoundError):  # an editor is just replacing it
+            if file.suffix in _WATCHED_SUFFIXES:
+                with suppress(FileNotFoundError):  # an editor is replacing the file
                     times.append((str(file), file.stat().st_mtime_ns))
     return tuple(times)

@@ -1,7 +1,7 @@
-"""What Lambda's event source mappings do: invoke a function with the messages of a queue, delete what it has done.
+"""Lambda's event source mappings: invoke a function with messages of a queue, and delete those that succeeded.
 
-A message that the function reports as failed, or whose invocation failed, is not deleted: it comes back when its
-visibility timeout is over, and after ``maxReceiveCount`` times the queue moves it to its dead-letter queue.
+A failed message becomes visible again after its visibility timeout. After ``maxReceiveCount`` attempts, the queue moves
+it to its dead-letter queue.
 """
 
 import json
@@ -21,15 +21,7 @@ _WAIT_SECONDS = 1
 
 @contextmanager
 def running(sqs: Any, invoke: Invoke) -> Iterator[None]:
-    """Poll the queues of the template's event source mappings in the background.
-
-    Parameters
-    ----------
-    sqs
-        A boto3 client.
-    invoke
-        ``invoke(function, event)`` as of :class:`.environments.Environments`.
-    """
+    """Poll the queues of the template in the background; ``invoke`` is that of :class:`.environments.Environments`."""
     stop = threading.Event()
     threads = [
         threading.Thread(target=_poll, args=(sqs, invoke, mapping, stop), daemon=True)
@@ -48,7 +40,7 @@ def _poll(sqs: Any, invoke: Invoke, mapping: dict[str, Any], stop: threading.Eve
         try:
             deliver(sqs, invoke, mapping, wait=_WAIT_SECONDS)
         except (BotoCoreError, ClientError):
-            # The emulator is gone, by intent or on its way out; the functions tell of it.
+            # The emulator has ended or is ending, which is reported elsewhere.
             stop.wait(_WAIT_SECONDS)
 
 
@@ -64,11 +56,11 @@ def deliver(
     mapping
         Properties of an event source mapping.
     wait
-        Seconds to wait for a message.
+        Seconds to wait for messages.
     times
-        How often the batch is delivered before it is deleted; SQS promises at least once.
+        Number of deliveries; SQS guarantees at least one.
     again_after
-        Seconds after which what failed is visible again; None leaves it to the visibility timeout of the queue.
+        Seconds until failed messages are visible again; by default, the visibility timeout of the queue.
     """
     queue = mapping["EventSourceArn"].rpartition(":")[2]
     received = sqs.receive_message(
@@ -82,11 +74,11 @@ def deliver(
         return
     event = json.dumps({"Records": [_record(mapping["EventSourceArn"], message) for message in messages]})
     for _ in range(times):
-        answer = json.loads(invoke(mapping["FunctionName"], event))
-    done = _done(answer, messages)
-    if done:
-        sqs.delete_message_batch(QueueUrl=queue, Entries=_entries(done))
-    failed = [message for message in messages if message not in done]
+        result = json.loads(invoke(mapping["FunctionName"], event))
+    succeeded = _succeeded(result, messages)
+    if succeeded:
+        sqs.delete_message_batch(QueueUrl=queue, Entries=_entries(succeeded))
+    failed = [message for message in messages if message not in succeeded]
     if failed and again_after is not None:
         sqs.change_message_visibility_batch(QueueUrl=queue, Entries=_entries(failed, VisibilityTimeout=again_after))
 
@@ -112,13 +104,13 @@ def _record(arn: str, message: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _done(answer: Any, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """As Lambda reads the answer: an error, or an id that was not in the batch, means that all have failed."""
-    if not answer:
+def _succeeded(result: Any, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the messages that succeeded. As on Lambda, an error or an unknown id in the result fails the batch."""
+    if not result:
         return messages
-    if "errorType" in answer:
+    if "errorType" in result:
         return []
-    failed = {failure["itemIdentifier"] for failure in answer.get("batchItemFailures") or []}
+    failed = {failure["itemIdentifier"] for failure in result.get("batchItemFailures") or []}
     if failed - {message["MessageId"] for message in messages}:
         return []
     return [message for message in messages if message["MessageId"] not in failed]

@@ -1,4 +1,4 @@
-"""Starting and ending processes so that none is left behind, however the command ends; and ports for them."""
+"""Starts and ends processes so that none outlives the command, and finds free ports for them."""
 
 import ctypes
 import random
@@ -13,30 +13,30 @@ from typing import NoReturn
 
 _PR_SET_PDEATHSIG = 1
 _END_SECONDS = 3
-# Below the ports that Linux and macOS give to outgoing connections and to whoever binds port 0.
+# Below the range from which Linux and macOS choose ports for outgoing connections and for port 0
 _PORTS = range(20_000, 32_768)
 _untried_ports = iter(random.sample(_PORTS, len(_PORTS)))
 
-# Loaded here, since nothing may be imported between fork and exec.
+# Loaded early: loading a library between fork and exec can deadlock.
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class StartError(Exception):
-    """Something that the command needs could not be started or has ended; the text is one line for the console."""
+    """Something that the command needs did not start or has ended; the user reads the message."""
 
 
-# Set by :func:`fail`, read by :func:`command`.
+# Set by :func:`fail`, read by :func:`command`
 _failures: list[StartError] = []
 
 
 def end_with_parent() -> None:
-    """In a child, before its program starts: have the kernel end it when the parent is gone, even by SIGKILL."""
+    """Make the kernel kill this child when its parent ends, even by SIGKILL; call it before exec."""
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:
-    """End a process, politely first."""
+    """Terminate a process; kill it if it does not end in time."""
     process.terminate()
     try:
         process.wait(_END_SECONDS)
@@ -46,10 +46,7 @@ def end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port for a program that cannot say which one it took; another at each call.
-
-    Nothing listens on it, nor gets it by chance before it is used.
-    """
+    """Return another free port at each call, one that the system does not assign to any other program."""
     for port in _untried_ports:
         with socket.socket() as probe:
             try:
@@ -61,14 +58,14 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def port_number(text: str) -> int:
-    """The port that a person typed; raises :class:`StartError` where it is none."""
+    """Parse a port number; raise :class:`StartError` if it is none."""
     if not (text.isascii() and text.isdigit()):
         raise StartError(f"{text!r} is not a port number")
     return int(text)
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A socket that listens on the port, 0 for any; raises :class:`StartError` where that cannot be had."""
+    """Return a socket that listens on a port, 0 for any; raise :class:`StartError` if it cannot be used."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -81,25 +78,22 @@ def listening(host: str, port: int) -> socket.socket:
 
 
 def fail(message: str) -> None:
-    """End the command from any thread, with this message and exit code 1."""
+    """End the command with an error message and exit code 1; call it from any thread."""
     _failures.append(StartError(message))
     main = threading.main_thread().ident
     assert main
-    # A signal to another thread would not interrupt the call that the main thread may be waiting in.
+    # A signal to another thread would not interrupt a blocking call of the main thread.
     signal.pthread_kill(main, signal.SIGTERM)
 
 
 @contextmanager
 def command() -> Iterator[None]:
-    """The frame of a command that runs until it is stopped.
-
-    Ctrl-C, SIGTERM and a closed terminal all end it through its ``finally`` blocks; a :class:`StartError` is one line.
-    """
+    """Run the block as a command until Ctrl-C, SIGTERM, a closed terminal or :class:`StartError` unwinds it."""
 
     def stop(_signum: int, _frame: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    # SIGINT too: what a script starts in the background inherits it ignored.
+    # SIGINT too: a background process of a script ignores it by default.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
     try:

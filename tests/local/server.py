@@ -1,7 +1,7 @@
 """The HTTP server of ``make run``: serves a WSGI application and prints one line per request.
 
-h11 parses the request and serialises the response. The application gets a request once all of it is read; every error
-of HTTP is answered in JSON.
+h11 parses requests and serialises responses. The application gets a request when it is complete. Responses to
+violations of HTTP are JSON.
 """
 
 import io
@@ -23,23 +23,23 @@ from werkzeug.wrappers import Response
 
 from tests.local.console import Console
 
-# API Gateway's quotas for the request line with the headers, and for the body.
+# API Gateway's quotas for the request line with the headers, and for the body
 _MAX_HEAD_BYTES = 10_240
 _MAX_BODY_BYTES = 10 * 1024 * 1024
-# Drop a client that is silent for this long mid-request, as API Gateway does.
-_SILENCE_SECONDS = 30
-# Read for so long after a response: closing a connection with unread bytes can cost the client the response.
+# API Gateway, too, drops clients that pause for this long in a request.
+_IDLE_SECONDS = 30
+# Read for so long after the response: closing a connection with unread bytes can lose the response.
 _LINGER_SECONDS = 1
-# The first byte that a client sends to an https:// address.
+# First byte of a TLS connection
 _TLS_HANDSHAKE = b"\x16"
-# Precedes the path if the client takes the server for a proxy.
+# Precedes the path in requests to a proxy
 _SCHEME_AND_HOST = re.compile(r"https?://[^/?]*", re.IGNORECASE)
-# A gateway does not pass these on.
+# Not forwarded by a gateway
 _HOP_BY_HOP = frozenset({"connection", "expect", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"})
 
 
 class Server(ThreadingMixIn, TCPServer):
-    """Serves a WSGI application on a socket that listens already, one thread per connection."""
+    """Serves a WSGI application on a listening socket, with a thread per connection."""
 
     daemon_threads = True
 
@@ -51,7 +51,7 @@ class Server(ThreadingMixIn, TCPServer):
         self.console = console
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Print the trace, unless the client went away."""
+        """Print the traceback, unless the client has disconnected."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -61,11 +61,11 @@ class _Handler(StreamRequestHandler):
 
     server: Server
     disable_nagle_algorithm = True
-    timeout = _SILENCE_SECONDS
+    timeout = _IDLE_SECONDS
 
     def setup(self) -> None:
         super().setup()
-        # h11 refuses an incomplete head beyond its limit; the last byte of the quota must complete it.
+        # h11 rejects an incomplete head beyond its limit; the last byte of the quota must complete it.
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEAD_BYTES - 1)
 
     def handle(self) -> None:
@@ -73,7 +73,7 @@ class _Handler(StreamRequestHandler):
         try:
             head = self._next_event()
             if isinstance(head, h11.ConnectionClosed):
-                return  # without a request, as browsers do that connect in advance
+                return  # browsers connect in advance
             method, target = head.method.decode(), head.target.decode()
             response = Response.from_app(self.server.application, self._environ(head), buffered=True)
         except h11.RemoteProtocolError as error:
@@ -81,10 +81,10 @@ class _Handler(StreamRequestHandler):
         except TimeoutError:
             if not (method or self._received):
                 return
-            response = _error(408, f"The request is incomplete: nothing came for {_SILENCE_SECONDS} seconds")
+            response = _error(408, f"The request is incomplete: no data for {_IDLE_SECONDS} seconds")
         except OSError:
-            return  # the client went away
-        except Exception:  # noqa: BLE001  a fault of this program must not stay without a response
+            return  # the client has disconnected
+        except Exception:  # noqa: BLE001  a bug must not leave the client without a response
             traceback.print_exc()
             response = _error(500, "Internal server error")
         self.server.console.request(
@@ -100,23 +100,23 @@ class _Handler(StreamRequestHandler):
 
     @property
     def _received(self) -> bytes:
-        """The bytes that are not parsed yet."""
+        """Bytes that are not parsed yet."""
         received: bytes = self._http.trailing_data[0]
         return received
 
     def _next_event(self) -> Any:
         """Read the next part of the request."""
         while (event := self._http.next_event()) is h11.NEED_DATA:
-            # Never buffer more than the quota: h11 accepts a complete head of any size.
+            # Never buffer more than the quota, as h11 accepts a complete head of any size.
             self._http.receive_data(self.connection.recv(_MAX_HEAD_BYTES - len(self._received)))
             if self._http.their_state is h11.IDLE and self._received.startswith(_TLS_HANDSHAKE):
                 raise h11.RemoteProtocolError("This port speaks http://, not https://")
         return event
 
     def _environ(self, head: h11.Request) -> dict[str, Any]:
-        """Read the body and return the request as WSGI has it."""
+        """Read the body and return the WSGI environment of the request."""
         if head.http_version not in {b"1.0", b"1.1"}:
-            raise h11.RemoteProtocolError("Only HTTP/1.1 and HTTP/1.0 are served", error_status_hint=505)
+            raise h11.RemoteProtocolError("Only HTTP/1.1 and HTTP/1.0 are supported", error_status_hint=505)
         path, _, query = _without_host(head.target.decode()).partition("?")
         headers = _joined(head.headers)
         body = self._body(headers)
@@ -139,7 +139,7 @@ class _Handler(StreamRequestHandler):
             "REMOTE_ADDR": self.client_address[0],
             "REQUEST_METHOD": head.method.decode(),
             "SCRIPT_NAME": "",
-            # PEP 3333: each byte of the path's UTF-8 as one character.
+            # PEP 3333: UTF-8 with each byte as one character
             "PATH_INFO": unquote(path).encode().decode("latin-1"),
             "QUERY_STRING": query,
             "CONTENT_TYPE": headers.get("content-type", ""),
@@ -148,7 +148,7 @@ class _Handler(StreamRequestHandler):
 
     def _body(self, headers: dict[str, str]) -> bytes:
         too_large = h11.RemoteProtocolError(f"The body is larger than {_MAX_BODY_BYTES} bytes", error_status_hint=413)
-        # h11 ignores the length of a chunked body.
+        # The content length of a chunked body is ignored.
         if "transfer-encoding" not in headers and int(headers.get("content-length", 0)) > _MAX_BODY_BYTES:
             raise too_large
         if self._http.they_are_waiting_for_100_continue:
@@ -189,7 +189,7 @@ def _without_host(target: str) -> str:
 
 
 def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Map lower-case names to values; repeated headers are joined by commas."""
+    """Map lower-case names to values; join repeated headers by commas."""
     joined: dict[str, str] = {}
     for raw_name, raw_value in headers:
         name, value = raw_name.decode(), raw_value.decode("latin-1")
@@ -198,9 +198,9 @@ def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 def _sentence(error: h11.RemoteProtocolError) -> str:
-    """Say in one sentence what is wrong with a request."""
+    """Return a sentence that explains why a request is invalid."""
     if error.error_status_hint == 431:
-        return f"Request line and headers may have {_MAX_HEAD_BYTES} bytes in all"
+        return f"The request line and headers are larger than {_MAX_HEAD_BYTES} bytes"
     # h11 appends the offending bytes in Python's notation.
     text = str(error).partition(": bytearray")[0]
     return text[0].upper() + text[1:]

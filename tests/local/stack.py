@@ -1,4 +1,4 @@
-"""``make run``: the emulator, the functions, the event source and the API together, until Ctrl-C."""
+"""``make run``: the emulator, the functions, the event source mappings and the API, until Ctrl-C."""
 
 import argparse
 
@@ -10,10 +10,10 @@ HOST = "127.0.0.1"
 
 
 def welcome(address: str) -> str:
-    """What the newcomer reads: the address, three requests to try, and where to try them in a browser."""
+    """Return the first message: the address, three requests to try, and the page for the browser."""
     return f"""
-Risk scoring at {address}, counters and decisions in memory until Ctrl-C. Edits are picked up with the next
-request; only template.yaml asks for a restart. Try:
+Risk scoring at {address}, with all data in memory; press Ctrl-C to stop. Edits apply from the next request;
+only those to template.yaml require a restart. Try:
 
   curl {address}/health
   curl {address}/score -H 'content-type: application/json' \\
@@ -25,25 +25,25 @@ In the browser: {address}/docs
 
 
 def run(port: int, logs: str) -> None:
-    """Serve on the port, 0 for any, until interrupted, and log in one of the formats of :data:`.console.LOGS`."""
+    """Serve on a port, 0 for any, until interrupted; ``logs`` is one of :data:`.console.LOGS`."""
     account.replace()
     console = Console(logs)
     with (
-        # First of all, so that nothing that is started below can take the port.
+        # First, so that nothing started below takes the port.
         listening(HOST, port) as listener,
-        emulator.running(ended=fail) as endpoint,
+        emulator.running(on_exit=fail) as endpoint,
         environments.running(emulator.variables(endpoint), console=console) as functions,
         event_source.running(emulator.client("sqs", endpoint), functions.invoke),
     ):
-        from tests.local.api import serve  # noqa: PLC0415  reads the account's variables, and takes a second
+        from tests.local.api import serve  # noqa: PLC0415  takes a second, and reads the AWS variables
 
         address = f"http://{HOST}:{listener.getsockname()[1]}"
         serve(listener, functions, console, announce=lambda: print(welcome(address), flush=True))
 
 
 def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="The whole service on this machine.")
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description="Run the whole service on this machine.")
     parser.add_argument("--port", default="3000")
     parser.add_argument("--logs", default="text", help="text for people, json for programs")
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""``template.yaml`` as data, so that functions, tables and queues are declared once."""
+"""``template.yaml`` as data: its functions, routes, tables and queues."""
 
 import functools
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Function:
     name
         Logical id.
     folders
-        The folder of its own code, then those of its layers.
+        Folder of its code, then those of its layers.
     handler
         ``module.function`` in the first folder.
     timeout
@@ -29,7 +29,7 @@ class Function:
     memory
         MB.
     variables
-        Environment variables, with the values that ``sam local`` gives them.
+        Environment variables, with their values under ``sam local``.
     """
 
     name: str
@@ -41,18 +41,18 @@ class Function:
 
 
 def load() -> dict[str, Any]:
-    """Read the template, with intrinsic functions in their long form."""
+    """Return the template, with intrinsic functions in their long form."""
     return cloudformation.parse(TEMPLATE_FILE.read_text(encoding="utf-8"))
 
 
 @functools.cache
 def stack() -> Stack:
-    """Return the stack that ``make run`` serves: its parameters have their defaults."""
+    """Return the stack of ``make run``, with default parameters."""
     return Stack.local(load())
 
 
 def functions() -> dict[str, Function]:
-    """Return each function by its logical id."""
+    """Return the functions by logical id."""
     resources = stack().template["Resources"]
     shared = stack().template["Globals"]["Function"]
 
@@ -72,7 +72,7 @@ def functions() -> dict[str, Function]:
 
 
 def routes() -> dict[str, str]:
-    """Return the function of each route, a logical id, by route key: ``"METHOD /path"`` or ``"$default"``."""
+    """Return the logical id of the function of each route, by route key: ``"METHOD /path"`` or ``"$default"``."""
     return {
         f"{route['Method']} {route['Path']}" if "Path" in route else "$default": logical_id
         for logical_id, resource in stack().template["Resources"].items()
