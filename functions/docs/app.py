@@ -1,4 +1,4 @@
-"""``GET /docs``, ``/docs/{file}`` and ``/openapi.json``: the API, described and tried out in a browser."""
+"""``GET /docs``, ``/docs/{file}`` and ``/openapi.json``: Swagger UI and the OpenAPI document."""
 
 import base64
 import gzip
@@ -14,7 +14,7 @@ from scoring.errors import NotFound
 
 FOLDER = Path(__file__).parent
 PAGE_HEADERS = {
-    # All that Swagger UI needs; its pictures stand in the style sheet as data.
+    # The minimum for Swagger UI, whose style sheet contains images as data: URLs.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -23,13 +23,13 @@ PAGE_HEADERS = {
 }
 SHOWN_NAME_LENGTH = 128
 
-# `gzip` in Accept-Encoding, but for `gzip;q=0`
-_TAKES_GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?:;\s*q=(?!0(?:\.0*)?\s*(?:,|$))[\d.]+\s*)?(?:,|$)", re.IGNORECASE)
+# `gzip` in Accept-Encoding, but not `gzip;q=0`
+_ACCEPTS_GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?:;\s*q=(?!0(?:\.0*)?\s*(?:,|$))[\d.]+\s*)?(?:,|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Asset:
-    """A file that the page refers to, compressed; its version is the hash of its content."""
+    """A file of the page, compressed with gzip; its version is a hash of its content."""
 
     content_type: str
     compressed: bytes
@@ -41,14 +41,14 @@ def _asset(content_type: str, compressed: bytes) -> Asset:
 
 
 CSS, JAVASCRIPT = "text/css; charset=utf-8", "text/javascript; charset=utf-8"
-# All that can be asked for by name; no path is ever made of a name.
+# The files by name; a requested name never becomes a path.
 ASSETS = {
     "swagger-ui.css": _asset(CSS, (FOLDER / "swagger-ui" / "swagger-ui.css.gz").read_bytes()),
     "style.css": _asset(CSS, gzip.compress((FOLDER / "style.css").read_bytes(), mtime=0)),
     "swagger-ui-bundle.js": _asset(JAVASCRIPT, (FOLDER / "swagger-ui" / "swagger-ui-bundle.js.gz").read_bytes()),
     "initializer.js": _asset(JAVASCRIPT, gzip.compress((FOLDER / "initializer.js").read_bytes(), mtime=0)),
 }
-# Relative addresses, so that the page works under any prefix, each with the version of what it should find there.
+# URLs are relative, so that the page works under any prefix, and contain the version of the file.
 PAGE = re.sub(
     r'"docs/([^"]+)"',
     lambda match: f'"{match[0][1:-1]}?v={ASSETS[match[1]].version}"',
@@ -70,11 +70,11 @@ def file(event: http_api.Event) -> http_api.Response:
     if asset is None:
         raise NotFound(f"The documentation has no file {name[:SHOWN_NAME_LENGTH]!r}")
     headers = {"Vary": "Accept-Encoding"}
-    # What has its version in its address may be kept. Any other version is not what this function has, as for a moment
-    # while a new one is deployed. Kept by the caller alone, who was authorized.
+    # During a deployment, a page may request a version that this function does not have: that must not be cached.
+    # Private, as the caller may have been authorized.
     if event.get("rawQueryString") == f"v={asset.version}":
         headers["Cache-Control"] = "private, max-age=31536000, immutable"
-    if not _TAKES_GZIP.search(http_api.header(event, "accept-encoding") or ""):
+    if not _ACCEPTS_GZIP.search(http_api.header(event, "accept-encoding") or ""):
         return http_api.response(gzip.decompress(asset.compressed).decode(), asset.content_type, 200, headers)
     body = base64.b64encode(asset.compressed).decode()
     compressed = http_api.response(body, asset.content_type, 200, headers | {"Content-Encoding": "gzip"})

@@ -1,6 +1,6 @@
-// Swagger UI over the document that stands beside the page, ready to score a transaction.
+// Starts Swagger UI with the OpenAPI document, and opens POST /score.
 
-// A browser cannot sign requests, so the page offers tokens alone; the document has signatures for programs.
+// The page offers only tokens, because a browser cannot sign requests.
 const withoutSignatures = (text) => {
   const specification = JSON.parse(text);
   delete specification.components.securitySchemes.signature;
@@ -15,16 +15,16 @@ const ui = SwaggerUIBundle({
   docExpansion: "list",
   tryItOutEnabled: true,
   displayRequestDuration: true,
-  // The schemas stand with each operation.
+  // Hide the list of schemas: each operation shows its own.
   defaultModelsExpandDepth: -1,
   defaultModelExpandDepth: 3,
-  // Nobody else is asked whether the document is valid.
+  // Do not send the document to a validation service.
   validatorUrl: null,
   plugins: [
     { statePlugins: { spec: { wrapActions: { updateSpec: (update) => (text) => update(withoutSignatures(text)) } } } },
   ],
   onComplete: () => {
-    // A link to an operation opens that one.
+    // With a fragment, Swagger UI opens the operation of the link.
     if (!location.hash) ui.layoutActions.show(["operations", "scoring", "score"], true);
   },
 });

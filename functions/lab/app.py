@@ -1,4 +1,4 @@
-"""The practice endpoints of the lab that this service grew from, answer for answer."""
+"""The practice endpoints of the lab on which this service is based, with the same responses."""
 
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +28,7 @@ def echo(event: http_api.Event) -> http_api.Response:
     try:
         return http_api.json_response({"received": data, "field_count": len(data)})
     except (ValueError, RecursionError):
-        # 1e400 decodes to infinity, and the answer nests one level deeper than the request.
+        # 1e400 decodes to infinity, and the response nests one level deeper than the request.
         raise InvalidRequest("The body holds a number or a nesting that JSON cannot send back") from None
 
 

@@ -1,9 +1,9 @@
-"""Check the rule set and print it as a table, or print the one line that says what is wrong.
+"""Check the rule set and print it as a table, or print an error of one line.
 
     python3 functions/layer/check_rules.py [FILE]
 
-``make rules`` runs it, and so does ``sam build`` before it builds the layer. It needs Python 3.11 and no packages. It
-is not deployed.
+``make rules`` runs it, and ``sam build`` before it builds the layer. Needs Python 3.11 or newer and no packages; not
+deployed.
 """
 
 import json
@@ -19,10 +19,7 @@ from scoring.scorers import rules_loader
 
 
 def report(document: dict[str, Any], encoding: str = "utf-8") -> str:
-    """Return the tables of a valid rule set document: its rules, its levels, its version and defaults.
-
-    Characters that the encoding lacks are escaped.
-    """
+    """Return a valid rule set as tables; characters that the encoding lacks are escaped."""
 
     def encodable(text: str) -> str:
         return text.encode(encoding, "backslashreplace").decode(encoding)
@@ -50,13 +47,13 @@ def _condition(condition: dict[str, Any]) -> str:
 
 
 def _json(value: Any) -> str:
-    """A value as the file has it, or escaped where a terminal would not show it."""
+    """Return a value as JSON, escaped if it contains characters that are not printable."""
     text = json.dumps(value, ensure_ascii=False)
     return text if text.isprintable() else json.dumps(value)
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    """Lines of columns; the second one holds numbers."""
+    """Return rows as lines with aligned columns; the second column is numeric."""
     first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
     return ["  ".join([f"{row[0]:{first}}", f"{row[1]:>{second}}", *row[2:]]) for row in rows]
 
@@ -72,7 +69,7 @@ def main() -> None:
         print(report(json.loads(Path(path).read_text(encoding="utf-8")), sys.stdout.encoding))
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader, `head` for example, stopped early. Without this, Python would fail to flush at its exit.
+        # The reader, `head` for example, stopped early. Python flushes again on exit, which would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
