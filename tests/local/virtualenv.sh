@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Makes a virtual environment with pinned packages, or says in one line why it cannot.
+# Creates a virtual environment with pinned packages, or prints an error of one line.
 #
 #   virtualenv.sh FOLDER REQUIREMENTS-FILE...
 #
-# PYTHON names the interpreter; without it, the first one from 3.11 on is taken.
+# PYTHON is the interpreter; by default, the first one found that is 3.11 or newer.
 set -euo pipefail
 
 folder=$1
@@ -25,7 +25,7 @@ for candidate in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11};
 done
 [[ -n $python ]] || fail "Python 3.11 or newer is needed, not found as ${PYTHON:-python3}; on Debian or Ubuntu: apt-get install python3 python3-venv"
 
-# Debian ships Python without what makes virtual environments.
+# Debian packages venv and ensurepip apart from Python.
 "$python" -c 'import ensurepip, venv' >/dev/null 2>&1 ||
   fail "$python cannot make virtual environments; on Debian or Ubuntu: apt-get install python3-venv"
 
