@@ -1,4 +1,4 @@
-"""What every scorer returns, whatever it decides by."""
+"""Assessments, and the interface of the scorers that make them."""
 
 from typing import NamedTuple, Protocol
 

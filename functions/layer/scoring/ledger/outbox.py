@@ -49,13 +49,7 @@ class Outbox:
 
 
 def connect() -> Outbox:
-    """Open the outbox that the environment variables name.
-
-    Raises
-    ------
-    SettingsError
-        A variable is missing or invalid.
-    """
+    """Open the outbox that the environment variables name; an invalid one raises SettingsError."""
     return Outbox(client.sqs(), settings.read().outbox_url)
 
 

@@ -181,13 +181,7 @@ class LedgerReader:
 
 
 def connect() -> LedgerReader:
-    """Connect to the tables that the environment variables name.
-
-    Raises
-    ------
-    SettingsError
-        A variable is missing or invalid.
-    """
+    """Connect to the tables that the environment variables name; an invalid one raises SettingsError."""
     dynamodb = client.dynamodb(_MAX_RESPONSE_BYTES)
     dynamodb.connect()
     return LedgerReader(dynamodb, settings.read())

@@ -62,11 +62,5 @@ class Recorder:
 
 
 def connect() -> Recorder:
-    """Open the ledger and the outbox that the environment variables name.
-
-    Raises
-    ------
-    SettingsError
-        A variable is missing or invalid.
-    """
+    """Open the ledger and the outbox that the environment variables name; an invalid one raises SettingsError."""
     return Recorder(writer.connect(), outbox.connect())

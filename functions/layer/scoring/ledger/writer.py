@@ -137,13 +137,7 @@ class LedgerWriter:
 
 
 def connect() -> LedgerWriter:
-    """Connect to the tables that the environment variables name.
-
-    Raises
-    ------
-    SettingsError
-        A variable is missing or invalid.
-    """
+    """Connect to the tables that the environment variables name; an invalid one raises SettingsError."""
     dynamodb = client.dynamodb()
     dynamodb.connect()
     return LedgerWriter(dynamodb, settings.read())
