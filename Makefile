@@ -74,7 +74,7 @@ clean:
 	find functions tests events -name __pycache__ -exec rm -r {} +
 
 $(APP)/ready: functions/layer/requirements.txt tests/requirements.txt
-	@tests/local/virtualenv.sh $(APP) functions/layer/requirements.txt tests/requirements.txt
+	@tests/local/virtualenv.sh $(APP) --editable . functions/layer/requirements.txt tests/requirements.txt
 
 $(SAM)/ready: tests/local/requirements-sam.txt
 	@tests/local/virtualenv.sh $(SAM) $<

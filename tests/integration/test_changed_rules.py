@@ -4,6 +4,7 @@ Runs only the tests that score with the shipped rules.
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -46,6 +47,8 @@ def test_tests_pass_with_other_rules(tmp_path: Path) -> None:
     (root / "functions/layer/scoring/scorers/rules.json").write_text(
         json.dumps(RULES, ensure_ascii=False), encoding="utf-8"
     )
+    # Test the `scoring` of the copy in place of the one installed in .venv.
+    environment = {**os.environ, "PYTHONPATH": str(root / "functions" / "layer")}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", SELECTED, *FILES]
-    result = subprocess.run(command, cwd=root, check=False, capture_output=True, text=True)
+    result = subprocess.run(command, cwd=root, env=environment, check=False, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout

@@ -1,13 +1,18 @@
 #!/usr/bin/env bash
 # Creates a virtual environment with pinned packages, or prints an error of one line.
 #
-#   virtualenv.sh FOLDER REQUIREMENTS-FILE...
+#   virtualenv.sh FOLDER [--editable PROJECT] REQUIREMENTS-FILE...
 #
 # PYTHON is the interpreter; by default, the first one found that is 3.11 or newer.
 set -euo pipefail
 
 folder=$1
 shift
+project=
+if [[ $1 == --editable ]]; then
+  project=$2
+  shift 2
+fi
 
 fail() {
   echo "error: $*" >&2
@@ -33,8 +38,11 @@ echo "Setting up $folder (once) ..."
 rm -rf "$folder"
 mkdir -p "$folder"
 log=$folder/install.log
+install() { "$folder/bin/python" -m pip install --disable-pip-version-check --no-input "$@"; }
 {
   "$python" -m venv "$folder" &&
-    "$folder/bin/python" -m pip install --disable-pip-version-check --no-input ${@/#/--requirement }
+    install ${@/#/--requirement } &&
+    # Pip takes no hashes with an editable project, and would fetch its build backend unpinned.
+    { [[ -z $project ]] || install --no-build-isolation --no-deps --editable "$project"; }
 } >"$log" 2>&1 || fail "setting up $folder failed: $(grep -E '^(ERROR|Error)' "$log" | head -n 1 || tail -n 1 "$log") (all of it: $log)"
 touch "$folder/ready"
