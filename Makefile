@@ -10,10 +10,13 @@ MINISTACK := .tools/ministack
 CHECKOV := .tools/checkov
 SWAGGER_UI := functions/docs/swagger-ui
 READY := $(APP)/ready $(SAM)/ready $(MINISTACK)/ready $(SWAGGER_UI)/LICENSE
+# Keeps the versions in place but for packages named so: make lock OPTIONS='--upgrade-package boto3'
+LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--custom-compile-command 'make lock' $(OPTIONS)
 export SAM_CLI_TELEMETRY := 0
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run rules test faults load bench lint format install emulator build clean
+.PHONY: help run rules test faults load bench lint format lock install emulator build clean
 
 help:
 	@echo "make run         serve the API on http://127.0.0.1:$(PORT) (PORT=..., LOGS=json), no Docker needed"
@@ -24,6 +27,7 @@ help:
 	@echo "make bench       cold start and warm cost next to other ways to do it; PYTHON=... runs them, as Lambda python3.13"
 	@echo "make lint        ruff, mypy, sam validate, checkov"
 	@echo "make format      let ruff format the code"
+	@echo "make lock        pin the requirements by hash again, with uv, after a change in pyproject.toml"
 	@echo "make install     set up the virtual environments only"
 	@echo "make emulator    the DynamoDB and SQS for 'sam local start-api' and 'sam local invoke'"
 	@echo "make build       'sam build' with the installed SAM CLI; ends with a warning if python3.13 is missing"
@@ -59,6 +63,18 @@ format: $(READY)
 	@$(APP)/bin/ruff check --fix
 
 install: $(READY) $(CHECKOV)/ready
+
+lock:
+	@$(LOCK) pyproject.toml --output-file functions/layer/requirements.txt
+	@$(LOCK) --group tests --constraint functions/layer/requirements.txt --output-file tests/requirements.txt
+	@for group in sam ministack checkov; do \
+		$(LOCK) --group $$group --output-file tests/local/requirements-$$group.txt || exit; \
+	done
+	@$(LOCK) --group docs --no-deps --output-file functions/docs/requirements.txt
+	@$(LOCK) --group runtime --output-file tests/performance/requirements-runtime.txt
+	@for folder in tests/performance/baselines/*/; do \
+		$(LOCK) --group $$(basename $$folder) --output-file $${folder}requirements.txt || exit; \
+	done
 
 emulator: $(READY)
 	@exec $(SAM)/bin/python -m tests.local.emulator

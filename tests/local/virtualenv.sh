@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Creates a virtual environment with pinned packages, or prints an error of one line.
+# Creates a virtual environment with packages pinned by hash, or prints an error of one line.
 #
 #   virtualenv.sh FOLDER [--editable PROJECT] REQUIREMENTS-FILE...
 #
@@ -38,11 +38,13 @@ echo "Setting up $folder (once) ..."
 rm -rf "$folder"
 mkdir -p "$folder"
 log=$folder/install.log
-install() { "$folder/bin/python" -m pip install --disable-pip-version-check --no-input "$@"; }
+pip() { "$folder/bin/python" -m pip --disable-pip-version-check --no-input "$@"; }
 {
   "$python" -m venv "$folder" &&
-    install ${@/#/--requirement } &&
-    # Pip takes no hashes with an editable project, and would fetch its build backend unpinned.
-    { [[ -z $project ]] || install --no-build-isolation --no-deps --editable "$project"; }
+    # The files name every package, so pip need not resolve; with extras, it would not find their hashes.
+    pip install --no-deps --only-binary=:all: --require-hashes ${@/#/--requirement } &&
+    # An editable project has no hash. Without isolation, the pinned backend builds it.
+    { [[ -z $project ]] || pip install --no-deps --no-build-isolation --editable "$project"; } &&
+    pip check
 } >"$log" 2>&1 || fail "setting up $folder failed: $(grep -E '^(ERROR|Error)' "$log" | head -n 1 || tail -n 1 "$log") (all of it: $log)"
 touch "$folder/ready"

@@ -134,9 +134,9 @@ def runtime_client(python: Interpreter) -> Path:
 def _packages(name: str, requirements: Path, python: Interpreter) -> Path:
     def install(folder: Path) -> None:
         # No dependencies: the file names them all, and pip would resolve them for its own interpreter.
-        options = ["--no-deps", "--no-compile", "--only-binary=:all:", "--python-version", python.minor]
+        options = ["--require-hashes", "--no-deps", "--no-compile", "--only-binary=:all:"]
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *options]
-        _run([*pip, "--target", str(folder), "--requirement", str(requirements)])
+        _run([*pip, "--python-version", python.minor, "--target", str(folder), "--requirement", str(requirements)])
         _compile(folder, python)
 
     return cached(name, [requirements], python, install)
