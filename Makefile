@@ -8,7 +8,12 @@ APP := .venv
 SAM := .tools/sam
 MINISTACK := .tools/ministack
 CHECKOV := .tools/checkov
+OPENAPI := .tools/openapi
+DOCUMENT := functions/layer/scoring/openapi.json
 SWAGGER_UI := functions/docs/swagger-ui
+# Without npm the OpenAPI document is not linted, except in CI, where that fails.
+NPM := $(or $(shell command -v npm),$(if $(CI),npm))
+LINTERS := $(CHECKOV)/ready $(if $(NPM),$(OPENAPI)/ready)
 READY := $(APP)/ready $(SAM)/ready $(MINISTACK)/ready $(SWAGGER_UI)/LICENSE
 # Keeps the versions in place but for packages named so: make lock OPTIONS='--upgrade-package boto3'
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
@@ -25,7 +30,7 @@ help:
 	@echo "make faults      the tests of faults at full length, some minutes; 'make test' has them in short"
 	@echo "make load        two minutes of load, over HTTP and into the handlers: latencies, errors, exact counts"
 	@echo "make bench       cold start and warm cost next to other ways to do it; PYTHON=... runs them, as Lambda python3.13"
-	@echo "make lint        ruff, mypy, sam validate, checkov"
+	@echo "make lint        ruff, mypy, sam validate, checkov; with npm, also Spectral and Redocly for openapi.json"
 	@echo "make format      let ruff format the code"
 	@echo "make lock        pin the requirements by hash again, with uv, after a change in pyproject.toml"
 	@echo "make install     set up the virtual environments only"
@@ -51,18 +56,25 @@ load: $(READY)
 bench: $(READY)
 	@exec $(APP)/bin/python -m tests.performance.comparison --write $(if $(PYTHON),--python "$(PYTHON)")
 
-lint: $(READY) $(CHECKOV)/ready
+lint: $(READY) $(LINTERS)
 	@$(APP)/bin/ruff check
 	@$(APP)/bin/ruff format --check
 	@$(APP)/bin/mypy
 	@AWS_DEFAULT_REGION=us-east-1 $(SAM)/bin/sam validate --lint
 	@$(CHECKOV)/bin/checkov
+ifdef NPM
+	@$(OPENAPI)/node_modules/.bin/spectral lint --fail-severity warn --ruleset tests/openapi/.spectral.yaml $(DOCUMENT)
+	@REDOCLY_SUPPRESS_UPDATE_NOTICE=true $(OPENAPI)/node_modules/.bin/redocly lint --config tests/openapi/redocly.yaml \
+		$(DOCUMENT)
+else
+	@echo "skipped: npm is not installed, so $(DOCUMENT) is not linted"
+endif
 
 format: $(READY)
 	@$(APP)/bin/ruff format
 	@$(APP)/bin/ruff check --fix
 
-install: $(READY) $(CHECKOV)/ready
+install: $(READY) $(LINTERS)
 
 lock:
 	@$(LOCK) pyproject.toml --output-file functions/layer/requirements.txt
@@ -100,6 +112,12 @@ $(MINISTACK)/ready: tests/local/requirements-ministack.txt
 
 $(CHECKOV)/ready: tests/local/requirements-checkov.txt
 	@tests/local/virtualenv.sh $(CHECKOV) $<
+
+$(OPENAPI)/ready: tests/openapi/package.json tests/openapi/package-lock.json
+	@echo "Setting up $(OPENAPI) (once) ..."
+	@rm -rf $(OPENAPI) && mkdir -p $(OPENAPI) && cp $^ $(OPENAPI)
+	@npm ci --prefix $(OPENAPI) --ignore-scripts --no-audit --no-fund --loglevel error
+	@touch $@
 
 $(SWAGGER_UI)/LICENSE: functions/docs/Makefile functions/docs/requirements.txt | $(APP)/ready
 	@echo "Setting up $(SWAGGER_UI) (once) ..."
