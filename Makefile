@@ -21,12 +21,13 @@ LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashe
 export SAM_CLI_TELEMETRY := 0
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run rules test faults load bench lint format lock install emulator build clean
+.PHONY: help run rules test coverage faults load bench lint format lock install emulator build clean
 
 help:
 	@echo "make run         serve the API on http://127.0.0.1:$(PORT) (PORT=..., LOGS=json), no Docker needed"
 	@echo "make rules       check functions/layer/scoring/scorers/rules.json and print it as a table"
 	@echo "make test        all checks and tests; with a Docker engine also the containers of 'sam local'"
+	@echo "make coverage    branch coverage of functions/, some minutes; fails below 97 percent for the layer"
 	@echo "make faults      the tests of faults at full length, some minutes; 'make test' has them in short"
 	@echo "make load        two minutes of load, over HTTP and into the handlers: latencies, errors, exact counts"
 	@echo "make bench       cold start and warm cost next to other ways to do it; PYTHON=... runs them, as Lambda python3.13"
@@ -46,6 +47,13 @@ rules: $(APP)/ready
 
 test: lint
 	@$(APP)/bin/python -m pytest
+
+# The unit tests, and the tests of the connection, which need sockets.
+coverage: $(READY)
+	@$(APP)/bin/coverage run -m pytest tests/unit tests/integration/test_connection.py
+	@$(APP)/bin/coverage report
+	@echo "The layer alone, which needs 97 percent:"
+	@$(APP)/bin/coverage report --include 'functions/layer/*' --fail-under 97 --format total
 
 faults: $(READY)
 	@$(APP)/bin/python -m pytest tests/faults --full
@@ -98,7 +106,7 @@ build: $(READY)
 		echo "warning: python3.13 is not on the PATH; the layer works, but is compiled at every cold start" >&2
 
 clean:
-	rm -rf $(APP) .tools $(SWAGGER_UI) .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(APP) .tools $(SWAGGER_UI) .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
 	find functions tests events -name __pycache__ -exec rm -r {} +
 
 $(APP)/ready: functions/layer/requirements.txt tests/requirements.txt
