@@ -1,7 +1,7 @@
-# `make run` serves the whole API on this machine, `make test` checks everything; both set up what they need.
+# `make run` serves the whole API on this machine; `make test` runs every check and test. Both install what they need.
 
 PORT ?= 3000
-# How `make run` logs: text for people, json for programs.
+# Log format of `make run`: text for people, json for programs.
 LOGS ?= text
 
 APP := .venv
@@ -11,11 +11,11 @@ CHECKOV := .tools/checkov
 OPENAPI := .tools/openapi
 DOCUMENT := functions/layer/scoring/openapi.json
 SWAGGER_UI := functions/docs/swagger-ui
-# Without npm the OpenAPI document is not linted, except in CI, where that fails.
+# Without npm, the OpenAPI document is not linted; in CI, that fails.
 NPM := $(or $(shell command -v npm),$(if $(CI),npm))
 LINTERS := $(CHECKOV)/ready $(if $(NPM),$(OPENAPI)/ready)
 READY := $(APP)/ready $(SAM)/ready $(MINISTACK)/ready $(SWAGGER_UI)/LICENSE
-# Keeps the versions in place but for packages named so: make lock OPTIONS='--upgrade-package boto3'
+# Keeps the pinned versions. To update a package: make lock OPTIONS='--upgrade-package boto3'
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--custom-compile-command 'make lock' $(OPTIONS)
 export SAM_CLI_TELEMETRY := 0
@@ -25,19 +25,19 @@ MAKEFLAGS += --no-print-directory
 
 help:
 	@echo "make run         serve the API on http://127.0.0.1:$(PORT) (PORT=..., LOGS=json), no Docker needed"
-	@echo "make rules       check functions/layer/scoring/scorers/rules.json and print it as a table"
-	@echo "make test        all checks and tests; with a Docker engine also the containers of 'sam local'"
-	@echo "make coverage    branch coverage of functions/, some minutes; fails below 97 percent for the layer"
-	@echo "make faults      the tests of faults at full length, some minutes; 'make test' has them in short"
-	@echo "make load        two minutes of load, over HTTP and into the handlers: latencies, errors, exact counts"
-	@echo "make bench       cold start and warm cost next to other ways to do it; PYTHON=... runs them, as Lambda python3.13"
-	@echo "make lint        ruff, mypy, sam validate, checkov; with npm, also Spectral and Redocly for openapi.json"
-	@echo "make format      let ruff format the code"
-	@echo "make lock        pin the requirements by hash again, with uv, after a change in pyproject.toml"
-	@echo "make install     set up the virtual environments only"
-	@echo "make emulator    the DynamoDB and SQS for 'sam local start-api' and 'sam local invoke'"
-	@echo "make build       'sam build' with the installed SAM CLI; ends with a warning if python3.13 is missing"
-	@echo "make clean       remove what the others made"
+	@echo "make rules       check the rules in functions/layer/scoring/scorers/rules.json and print them as a table"
+	@echo "make test        run all checks and tests; with Docker, also in the containers of 'sam local'"
+	@echo "make coverage    measure branch coverage of functions/; fails if the layer is below 97 percent"
+	@echo "make faults      run the fault tests at full length, some minutes; 'make test' runs a short version"
+	@echo "make load        two minutes of load over HTTP and on the handlers; checks latencies, errors, counts"
+	@echo "make bench       compare cold start and warm cost with other frameworks; PYTHON=python3.13 as on Lambda"
+	@echo "make lint        run ruff, mypy, sam validate and checkov; with npm, also Spectral and Redocly"
+	@echo "make format      format the code with ruff"
+	@echo "make lock        pin the requirements by hash, after a change in pyproject.toml; needs uv"
+	@echo "make install     install the virtual environments and linters only"
+	@echo "make emulator    run the DynamoDB and SQS for 'sam local start-api' and 'sam local invoke'"
+	@echo "make build       run the installed 'sam build'; ends with a warning if python3.13 is missing"
+	@echo "make clean       remove everything that these commands made"
 
 run: $(READY)
 	@exec $(SAM)/bin/python -m tests.local.stack --port "$(PORT)" --logs "$(LOGS)"
@@ -101,7 +101,7 @@ emulator: $(READY)
 
 build: $(READY)
 	@PATH="$(CURDIR)/$(APP)/bin:$$PATH" $(SAM)/bin/sam build
-	@# The layer's own warning is one line among fifty that SAM CLI prints.
+	@# SAM CLI prints the layer's own warning among fifty other lines.
 	@find .aws-sam/build/ScoringLayer -name '*.pyc' | grep -q . || \
 		echo "warning: python3.13 is not on the PATH; the layer works, but is compiled at every cold start" >&2
 
