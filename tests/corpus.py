@@ -218,8 +218,8 @@ BAD_LENGTH = "Field 'tx_id' must have 1 to 128 characters"
 CONTROL = "Field 'tx_id' must not contain control characters"
 NO_TEXT = "Field 'tx_id' must be a string"
 NO_UNICODE = "Field 'tx_id' must be valid Unicode text"
-NO_ECHO = "The body must be a JSON object: only what has fields can be counted"
-NOT_SENT_BACK = "The body holds a number or a nesting that JSON cannot send back"
+NO_ECHO = "The body must be a JSON object, array or string"
+NOT_SENT_BACK = "The body contains a number too large, or nesting too deep, to send back"
 # Python 3.13 has its own message for this error.
 TRAILING_COMMA = NO_JSON + (
     "Illegal trailing comma before end of object (line 1 column 13)"

@@ -24,12 +24,12 @@ def status(event: http_api.Event) -> http_api.Response:
 def echo(event: http_api.Event) -> http_api.Response:
     data = http_api.json_body(event)
     if not isinstance(data, dict | list | str):
-        raise InvalidRequest("The body must be a JSON object: only what has fields can be counted")
+        raise InvalidRequest("The body must be a JSON object, array or string")
     try:
         return http_api.json_response({"received": data, "field_count": len(data)})
     except (ValueError, RecursionError):
         # 1e400 decodes to infinity, and the response nests one level deeper than the request.
-        raise InvalidRequest("The body holds a number or a nesting that JSON cannot send back") from None
+        raise InvalidRequest("The body contains a number too large, or nesting too deep, to send back") from None
 
 
 ENDPOINTS: dict[str, Callable[[http_api.Event], http_api.Response]] = {
