@@ -1,1 +1,1 @@
-"""Calls of AWS services, without boto3."""
+"""Call AWS services without boto3."""

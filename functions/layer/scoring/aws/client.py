@@ -1,7 +1,7 @@
-"""A client of AWS services for callers that are waiting: it starts fast, and every call ends in time.
+"""A client of AWS services that starts fast and limits the time of every call.
 
-:class:`Client` signs and retries as a boto3 client does, at a fraction of the start time and memory. It limits the time
-of a whole exchange. botocore's ``read_timeout`` limits each read, so that a response that trickles in could take
+:class:`Client` signs and retries as a boto3 client does, at a fraction of the start time and memory. Its time limit
+covers a whole exchange. botocore's ``read_timeout`` covers a single read, so a response that trickles in could take
 forever.
 """
 
@@ -19,13 +19,13 @@ from scoring.errors import CallFailed, SettingsError
 
 CONNECT_SECONDS = 0.2
 READ_SECONDS = 1
-# Maximum duration of a call, without name resolution. Connecting counts twice, since TLS has the same limit again.
+# Maximum duration of a call, without name resolution. CONNECT_SECONDS counts twice: it also limits the TLS handshake.
 CALL_SECONDS = MAX_ATTEMPTS * (2 * CONNECT_SECONDS + READ_SECONDS) + (MAX_ATTEMPTS - 1) * MAX_THROTTLING_BACKOFF_SECONDS
 
-# Reason to log for a 200 that is not a response of the operation.
+# Logged reason for a 200 that is not a response to the operation.
 UNEXPECTED_RESPONSE = "UnexpectedResponse"
 
-# Twice the response that contains the largest stored decision.
+# Twice the size of a response that contains the largest stored decision.
 _MAX_RESPONSE_BYTES = 1024 * 1024
 _OK = 200
 
@@ -60,15 +60,14 @@ class Client:
         self._quota = QUOTA
 
     def connect(self) -> None:
-        """Connect ahead of the first call. If that fails, the first call reports it."""
+        """Connect ahead of the first call. Errors are ignored: the first call connects again."""
         with suppress(OSError):
             self._connection.open()
 
-    def call(self, operation: str, parameters: dict[str, Any]) -> Any:
+    def call(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
         """Call an operation and return its response, in at most :data:`CALL_SECONDS`.
 
-        Parameters and response have the form of the service's API reference. The response is a JSON object; the caller
-        checks its members.
+        Parameters and response are as in the service's API reference. The caller checks the members of the response.
 
         Raises
         ------
@@ -91,7 +90,7 @@ class Client:
             self._quota -= cost
             time.sleep(random.uniform(0, max_backoff))
 
-    def _attempt(self, operation: str, body: bytes) -> Any:
+    def _attempt(self, operation: str, body: bytes) -> dict[str, Any]:
         now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         headers = self._signer.headers(self._connection.host, f"{self._target}.{operation}", body, now)
         lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])

@@ -11,7 +11,7 @@ import time
 from urllib.parse import urlsplit
 
 # The roots of Amazon Trust Services, which issues the certificates of the endpoints at amazonaws.com. Loading these few
-# takes a twentieth of the time that the system's hundred and more take, at every cold start.
+# at a cold start takes a twentieth of the time of loading the system's hundred and more.
 _AMAZON_ROOTS = os.path.join(os.path.dirname(__file__), "amazon-roots.pem")  # noqa: PTH118, PTH120  as in scoring.scorers
 
 # DynamoDB closes connections that are idle for about a minute. A frozen environment does not notice.
@@ -24,7 +24,7 @@ _CHUNK_BYTES = 65_536
 
 
 class ResponseError(OSError):
-    """The response is not HTTP/1.1 with a ``Content-Length``, or is too long."""
+    """The response is not HTTP/1.1, has no ``Content-Length``, or is too long."""
 
 
 class Connection:
@@ -76,7 +76,7 @@ class Connection:
             self.close()
         if self._socket is None:
             opened = _connect(self._address, self._connect_seconds)
-            # Otherwise the end of a request may be held back up to 40 ms, until its beginning is acknowledged.
+            # Otherwise the end of a request may wait up to 40 ms for the acknowledgement of its beginning.
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls:
                 opened.settimeout(self._connect_seconds)

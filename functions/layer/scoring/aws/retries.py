@@ -6,7 +6,7 @@ Source: *Retry behavior*, mode standard, of the AWS SDKs and Tools Reference Gui
 from scoring.errors import CallFailed
 
 MAX_ATTEMPTS = 2
-# Every retry takes some of the quota and successes restore it, so that a long outage is not answered with retries.
+# Retries use up the quota and successes restore it, so a client stops retrying in a long outage.
 QUOTA = 500
 MAX_BACKOFF_SECONDS = 0.025
 MAX_THROTTLING_BACKOFF_SECONDS = 1.0

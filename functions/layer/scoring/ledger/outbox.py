@@ -49,7 +49,7 @@ class Outbox:
 
 
 def connect() -> Outbox:
-    """Open the outbox that the environment variables name; an invalid one raises SettingsError."""
+    """Connect to the outbox; an invalid environment variable raises SettingsError."""
     return Outbox(client.sqs(), settings.read().outbox_url)
 
 
@@ -71,12 +71,12 @@ def encode(decision: Decision) -> str:
 
 
 def decode(body: str) -> Decision:
-    """Return the decision in a message, as it was made then, even if the rules have changed.
+    """Return the decision in a message, as it was made, even if the rules have changed since.
 
     Raises
     ------
     InvalidMessage
-        :func:`encode` never made such a message, in this or an earlier version.
+        The message is not from :func:`encode`, of this version or an earlier one.
     """
     try:
         message: dict[str, Any] = strict_json.parse(body)

@@ -1,4 +1,4 @@
-"""Read decisions and counters: the totals of all decisions, and the decisions about one transaction."""
+"""Read the totals of all decisions, and the decisions about one transaction."""
 
 import json
 import random
@@ -14,17 +14,17 @@ from scoring.errors import CallFailed, InvalidRequest
 from scoring.ledger.tables import LEVEL_PREFIX, RULE_PREFIX, partition_key
 
 MAX_FOUND = 100
-# Lambda returns at most 6 MB (AWS Lambda quotas). The rest is for what surrounds the decisions.
+# Lambda returns at most 6 MB (AWS Lambda quotas); the difference is for the rest of the response.
 MAX_FOUND_BYTES = 5_500_000
 
 # BatchGetItem returns at most 100 items and 16 MB (DynamoDB API Reference).
 _BATCH_GET_LIMIT = 100
 _MAX_RESPONSE_BYTES = 16 * 1024 * 1024
-# Maximum wait before unprocessed shards are read again; it doubles each time.
+# Maximum back-off before unprocessed shards are read again; it doubles each time, up to the limit.
 _FIRST_BACKOFF_SECONDS = 0.05
 _MAX_BACKOFF_SECONDS = 1.0
 
-# Exceptions raised by a response that is malformed.
+# Raised by reading a malformed response.
 _MALFORMED = (AttributeError, InvalidRequest, KeyError, TypeError, ValueError)
 
 
@@ -40,7 +40,7 @@ class Totals(NamedTuple):
     by_risk_level
         Number per level of :data:`scoring.assessment.RISK_LEVELS`; the sum is ``total``.
     by_rule
-        Hits per label, of every rule that ever hit.
+        Hits per label, for every rule that ever hit.
     """
 
     total: int
@@ -108,7 +108,7 @@ class LedgerReader:
         tx_id
             Transaction id. If no transaction has this id: the id of a decision without ``tx_id``.
         deadline
-            No call is started that could end later.
+            Time on the clock of :func:`time.monotonic`; no call is started that could end later.
 
         Returns
         -------
@@ -167,7 +167,7 @@ class LedgerReader:
             while unread:
                 page = self._call("BatchGetItem", {"RequestItems": unread}, deadline)
                 unread, responses = page["UnprocessedKeys"], page["Responses"]
-                # A missing list is no empty list, unless no shard was read.
+                # The table may be missing only if none of its shards was read; otherwise, the response is malformed.
                 yield from _list(responses.get(table, []) if unread else responses[table])
                 if unread:
                     time.sleep(random.uniform(0, max_backoff))
@@ -176,12 +176,11 @@ class LedgerReader:
     def _call(self, operation: str, parameters: dict[str, Any], deadline: float) -> dict[str, Any]:
         if not deadlines.allows(deadline, client.CALL_SECONDS):
             raise telemetry.unavailable("store", "NoTimeLeft")
-        response: dict[str, Any] = self._dynamodb.call(operation, parameters)
-        return response
+        return self._dynamodb.call(operation, parameters)
 
 
 def connect() -> LedgerReader:
-    """Connect to the tables that the environment variables name; an invalid one raises SettingsError."""
+    """Connect to the tables; an invalid environment variable raises SettingsError."""
     dynamodb = client.dynamodb(_MAX_RESPONSE_BYTES)
     dynamodb.connect()
     return LedgerReader(dynamodb, settings.read())
@@ -217,7 +216,7 @@ def _within_size(stored: list[_Stored]) -> list[dict[str, Any]]:
     size = 0
     for response, transaction in stored[:MAX_FOUND]:
         decision = {**response, "transaction": strict_json.parse(transaction)}
-        # Encoded twice, since Lambda's response is JSON with the body as a string in it.
+        # Encoded twice, since Lambda's response is JSON that contains the body as a string.
         size += len(json.dumps(json.dumps(decision)))
         if size > MAX_FOUND_BYTES:
             break

@@ -1,8 +1,8 @@
 """Write a decision to the ledger; fall back to the outbox when DynamoDB is unavailable.
 
-A circuit breaker protects the callers. In an outage without responses an attempt takes two seconds, some hundred times
-the usual: made for every request, it would need as many times the execution environments. So a slow failure opens the
-circuit, and for the cooldown that follows, decisions go straight to the outbox.
+A circuit breaker limits the damage when DynamoDB does not respond. A write then takes two seconds, some hundred times
+as long as usual, and scoring would need a hundred times the execution environments. So a slow failure opens the
+circuit: during a cooldown, decisions go straight to the outbox.
 """
 
 import time
@@ -15,7 +15,7 @@ from scoring.ledger import outbox, writer
 from scoring.ledger.outbox import Outbox
 from scoring.ledger.writer import LedgerWriter, Recorded
 
-# A failure that took longer opens the circuit.
+# A failure slower than this opens the circuit.
 SLOW_FAILURE_SECONDS = 1
 COOLDOWN_SECONDS = 2
 
@@ -62,5 +62,5 @@ class Recorder:
 
 
 def connect() -> Recorder:
-    """Open the ledger and the outbox that the environment variables name; an invalid one raises SettingsError."""
+    """Connect to the ledger and the outbox; an invalid environment variable raises SettingsError."""
     return Recorder(writer.connect(), outbox.connect())

@@ -1,8 +1,8 @@
-"""Write decisions and counters, both or neither.
+"""Write a decision and its counts in one transaction.
 
-One ``TransactWriteItems`` puts a decision, on condition that it does not exist, and adds it to one shard of the
-counters. Whatever is retried, lost or sent twice, a decision is stored once and counted once. ``total`` equals the sum
-of the levels in every shard at any moment.
+``TransactWriteItems`` puts the decision, on condition that it does not exist, and adds it to one shard of the counters.
+So a decision is stored once and counted once, however often its write is retried. In every shard, ``total`` is the sum
+of the levels at any moment.
 """
 
 import json
@@ -19,7 +19,7 @@ from scoring.decision import Decision, is_response
 from scoring.errors import CallFailed, IdempotencyConflict, InvalidRequest
 from scoring.ledger.tables import LEVEL_PREFIX, RULE_PREFIX, partition_key
 
-# Causes that pass within moments: another transaction on the same item, or a partition at its limit.
+# Transient causes: another transaction on the same item, or a partition at its limit.
 RETRYABLE_CODES = frozenset(
     {"ProvisionedThroughputExceeded", "ThrottlingError", "TransactionConflict", "TransactionInProgressException"}
 )
@@ -84,12 +84,12 @@ class LedgerWriter:
                 if not retryable:
                     raise telemetry.unavailable("store", failure.reason, decision.decision_id) from failure
                 obstacle = min(retryable)
-                # Another environment writes to this shard, or another request writes this decision: change shards.
+                # Another environment is writing to this shard, or another request this decision: change shards.
                 shards = self._settings.stats_shards
                 self._shard = (self._shard + random.randrange(1, max(shards, 2))) % shards
                 time.sleep(backoff)
             else:
-                # The request asks for no members, so DynamoDB confirms with an empty object.
+                # DynamoDB confirms with an empty object, since the request asks for no return values.
                 if confirmation == {}:
                     return Recorded(decision.response, replayed=False)
                 raise telemetry.unavailable("store", client.UNEXPECTED_RESPONSE, decision.decision_id)
@@ -137,14 +137,14 @@ class LedgerWriter:
 
 
 def connect() -> LedgerWriter:
-    """Connect to the tables that the environment variables name; an invalid one raises SettingsError."""
+    """Connect to the tables; an invalid environment variable raises SettingsError."""
     dynamodb = client.dynamodb()
     dynamodb.connect()
     return LedgerWriter(dynamodb, settings.read())
 
 
 def _backoffs(deadline: float) -> Iterator[float]:
-    """Yield the back-off in seconds of each attempt, while the retry budget and the deadline allow another one.
+    """Yield the back-off in seconds after each attempt, while the retry budget and the deadline allow another one.
 
     Back-offs double and are random, so that competing writers spread out.
     """
@@ -156,7 +156,7 @@ def _backoffs(deadline: float) -> Iterator[float]:
 
 
 def _json(value: Any) -> str:
-    """Return JSON text to store. DynamoDB's own numbers hold less than JSON's.
+    """Return JSON text to store; DynamoDB's numbers have a smaller range than JSON's.
 
     Non-ASCII characters are not escaped: six bytes in place of two or three would take the largest decision beyond the
     400 KB of an item.
@@ -165,7 +165,7 @@ def _json(value: Any) -> str:
 
 
 def _cancellation_reasons(failure: CallFailed) -> list[tuple[str, Any]]:
-    """Return code and stored item of each action of a cancelled transaction; an empty list if they are malformed."""
+    """Return code and stored item of each action of a cancelled transaction; empty if absent or malformed."""
     reasons = failure.response.get("CancellationReasons")
     if not isinstance(reasons, list) or not all(isinstance(reason, dict) for reason in reasons):
         return []
