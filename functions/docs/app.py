@@ -41,7 +41,7 @@ def _asset(content_type: str, compressed: bytes) -> Asset:
 
 
 CSS, JAVASCRIPT = "text/css; charset=utf-8", "text/javascript; charset=utf-8"
-# The files by name; a requested name never becomes a path.
+# A requested name is looked up here and never becomes a path.
 ASSETS = {
     "swagger-ui.css": _asset(CSS, (FOLDER / "swagger-ui" / "swagger-ui.css.gz").read_bytes()),
     "style.css": _asset(CSS, gzip.compress((FOLDER / "style.css").read_bytes(), mtime=0)),
@@ -70,8 +70,8 @@ def file(event: http_api.Event) -> http_api.Response:
     if asset is None:
         raise NotFound(f"The documentation has no file {name[:SHOWN_NAME_LENGTH]!r}")
     headers = {"Vary": "Accept-Encoding"}
-    # During a deployment, a page may request a version that this function does not have: that must not be cached.
-    # Private, as the caller may have been authorized.
+    # During a deployment, a page may request a version that this function does not have: do not cache its response.
+    # Private, since the route may require authorization.
     if event.get("rawQueryString") == f"v={asset.version}":
         headers["Cache-Control"] = "private, max-age=31536000, immutable"
     if not _ACCEPTS_GZIP.search(http_api.header(event, "accept-encoding") or ""):

@@ -1,4 +1,4 @@
-"""``GET /health``: the function starts and its rule set is valid. Calls no other service."""
+"""``GET /health``: 200 if the function starts and its rule set is valid. Calls no other service."""
 
 from typing import Any
 

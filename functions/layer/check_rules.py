@@ -1,4 +1,4 @@
-"""Check the rule set and print it as a table, or print an error of one line.
+"""Check the rule set; print it as a table, or print the error in one line.
 
     python3 functions/layer/check_rules.py [FILE]
 

@@ -1,4 +1,4 @@
-"""Record the decisions in the outbox, each once, however often its message is delivered."""
+"""Record the decisions in the outbox, each exactly once, however often its message is delivered."""
 
 import time
 from typing import Any

@@ -1,4 +1,4 @@
-"""``POST /score``: decide one transaction, record the decision once, respond with score and reasons."""
+"""``POST /score``: score one transaction, record the decision once, and respond with score and reasons."""
 
 import time
 from typing import Any

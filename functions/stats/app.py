@@ -17,13 +17,13 @@ def lambda_handler(event: http_api.Event, context: Any) -> http_api.Response:
             "total": totals.total,
             "high": totals.high,
             "by_risk_level": totals.by_risk_level,
-            # Rules in force come first, those that never hit with 0; removed rules keep their counts.
-            "by_rule": dict.fromkeys(_labels_in_force(), 0) | totals.by_rule,
+            # Current rules come first, with 0 if they never hit; removed rules keep their counts.
+            "by_rule": dict.fromkeys(_current_labels(), 0) | totals.by_rule,
         }
     )
 
 
-def _labels_in_force() -> tuple[str, ...]:
+def _current_labels() -> tuple[str, ...]:
     try:
         return scorers.load().labels
     except RuleSetError:

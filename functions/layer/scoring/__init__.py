@@ -4,13 +4,13 @@ A request passes through these modules in order:
 
 - ``http_api`` reads API Gateway events and builds responses.
 - ``transaction`` checks the transaction, field by field.
-- ``scorers`` assess it: ``scorers.rules`` evaluates the rule set in ``scorers/rules.json``.
-- ``decision`` joins transaction and assessment.
-- ``ledger`` writes the decision and its counts exactly once, or leaves the decision in the outbox.
+- ``scorers`` assesses it: ``scorers.rules`` evaluates the rule set in ``scorers/rules.json``.
+- ``decision`` combines transaction, assessment, version and time.
+- ``ledger`` writes the decision and its counts exactly once; it falls back to the outbox.
 - ``aws`` calls DynamoDB and SQS: signature, timeouts, retries.
 
-All of them use ``assessment``, ``deadlines``, ``errors``, ``settings``, ``strict_json`` and ``telemetry``. ``contract``
-holds the OpenAPI document.
+They share ``assessment``, ``deadlines``, ``errors``, ``settings``, ``strict_json`` and ``telemetry``. ``contract`` has
+the OpenAPI document.
 """
 
 from typing import Any
@@ -41,7 +41,7 @@ def score_transaction(tx: dict[str, Any]) -> dict[str, Any]:
     >>> score_transaction({"tx_id": "TX003", "amount": 4500.0, "category": "electronics", "hour": 10})
     {'score': 5, 'risk_level': 'CRITICAL', 'triggered_rules': ['R1: amount > 3000', 'R2: electronics > 1500']}
     """
-    # Imported here, since most functions import this package without scoring anything.
+    # Imported here, since most functions import this package but score nothing.
     from scoring import scorers  # noqa: PLC0415
     from scoring.transaction import validate  # noqa: PLC0415
 

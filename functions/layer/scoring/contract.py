@@ -1,4 +1,4 @@
-"""The API's contract: its OpenAPI document, which ``docs`` serves and ``fallback`` reads the routes from."""
+"""The API's contract: its OpenAPI document, which the functions ``docs`` and ``fallback`` use."""
 
 from pathlib import Path
 

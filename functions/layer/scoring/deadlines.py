@@ -1,9 +1,9 @@
-"""Deadlines, so that a function responds before Lambda stops it. A deadline is a time of :func:`time.monotonic`."""
+"""Deadlines on the clock of :func:`time.monotonic`, so that a function responds before Lambda stops it."""
 
 import time
 from typing import Any
 
-# Seconds that a handler needs besides its calls.
+# Reserved for the work of a handler after its last call.
 MARGIN_SECONDS = 0.2
 
 

@@ -31,7 +31,7 @@ class Decision(NamedTuple):
     transaction
         The transaction that was assessed.
     response
-        The result, as the caller receives it.
+        The response body, as it is stored.
     request_hash
         :func:`scoring.transaction.fingerprint` of the request.
     """
@@ -47,7 +47,7 @@ class Decision(NamedTuple):
 
 
 def decide(document: Any, decision_id: str, scorer: Scorer) -> Decision:
-    """Decide one decoded request.
+    """Assess the transaction in a decoded request, and return the decision.
 
     Raises
     ------

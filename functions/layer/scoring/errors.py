@@ -10,12 +10,12 @@
     │   ├── IdempotencyConflict  422  key already used with another body
     │   └── StoreUnavailable     503  with ``Retry-After``
     ├── CallFailed                   call of an AWS service; retried, then StoreUnavailable
-    ├── InvalidMessage               in the outbox; redelivered, then moved to the dead-letter queue
+    ├── InvalidMessage               message of the outbox; redelivered, then moved to the dead-letter queue
     └── ConfigurationError           raised while a function starts
         ├── RuleSetError
         └── SettingsError
 
-The text of an :class:`HttpError` is the sentence that the caller reads.
+The text of an :class:`HttpError` is returned to the caller.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class ScoringError(Exception):
 
 
 class HttpError(ScoringError):
-    """An error that is returned to the caller, with these additional headers."""
+    """An error that becomes the response, with this status and these additional headers."""
 
     status: ClassVar[int]
     headers: Mapping[str, str] = MappingProxyType({})

@@ -14,7 +14,7 @@ Event = dict[str, Any]
 Response = dict[str, Any]
 
 MAX_BODY_BYTES = 64 * 1024
-# The same as of a tx_id: a decision without one is looked up by its key.
+# As long as a tx_id, since a decision without tx_id is looked up by its key.
 MAX_KEY_LENGTH = MAX_TX_ID_LENGTH
 
 _JSON = "application/json"
@@ -22,7 +22,7 @@ _TEXT = "text/plain; charset=utf-8"
 
 
 def endpoint(handler: Callable[[Event, Any], Response]) -> Callable[[Event, Any], Response]:
-    """Make a Lambda handler return errors of the service as ``{"error": ...}`` with their status.
+    """Make a Lambda handler return each :class:`HttpError` as ``{"error": ...}`` with its status.
 
     Any other exception is a bug. It propagates, so that Lambda counts it for the alarm; API Gateway responds 500 and
     shows no traceback.

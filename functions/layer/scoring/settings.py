@@ -1,4 +1,4 @@
-"""Environment variables of the functions: read and checked here and nowhere else."""
+"""The environment variables of the functions, read and checked in one place."""
 
 import os
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from scoring.errors import SettingsError
 
-# SAM CLI sets it in the containers of `sam local`.
+# SAM CLI sets this variable in the containers of `sam local`.
 SAM_LOCAL = bool(os.environ.get("AWS_SAM_LOCAL"))
 
 # The stack's name, in logs and metrics. Powertools reads the same variable.
@@ -27,7 +27,7 @@ _SERVER = r"https?://([\w-]{1,63}(\.[\w-]{1,63})*|\[[0-9a-fA-F:]+\])(:[0-9]{1,5}
 
 _MAX_DIGITS = 6
 _MAX_REGION_LENGTH = 32
-# Compiling a regular expression would take longer, at every cold start.
+# A set, since compiling a regular expression would slow down every cold start.
 _REGION_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
@@ -61,7 +61,7 @@ class Account(NamedTuple):
     region
         Such as ``eu-central-1``.
     access_key, secret_key, session_token
-        Credentials of the function's role, valid longer than the execution environment lives. The token is empty for
+        Credentials of the function's role, which outlive the execution environment. The token is empty for
         the keys of an IAM user.
     ca_bundle
         File of trusted certificate authorities; empty for the default ones.
@@ -126,7 +126,7 @@ def endpoint(service: str, region: str, environment: Mapping[str, str] = os.envi
 
 
 def _is_server(url: str) -> bool:
-    # Only emulators need them; importing them would slow down every cold start.
+    # Imported here, since only emulators set an endpoint, and the imports would slow down every cold start.
     import re  # noqa: PLC0415
     from urllib.parse import urlsplit  # noqa: PLC0415
 

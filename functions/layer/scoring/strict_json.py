@@ -1,4 +1,4 @@
-"""Strict JSON: Python's parser accepts NaN, repeated names and lone surrogates, which cannot be stored or sent."""
+"""A strict JSON parser, and checks of decoded values. Python's own parser also accepts NaN and repeated names."""
 
 import json
 import math
@@ -39,7 +39,7 @@ def parse(text: str, what: str = "The body", decode: Callable[[str], Any] | None
     ------
     InvalidRequest
         The text is not JSON as RFC 8259 defines it, or has a name twice in one object (parsers disagree on which one
-        counts), nesting deeper than Python can follow, or an integer of more than 4,300 digits.
+        counts), nesting too deep for Python, or an integer of more than 4,300 digits.
     """
     if text.startswith("\ufeff"):
         raise InvalidRequest(f"{what} is not valid JSON: it starts with a byte order mark")
@@ -63,7 +63,7 @@ def decoder(to_object: Callable[[list[tuple[str, Any]]], Any]) -> Callable[[str]
 
 
 def repeated_name(pairs: list[tuple[str, Any]]) -> str:
-    """Return the first name that occurs a second time; one must."""
+    """Return the first name that occurs a second time; there must be one."""
     names, seen = iter(pairs), set[str]()
     while (name := next(names)[0]) not in seen:
         seen.add(name)
@@ -79,7 +79,7 @@ def is_finite(number: float) -> bool:
 
 
 def is_unicode(text: str) -> bool:
-    """Return whether a text can be encoded as UTF-8. Half of a UTF-16 pair cannot, though JSON can escape it."""
+    """Return whether a text can be encoded as UTF-8. A lone surrogate, which JSON can escape, cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,8 +1,8 @@
-"""Logs and metrics: one JSON object per line, with the decision and no field of the transaction.
+"""Write logs and metrics: one JSON object per line, without fields of the transaction.
 
-A decision is one line in CloudWatch's embedded metric format, from which CloudWatch Logs extracts the metrics. So is a
-rule hit and a rejected request. Powertools does not write them, since its Logger and Metrics would take much of the
-start and of the time of a decision. A test compares the lines with its output.
+Each decision, rule hit and rejected request is one line in the embedded metric format, from which CloudWatch Logs
+extracts the metrics. Powertools is not used here: it would slow down every start and every decision. A test compares
+the lines with its output.
 
 Metrics in the namespace ``RiskScoring``. The dimension ``service`` is the name of the stack:
 
@@ -33,7 +33,7 @@ NAMESPACE = "RiskScoring"
 R = TypeVar("R")
 
 _BY_LEVEL = [["service"], ["service", "risk_level"]]
-# The text of a 503 in the containers of `sam local`, which have no store without the emulator.
+# Error text in the containers of `sam local`, which reach no store without the emulator.
 _START_EMULATOR = "The store cannot be reached; start the emulator with 'make emulator' and send the request again"
 
 
@@ -76,7 +76,7 @@ def emit_decision(response: Mapping[str, Any], *, replayed: bool, request_id: st
 
 
 def count_rejections(handler: Callable[[dict[str, Any], Any], R]) -> Callable[[dict[str, Any], Any], R]:
-    """Make a handler count the errors that it raises for :func:`scoring.http_api.endpoint`."""
+    """Make a handler count each :class:`~scoring.errors.HttpError` that it raises."""
 
     @functools.wraps(handler)
     def counting(event: dict[str, Any], context: Any) -> R:
@@ -95,7 +95,7 @@ def emit_outbox_age(seconds: float) -> None:
 
 
 def unavailable(what: str, reason: str, decision_id: str | None = None) -> StoreUnavailable:
-    """Log that the store or the outbox failed, and return the error to raise."""
+    """Log that ``what``, the store or the outbox, is unavailable, and return the error to raise."""
     _write(
         {
             "level": "ERROR",
@@ -110,7 +110,7 @@ def unavailable(what: str, reason: str, decision_id: str | None = None) -> Store
 
 
 def _emit(metrics: dict[str, tuple[float, str]], dimensions: list[list[str]], **fields: Any) -> None:
-    """Write a line from which CloudWatch extracts these metrics, given as name, value and unit.
+    """Write a line from which CloudWatch extracts metrics, given as ``{name: (value, unit)}``.
 
     Source: *Specification: Embedded metric format* in the CloudWatch User Guide.
     """
@@ -127,7 +127,7 @@ def _emit(metrics: dict[str, tuple[float, str]], dimensions: list[list[str]], **
 
 
 def _write(line: dict[str, Any]) -> None:
-    # One write, unlike print(): Lambda's standard output has no buffer.
+    # print() would write twice: Lambda's standard output is unbuffered.
     sys.stdout.write(json.dumps(line, separators=(",", ":")) + "\n")
 
 

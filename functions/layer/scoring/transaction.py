@@ -1,7 +1,7 @@
-"""Transactions: every field is checked before anything is scored.
+"""Transactions, and the checks of their fields.
 
-A field that does not fit the contract raises :class:`~scoring.errors.InvalidRequest`, which names it. So a broken
-producer gets an error at once, not a LOW for every transaction.
+A missing or invalid field raises :class:`~scoring.errors.InvalidRequest`, which names it. A broken producer thus gets
+an error at once, not a LOW for every transaction.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ class Transaction(NamedTuple):
     Attributes
     ----------
     amount
-        In the currency of the rule set; finite, at least 0.
+        In the currency that the rules assume; finite, at least 0.
     hour
         Local hour of the day, 0 to 23.
     category, store
@@ -79,7 +79,7 @@ def check_tx_id(value: Any) -> str:
     Raises
     ------
     InvalidRequest
-        Not a string, empty, longer than 128 characters, or with control characters or lone surrogates.
+        It is not a string of 1 to 128 characters, or contains control characters or lone surrogates.
     """
     text = _text("tx_id", value)
     if not 1 <= len(text) <= MAX_TX_ID_LENGTH:
@@ -103,7 +103,7 @@ def fingerprint(document: Any) -> str:
     Raises
     ------
     InvalidRequest
-        The document is nested deeper than Python can follow.
+        The document is nested too deeply for Python.
     """
     try:
         canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))

@@ -1,4 +1,4 @@
-"""Scorers assess transactions. :func:`load` returns the one that the service decides by."""
+"""Scorers assess transactions. :func:`load` returns the one that the service uses."""
 
 import functools
 import os
@@ -12,7 +12,7 @@ RULES_FILE = os.path.join(os.path.dirname(__file__), "rules.json")  # noqa: PTH1
 
 @functools.cache
 def load() -> Scorer:
-    """Load the scorer in force.
+    """Return the scorer of the service, loaded once per process.
 
     Raises
     ------

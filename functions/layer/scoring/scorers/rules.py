@@ -1,4 +1,4 @@
-"""The rule set: rules on the fields of a transaction, evaluated without side effects.
+"""Rule sets: evaluate rules on the fields of a transaction.
 
 A rule hits if all its conditions hold. A condition on a missing field does not hold, unless the rule set has a default
 for it. The score is the sum of the points of all hits. The risk level is the highest one whose threshold the score

@@ -1,4 +1,4 @@
-"""Load rule sets: check every part of the document before a single transaction is assessed by it."""
+"""Load rule sets, and check every part of them before they are used."""
 
 import operator
 import os
@@ -18,7 +18,7 @@ MAX_LABEL_LENGTH = 200
 MAX_VERSION_LENGTH = 64
 MAX_POINTS = 1_000_000
 MAX_SCORE = MAX_RULES * MAX_POINTS
-# Limits the number of conditions and values, too.
+# Also limits the number of conditions and values.
 MAX_FILE_BYTES = 1_000_000
 
 _SHOWN_LENGTH = 64
@@ -104,7 +104,7 @@ def _read(path: str) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[Any, Any]:
-    """Build an object and mark a repeated name, which :func:`_check_names` refuses: it can name the rule."""
+    """Build an object and mark a repeated name, which :func:`_check_names` reports together with the rule."""
     fields: dict[Any, Any] = dict(pairs)
     if len(fields) != len(pairs):
         fields[_REPEATED] = strict_json.repeated_name(pairs)
