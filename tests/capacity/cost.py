@@ -327,7 +327,7 @@ def main() -> None:
     usage = measure()
     print(f"A million decisions:\n\n{bill(million_decisions(usage))}\n")
     print(f"A month without requests:\n\n{bill(idle_month(usage))}\n")
-    print(f"Each further 10 ms of an invocation add ${gb_seconds(usage, 0.010):.2f} to a million decisions.")
+    print(f"Each further 10 ms of an invocation adds ${gb_seconds(usage, 0.010):.2f} to a million decisions.")
     print(f"A month with traffic adds ${usage.metrics * METRIC_MONTH:.2f} for {usage.metrics} custom metrics.")
     reads = ", ".join(f"${million_reads(shards):g} with {shards:,} shards" for shards in (64, 2048))
     print(f"A million GET /stats cost {reads}.")
