@@ -264,7 +264,7 @@ def test_missing_store_is_503(tmp_path: Path, store: Callable[[Path], AbstractCo
         assert stack.get("/health").status_code == 200
     printed = log.read_text()
     assert re.search(r"^[\d:]+  ERROR  store unavailable  reason=\w+  decision_id=\S+$", printed, re.MULTILINE)
-    assert re.search(r"^[\d:]+  503  GET /stats  The store cannot be reached .*  \d+ ms$", printed, re.MULTILINE)
+    assert re.search(r"^[\d:]+  503  GET /stats  The store is unavailable .*  \d+ ms$", printed, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

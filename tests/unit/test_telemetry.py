@@ -128,10 +128,10 @@ def test_error_is_dated_in_utc(log: io.StringIO, not_utc: None) -> None:
 
 
 def test_error_names_the_emulator_under_sam_local_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    deployed = "The store cannot be reached at the moment, please send the request again"
+    deployed = "The store is unavailable at the moment; send the request again"
     assert str(telemetry.unavailable("store", "ConnectionRefusedError")) == deployed
     monkeypatch.setattr("scoring.settings.SAM_LOCAL", True)
-    local = "The store cannot be reached; start the emulator with 'make emulator' and send the request again"
+    local = "The store is unavailable; start the emulator with 'make emulator' and send the request again"
     assert str(telemetry.unavailable("store", "ConnectionRefusedError")) == local
 
 

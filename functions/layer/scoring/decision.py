@@ -7,7 +7,7 @@ from scoring.assessment import RISK_LEVELS, Scorer
 from scoring.transaction import UNKNOWN_TX_ID, Transaction, fingerprint, validate
 
 
-class Response(TypedDict):
+class StoredResponse(TypedDict):
     """The body of the response to ``POST /score``, stored with the decision so that a replay returns the same.
 
     ``evaluated_at`` is RFC 3339 in UTC with microseconds and sorts as text. The other fields are described in the
@@ -37,7 +37,7 @@ class Decision(NamedTuple):
     """
 
     transaction: Transaction
-    response: Response
+    response: StoredResponse
     request_hash: str
 
     @property
@@ -71,9 +71,9 @@ def decide(document: Any, decision_id: str, scorer: Scorer) -> Decision:
     )
 
 
-def is_response(value: Any) -> TypeGuard[Response]:
+def is_response(value: Any) -> TypeGuard[StoredResponse]:
     """Return whether a stored value is the response of a decision, in this or an earlier version."""
-    types: dict[str, Any] = Response.__annotations__
+    types: dict[str, Any] = StoredResponse.__annotations__
     return (
         isinstance(value, dict)
         and all(type(value.get(name)) is (get_origin(kind) or kind) for name, kind in types.items())

@@ -80,9 +80,7 @@ class StoreUnavailable(HttpError):
     status = 503
     headers = MappingProxyType({"Retry-After": "1"})
 
-    def __init__(
-        self, message: str = "The store cannot be reached at the moment, please send the request again"
-    ) -> None:
+    def __init__(self, message: str = "The store is unavailable at the moment; send the request again") -> None:
         super().__init__(message)
 
 

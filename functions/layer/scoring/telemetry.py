@@ -34,7 +34,7 @@ R = TypeVar("R")
 
 _BY_LEVEL = [["service"], ["service", "risk_level"]]
 # Error text in the containers of `sam local`, which reach no store without the emulator.
-_START_EMULATOR = "The store cannot be reached; start the emulator with 'make emulator' and send the request again"
+_START_EMULATOR = "The store is unavailable; start the emulator with 'make emulator' and send the request again"
 
 
 def emit_decision(response: Mapping[str, Any], *, replayed: bool, request_id: str, seconds: float) -> None:

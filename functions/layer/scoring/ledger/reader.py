@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from scoring import deadlines, settings, strict_json, telemetry
 from scoring.assessment import RISK_LEVELS
 from scoring.aws import client
-from scoring.decision import Response, is_response
+from scoring.decision import StoredResponse, is_response
 from scoring.errors import CallFailed, InvalidRequest
 from scoring.ledger.tables import LEVEL_PREFIX, RULE_PREFIX, partition_key
 
@@ -52,7 +52,7 @@ class Totals(NamedTuple):
 class _Stored(NamedTuple):
     """A stored decision; the transaction is JSON text."""
 
-    response: Response
+    response: StoredResponse
     transaction: str
 
 

@@ -23,9 +23,9 @@ COOLDOWN_SECONDS = 2
 class Recorder:
     """Records decisions; one instance per execution environment."""
 
-    def __init__(self, ledger: LedgerWriter, queue: Outbox) -> None:
+    def __init__(self, ledger: LedgerWriter, fallback: Outbox) -> None:
         self._ledger = ledger
-        self._outbox = queue
+        self._fallback = fallback
         self._open_until = 0.0
 
     def record(self, decision: Decision, deadline: float) -> Recorded:
@@ -46,7 +46,7 @@ class Recorder:
         try:
             return self._write(decision, deadline - CALL_SECONDS)  # leaves time for the outbox
         except StoreUnavailable:
-            self._outbox.send(decision, deadline)
+            self._fallback.send(decision, deadline)
             return Recorded({**decision.response, "recorded": False}, replayed=False)
 
     def _write(self, decision: Decision, deadline: float) -> Recorded:
