@@ -113,7 +113,8 @@ def test_layer_is_compiled_if_possible_and_keeps_our_sources(
     python, compiled = layer
     sources, bytecode = ({path.relative_to(python) for path in python.rglob(f"*.{kind}")} for kind in ("py", "pyc"))
     ours = {source for source in sources if source.parts[0] == "scoring"}
-    assert {source.name for source in ours} == {path.name for path in (ROOT / "functions/layer/scoring").glob("*.py")}
+    layer_sources = ROOT / "functions" / "layer"
+    assert ours == {path.relative_to(layer_sources) for path in (layer_sources / "scoring").rglob("*.py")}
     of_ours = {source.parent / "__pycache__" / f"{source.stem}.{sys.implementation.cache_tag}.pyc" for source in ours}
     of_packages = {Path("jmespath/parser.pyc"), Path("aws_lambda_powertools/__init__.pyc")}
     if compiled:
