@@ -22,7 +22,7 @@ from tests.local import template
 INJECTED = "INJECTED"
 
 # All headers that functions send; callers cannot add any.
-ANSWER_HEADERS = {
+RESPONSE_HEADERS = {
     *("Content-Type", "Cache-Control", "X-Content-Type-Options"),
     *("Allow", "Retry-After", "Idempotent-Replayed"),
 }

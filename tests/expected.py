@@ -1,6 +1,6 @@
 """The response to each event in ``events/``.
 
-``ANSWERS`` expects the tests' rule set; ``answers`` adapts it to another one. The events run in this order:
+``RESPONSES`` expects the tests' rule set; ``responses`` adapts it to another one. The events run in this order:
 ``transaction`` looks up what ``score-base64-body`` has scored.
 """
 
@@ -46,7 +46,7 @@ def _text(text: str) -> Expected:
     return Expected("LabFunction", 200, text, "text/plain; charset=utf-8")
 
 
-ANSWERS = {
+RESPONSES = {
     "score-low": _scored("TX001", 0, "LOW"),
     "score-medium": _scored("TX002", 2, "MEDIUM", R2),
     "score-high": _scored("TX004", 3, "HIGH", R1),
@@ -103,10 +103,10 @@ ANSWERS = {
 }
 
 
-def answers(scorer: Scorer) -> dict[str, Expected]:
+def responses(scorer: Scorer) -> dict[str, Expected]:
     """Return the responses of a new service with this rule set."""
-    found = dict(ANSWERS)
-    scored = {name: one for name, one in ANSWERS.items() if (one.function, one.status) == ("ScoreFunction", 200)}
+    found = dict(RESPONSES)
+    scored = {name: one for name, one in RESPONSES.items() if (one.function, one.status) == ("ScoreFunction", 200)}
     by_risk_level, by_rule = dict.fromkeys(RISK_LEVELS, 0), dict.fromkeys(scorer.labels, 0)
     for name, one in scored.items():
         assessment = scorer.assess(validate(json_body(events.load(name))))

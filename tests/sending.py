@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from tests.corpus import ANSWER_HEADERS, INJECTED, SERVER_HEADERS, Case
+from tests.corpus import INJECTED, RESPONSE_HEADERS, SERVER_HEADERS, Case
 from tests.service import TIMEOUT_SECONDS, RunningService
 
 
@@ -47,7 +47,7 @@ def check(response: Response, case: Case, server_headers: set[str] = SERVER_HEAD
     assert response.status == case.status, response.body
     names = [name for name, _ in response.headers]
     assert len(names) == len(set(names))
-    assert set(names) - ANSWER_HEADERS <= server_headers
+    assert set(names) - RESPONSE_HEADERS <= server_headers
     assert ("Allow" in names) == (case.status == 405)
     assert INJECTED not in str(response.headers)
     if case.method == "HEAD":

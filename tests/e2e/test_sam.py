@@ -20,7 +20,7 @@ from scoring import scorers
 from tests import events
 from tests.e2e import deployment
 from tests.e2e.deployment import ARCHITECTURE, SAM
-from tests.expected import answers
+from tests.expected import responses
 from tests.integration import test_lab
 from tests.local import account, emulator, template
 from tests.local.processes import StartError, end, free_port
@@ -191,7 +191,7 @@ def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
 
 
 def test_every_event_with_sam_local_invoke(containers: list[str]) -> None:
-    for name, expected in answers(scorers.load()).items():
+    for name, expected in responses(scorers.load()).items():
         output = sam("local", "invoke", expected.function, "--event", events.path(name), *containers).stdout
         response = json.loads(output.splitlines()[-1])
         assert response.get("statusCode") == expected.status, (name, output)

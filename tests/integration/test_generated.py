@@ -14,12 +14,12 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 
-from tests.corpus import ANSWER_HEADERS, PAGE_HEADERS, SERVER_HEADERS
+from tests.corpus import PAGE_HEADERS, RESPONSE_HEADERS, SERVER_HEADERS
 from tests.generated import OPENAPI_FILE, SHARES
 from tests.service import TIMEOUT_SECONDS, LocalStack
 
 KEY = "Idempotency-Key"
-KNOWN_HEADERS = {name.lower() for name in ANSWER_HEADERS | PAGE_HEADERS | SERVER_HEADERS}
+KNOWN_HEADERS = {name.lower() for name in RESPONSE_HEADERS | PAGE_HEADERS | SERVER_HEADERS}
 
 
 def _document() -> dict[str, Any]:

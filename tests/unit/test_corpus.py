@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests import corpus
-from tests.corpus import ANSWER_HEADERS, CASES, INJECTED, Case
+from tests.corpus import CASES, INJECTED, RESPONSE_HEADERS, Case
 from tests.rule_set import R1, RULE_SET
 from tests.unit import log_lines
 from tests.unit.conftest import Functions
@@ -19,7 +19,7 @@ LOGGED_FIELDS = {"decision_id", "risk_level", "score", "triggered_rules", "versi
 def check(case: Case, response: dict[str, Any], counted: int, rejected: int, log: str) -> None:
     assert response["statusCode"] == case.status, response
     unexpected = {"Retry-After", "Idempotent-Replayed"} | ({"Allow"} if case.status != 405 else set())
-    assert response["headers"].keys() == ANSWER_HEADERS - unexpected
+    assert response["headers"].keys() == RESPONSE_HEADERS - unexpected
     assert INJECTED not in str(response["headers"])
     if case.error is not None:
         assert json.loads(response["body"]) == {"error": case.error}

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import events
-from tests.corpus import ANSWER_HEADERS
+from tests.corpus import RESPONSE_HEADERS
 from tests.generated import SHARES, generating
 from tests.unit import log_lines
 from tests.unit.conftest import Functions
@@ -93,7 +93,7 @@ class Requests:
         response = self.invoke(function, event)
         status, body = response["statusCode"], json.loads(response["body"])
         assert status == 200 or 400 <= status < 500
-        assert response["headers"].keys() <= ANSWER_HEADERS
+        assert response["headers"].keys() <= RESPONSE_HEADERS
         if status != 200:
             assert list(body) == ["error"]
             assert isinstance(body["error"], str)

@@ -15,7 +15,7 @@ from scoring import scorers
 from scoring.errors import RuleSetError
 from scoring.ledger import outbox
 from tests import events
-from tests.expected import ANSWERS, Expected, answers
+from tests.expected import RESPONSES, Expected, responses
 from tests.local import template
 from tests.rule_set import R1, R2, R3, RULE_SET
 from tests.unit.conftest import Functions
@@ -31,17 +31,17 @@ def check(response: dict[str, Any], expected: Expected) -> None:
 
 
 def test_every_event_file_has_an_expected_response() -> None:
-    assert sorted(ANSWERS) == events.names()
+    assert sorted(RESPONSES) == events.names()
 
 
 def test_every_event(invoke: Functions) -> None:
-    for name, expected in ANSWERS.items():
+    for name, expected in RESPONSES.items():
         check(invoke(expected.function, events.load(name)), expected)
 
 
 def test_expected_responses_follow_the_rule_set() -> None:
-    assert answers(RULE_SET) == ANSWERS
-    other = answers(RULE_SET._replace(version="2", rules=RULE_SET.rules[:1]))
+    assert responses(RULE_SET) == RESPONSES
+    other = responses(RULE_SET._replace(version="2", rules=RULE_SET.rules[:1]))
     assert other["score-critical"].body == {
         "tx_id": "TX003",
         "score": 3,

@@ -21,7 +21,7 @@ import scoring
 from scoring import score_transaction, scorers
 from scoring.scorers import rules_loader
 from tests import events, rule_set
-from tests.expected import ANSWERS, answers
+from tests.expected import RESPONSES, responses
 from tests.generated import OPENAPI_FILE
 from tests.local.template import ROOT
 from tests.rule_set import R1, R2, R3
@@ -99,8 +99,8 @@ def test_rule_set_of_the_tests_differs_in_version_only() -> None:
 
 
 def test_expected_responses_differ_in_version_only() -> None:
-    health = ANSWERS["health"]._replace(body={"status": "ok", "version": VERSION})
-    assert answers(scorers.load()) == {**ANSWERS, "health": health}
+    health = RESPONSES["health"]._replace(body={"status": "ok", "version": VERSION})
+    assert responses(scorers.load()) == {**RESPONSES, "health": health}
 
 
 def test_health(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from scoring.ledger import reader
 from scoring.scorers import rules_loader
 from scoring.transaction import Transaction, check_tx_id, validate
 from tests import corpus, events
-from tests.expected import ANSWERS
+from tests.expected import RESPONSES
 from tests.generated import OPENAPI_FILE
 from tests.local import template
 from tests.rule_set import R1, R2, R3, RULE_SET
@@ -278,7 +278,7 @@ def check_answer(operation: dict[str, Any], response: dict[str, Any]) -> None:
 
 
 def test_every_event_and_its_answer(invoke: Functions, subtests: pytest.Subtests) -> None:
-    for name, expected in ANSWERS.items():
+    for name, expected in RESPONSES.items():
         if expected.status is None:
             continue
         with subtests.test(name):
@@ -336,7 +336,7 @@ def test_answers_without_the_store(invoke: Functions) -> None:
     invoke.context.get_remaining_time_in_millis = lambda: 1
     for name in ("stats", "transaction"):
         event = events.load(name)
-        response = invoke(ANSWERS[name].function, event)
+        response = invoke(RESPONSES[name].function, event)
         check_answer(operation_of(event["rawPath"]), response)
         assert response["statusCode"] == 503
         # All that the document cannot require, since API Gateway's own 503 has none of it.
