@@ -1,7 +1,7 @@
 """Deploy the service to MiniStack by ``sam build`` and ``sam deploy``.
 
-Uses ``samconfig.toml`` and ``template.yaml`` unchanged; only the architecture and the endpoint are of this machine.
-MiniStack does not import the routes of an HTTP API, :mod:`.http_api` does.
+Uses ``samconfig.toml`` and ``template.yaml`` unchanged; only the architecture and the endpoint are those of this
+machine. MiniStack does not import the routes of an HTTP API; :mod:`.openapi_import` does.
 """
 
 import functools
@@ -23,7 +23,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from tests.e2e import http_api
+from tests.e2e import openapi_import
 from tests.local import account, emulator
 from tests.local.cloudformation import Stack
 from tests.local.template import ROOT
@@ -109,7 +109,7 @@ class Deployment:
         printed = self.sam("deploy", *self._of_stack, "--parameter-overrides", *overrides, answer="y\n")
         stack = self.stack
         (api,) = stack.of_type("AWS::ApiGatewayV2::Api")
-        http_api.import_body(self.client("apigatewayv2"), stack, api)
+        openapi_import.import_body(self.client("apigatewayv2"), stack, api)
         return printed
 
     def delete(self) -> None:

@@ -28,7 +28,7 @@ from scoring import score_transaction
 from scoring.ledger.outbox import encode
 from tests import corpus
 from tests.corpus import INJECTED, Case
-from tests.e2e import deployment, http_api, tokens
+from tests.e2e import deployment, openapi_import, tokens
 from tests.e2e.deployment import Caller, Deployment
 from tests.e2e.tokens import Issuer
 from tests.integration import test_corpus, test_exactly_once, test_lab
@@ -151,7 +151,7 @@ class TestDeployedIdempotencyKey(test_exactly_once.TestIdempotencyKey):
 def test_all_routes_but_two_require_iam(deployed: Deployment) -> None:
     stack = deployed.stack
     ((api, api_id),) = stack.of_type("AWS::ApiGatewayV2::Api").items()
-    routes = http_api.routes(stack, api)
+    routes = openapi_import.routes(stack, api)
     assert {key for key, route in routes.items() if route.authorization == "NONE"} == OPEN_ROUTES
     assert {route.authorization for route in routes.values()} == {"NONE", "AWS_IAM"}
     made = deployed.client("apigatewayv2").get_routes(ApiId=api_id)["Items"]
@@ -165,7 +165,7 @@ def test_api_gateway_may_invoke_the_function_of_each_route(deployed: Deployment)
     """AWS enforces this permission; MiniStack does not."""
     stack = deployed.stack
     ((api, api_id),) = stack.of_type("AWS::ApiGatewayV2::Api").items()
-    for key, route in http_api.routes(stack, api).items():
+    for key, route in openapi_import.routes(stack, api).items():
         policy = deployed.client("lambda").get_policy(FunctionName=route.function)["Policy"]
         source = f"arn:aws:execute-api:us-east-1:000000000000:{api_id}/$default/{key.replace(' ', '')}"
         allowed = [
@@ -179,7 +179,7 @@ def test_api_gateway_may_invoke_the_function_of_each_route(deployed: Deployment)
 def test_unsigned_request_is_403_unless_the_route_is_open(deployed: Deployment, caller: Caller) -> None:
     stack = deployed.stack
     (api,) = stack.of_type("AWS::ApiGatewayV2::Api")
-    for route in http_api.routes(stack, api):
+    for route in openapi_import.routes(stack, api):
         method, path = example(route)
         unsigned = requests.request(method, deployed.url + path, timeout=TIMEOUT_SECONDS)
         signed = requests.request(method, deployed.url + path, auth=caller, timeout=TIMEOUT_SECONDS)
@@ -400,7 +400,7 @@ def other(deployed: Deployment, issuer: Issuer) -> Deployment:
 def test_issuer_makes_routes_require_its_token(other: Deployment, issuer: Issuer) -> None:
     stack = other.stack
     (api,) = stack.of_type("AWS::ApiGatewayV2::Api")
-    for key, route in http_api.routes(stack, api).items():
+    for key, route in openapi_import.routes(stack, api).items():
         is_open = key in OPEN_ROUTES | DOCS_ROUTES
         assert (route.authorization == "NONE") == is_open
         method, path = example(key)

@@ -10,7 +10,7 @@ import pytest
 from scoring import contract, deadlines
 from scoring.aws import client
 from scoring.ledger import writer
-from tests.e2e import http_api
+from tests.e2e import openapi_import
 from tests.infrastructure import stacks
 from tests.infrastructure.stacks import TransformError
 from tests.local import template
@@ -123,8 +123,8 @@ def test_authorization_of_every_route(deployed: dict[Options, Stack], options: O
     """Every route requires either a token or a signature, except those that are open."""
     stack = deployed[options]
     assert security(stack) == expected_security(stack, options)
-    # http_api fails on anything else that could open or close a route.
-    opened = {key for key, route in http_api.routes(stack, "Api").items() if route.authorization == "NONE"}
+    # openapi_import fails on anything else that could open or close a route.
+    opened = {key for key, route in openapi_import.routes(stack, "Api").items() if route.authorization == "NONE"}
     assert opened == OPEN_ROUTES | (DOCS_ROUTES if options.docs else set())
 
 

@@ -1,10 +1,10 @@
-"""Tests of :mod:`.http_api` and :mod:`tests.local.cloudformation`, which other tests of the deployed API rely on."""
+"""The import of OpenAPI bodies, which other tests of the deployed API rely on."""
 
 from typing import Any
 
 import pytest
 
-from tests.e2e.http_api import Route, routes
+from tests.e2e.openapi_import import Route, routes
 from tests.local.cloudformation import Stack
 
 IAM = {"type": "apiKey", "x-amazon-apigateway-authtype": "awsSigv4"}
@@ -41,7 +41,7 @@ def stack(operation: dict[str, Any], issuer: str = "", **body: Any) -> Stack:
     }
     return Stack(
         template=template,
-        parameters={"Issuer": issuer, "Audience": ["a", "b"], "Shards": "64"},
+        parameters={"Issuer": issuer, "Audience": ["a", "b"]},
         resources={"F": "physical", "Api": "api"},
         outputs={},
         arn="arn:aws:cloudformation:eu-central-1:123456789012:stack/risk-scoring/1",
@@ -69,39 +69,26 @@ def test_authorization_of_a_route(
 @pytest.mark.parametrize(
     ("operation", "body", "error"),
     [
-        ({"x-amazon-apigateway-auth": {"type": "NONE"}}, {}, "In GET /stats, x-amazon-apigateway-auth is not known"),
-        ({}, {"security": [{"IAM": []}]}, "In the body, security is not known"),
-        ({}, {"x-amazon-apigateway-policy": {}}, "In the body, x-amazon-apigateway-policy is not known"),
-        ({}, {"paths": {"/stats": {"trace": {}}}}, "In /stats, trace is not known"),
-        ({}, {"paths": {"/stats": {"get": {"security": {"Fn::Select": [0, []]}}}}}, "Fn::Select is not known"),
-        ({"security": [{"IAM": []}, {"NONE": []}]}, {}, "one security scheme is known here"),
-        ({"security": [{"IAM": [], "NONE": []}]}, {}, "one security scheme is known here"),
-        ({"security": [{"Other": []}]}, {"components": {"securitySchemes": {"Other": {}}}}, "scheme {} is not known"),
+        (
+            {"x-amazon-apigateway-auth": {"type": "NONE"}},
+            {},
+            "In GET /stats, x-amazon-apigateway-auth is not supported",
+        ),
+        ({}, {"security": [{"IAM": []}]}, "In the body, security is not supported"),
+        ({}, {"x-amazon-apigateway-policy": {}}, "In the body, x-amazon-apigateway-policy is not supported"),
+        ({}, {"paths": {"/stats": {"trace": {}}}}, "In /stats, trace is not supported"),
+        ({}, {"paths": {"/stats": {"get": {"security": {"Fn::Select": [0, []]}}}}}, "Fn::Select is not supported"),
+        ({"security": [{"IAM": []}, {"NONE": []}]}, {}, "only a single security scheme is supported"),
+        ({"security": [{"IAM": [], "NONE": []}]}, {}, "only a single security scheme is supported"),
+        (
+            {"security": [{"Other": []}]},
+            {"components": {"securitySchemes": {"Other": {}}}},
+            "scheme {} is not supported",
+        ),
         ({"x-amazon-apigateway-integration": {"type": "http_proxy"}}, {}, "the integration"),
         ({"security": [{"IAM": {"Ref": "Nobody"}}]}, {}, "Nobody is neither a parameter nor a resource"),
     ],
 )
-def test_anything_unknown_is_an_error(operation: dict[str, Any], body: dict[str, Any], error: str) -> None:
+def test_unsupported_body_is_an_error(operation: dict[str, Any], body: dict[str, Any], error: str) -> None:
     with pytest.raises(ValueError, match=error):
         routes(stack(operation, **body), "Api")
-
-
-@pytest.mark.parametrize(
-    ("condition", "holds"),
-    [
-        ("TakesTokens", False),
-        ({"Condition": "TakesTokens"}, False),
-        ({"Fn::Equals": [{"Ref": "Shards"}, 64]}, True),
-        ({"Fn::Equals": [True, "true"]}, True),
-    ],
-)
-def test_condition(condition: Any, *, holds: bool) -> None:
-    assert stack({}).holds(condition) is holds
-
-
-def test_values() -> None:
-    one = stack({})
-    assert one.value({"Fn::Sub": ["${A}-${AWS::StackName}-${!literal}", {"A": {"Ref": "Shards"}}]}) == (
-        "64-risk-scoring-${literal}"
-    )
-    assert one.value([{"Ref": "AWS::NoValue"}, {"Ref": "Audience"}, {"a": {"Ref": "AWS::NoValue"}}]) == [["a", "b"], {}]

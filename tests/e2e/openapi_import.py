@@ -1,6 +1,6 @@
 """Import the OpenAPI body of an HTTP API, as API Gateway does when a stack is deployed and MiniStack does not.
 
-Creates the authorizers, integrations and routes that the body declares. Knows only what SAM writes into a body;
+Creates the authorizers, integrations and routes that the body declares. Supports only what SAM writes into a body;
 anything else is an error, since ignoring it could open a route.
 """
 
@@ -18,7 +18,7 @@ _INTEGRATION = "x-amazon-apigateway-integration"
 _CORS = "x-amazon-apigateway-cors"
 _FUNCTION = re.compile(r"arn:aws:apigateway:[^:]+:lambda:path/2015-03-31/functions/(.+)/invocations")
 # API Gateway calls Lambda by POST, whatever the method of the route.
-_OF_LAMBDA = {"type": "aws_proxy", "httpMethod": "POST", "payloadFormatVersion": "2.0"}
+_LAMBDA_INTEGRATION = {"type": "aws_proxy", "httpMethod": "POST", "payloadFormatVersion": "2.0"}
 
 _BODY = {"openapi", "info", "paths", "components", "tags", _CORS}
 _OPERATION = {_INTEGRATION, "security", "responses", "isDefaultRoute", "parameters"}
@@ -46,7 +46,7 @@ def routes(stack: Stack, api: str) -> dict[str, Route]:
     Raises
     ------
     ValueError
-        The body contains something that is not known here.
+        The body contains something that is not supported.
     """
     body = stack.properties(api)["Body"]
     _only(_BODY, body, "the body")
@@ -93,14 +93,14 @@ def import_body(gateway: Any, stack: Stack, api: str) -> None:
 
 def _route(key: str, operation: dict[str, Any], schemes: dict[str, Any]) -> Route:
     integration = operation[_INTEGRATION]
-    if {name: integration[name] for name in integration if name != "uri"} != _OF_LAMBDA:
-        raise ValueError(f"{key}: the integration {integration} is not known here")
+    if {name: integration[name] for name in integration if name != "uri"} != _LAMBDA_INTEGRATION:
+        raise ValueError(f"{key}: the integration {integration} is not supported")
     function = _FUNCTION.fullmatch(integration["uri"])
     if function is None:
-        raise ValueError(f"{key}: the address {integration['uri']!r} is not of a function")
+        raise ValueError(f"{key}: {integration['uri']!r} is not the address of a function")
     security = operation.get("security", [])
     if len(security) > 1 or any(len(one) != 1 for one in security):
-        raise ValueError(f"{key}: one security scheme is known here, not {security}")
+        raise ValueError(f"{key}: only a single security scheme is supported, not {security}")
     for scheme, scopes in (one for requirement in security for one in requirement.items()):
         if scheme != "NONE":
             return Route(key, _authorization(schemes[scheme]), scheme, tuple(scopes), function[1])
@@ -112,7 +112,7 @@ def _authorization(scheme: dict[str, Any]) -> str:
         return "AWS_IAM"
     if scheme.get("x-amazon-apigateway-authorizer", {}).get("type") == "jwt":
         return "JWT"
-    raise ValueError(f"The security scheme {scheme} is not known here")
+    raise ValueError(f"The security scheme {scheme} is not supported")
 
 
 def _authorizer(scheme: dict[str, Any]) -> dict[str, Any]:
@@ -129,4 +129,4 @@ def _authorizer(scheme: dict[str, Any]) -> dict[str, Any]:
 
 def _only(known: set[str], found: dict[str, Any], where: str) -> None:
     if unknown := found.keys() - known:
-        raise ValueError(f"In {where}, {', '.join(sorted(unknown))} is not known here")
+        raise ValueError(f"In {where}, {', '.join(sorted(unknown))} is not supported")
