@@ -107,9 +107,7 @@ def test_layer_is_at_most_1_5_mb(layer: tuple[Path, bool]) -> None:
     assert sum(path.stat().st_size for path in python.rglob("*") if path.is_file()) <= 1_500_000
 
 
-def test_layer_is_compiled_if_possible_and_keeps_our_sources(
-    layer: tuple[Path, bool],
-) -> None:
+def test_layer_is_compiled_if_possible_and_keeps_our_sources(layer: tuple[Path, bool]) -> None:
     python, compiled = layer
     sources, bytecode = ({path.relative_to(python) for path in python.rglob(f"*.{kind}")} for kind in ("py", "pyc"))
     ours = {source for source in sources if source.parts[0] == "scoring"}
@@ -165,7 +163,7 @@ def test_functions_hold_only_their_handler_and_docs_its_files(build: Path) -> No
 
 
 @pytest.fixture(scope="module")
-def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+def sam_local_options(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """Build for this machine and start the emulator; yield the options of ``sam local``."""
     try:
         host = emulator.bridge_address()
@@ -190,9 +188,9 @@ def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
         yield [*options, *(["--skip-pull-image"] if images else [])]
 
 
-def test_every_event_with_sam_local_invoke(containers: list[str]) -> None:
+def test_every_event_with_sam_local_invoke(sam_local_options: list[str]) -> None:
     for name, expected in responses(scorers.load()).items():
-        output = sam("local", "invoke", expected.function, "--event", events.path(name), *containers).stdout
+        output = sam("local", "invoke", expected.function, "--event", events.path(name), *sam_local_options).stdout
         response = json.loads(output.splitlines()[-1])
         assert response.get("statusCode") == expected.status, (name, output)
         if expected.status is None:
@@ -202,14 +200,14 @@ def test_every_event_with_sam_local_invoke(containers: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def service(containers: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+def service(sam_local_options: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """The API of ``sam local start-api``."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     log = tmp_path_factory.mktemp("start-api") / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [SAM, "local", "start-api", "--port", str(port), *containers],
+            [SAM, "local", "start-api", "--port", str(port), *sam_local_options],
             cwd=ROOT,
             env=ENVIRONMENT,
             stdin=subprocess.DEVNULL,
