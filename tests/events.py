@@ -1,4 +1,4 @@
-"""API Gateway events: those in ``events/`` by name, and custom ones."""
+"""Load the API Gateway events in ``events/`` by name, and build custom ones."""
 
 import base64
 import json
@@ -28,9 +28,9 @@ def path(name: str) -> Path:
 
 
 def post(body: str | bytes | None, *, request_id: str = "request-1", **headers: str) -> dict[str, Any]:
-    """Make a ``POST /score``; bytes are sent in base64.
+    """Return the event of a ``POST /score``; bytes are sent in base64.
 
-    In the names of headers ``_`` stands for ``-``; an empty value removes the header.
+    In header names, ``_`` is sent as ``-``; an empty value removes the header.
     """
     event = load(MODEL)
     event["requestContext"]["requestId"] = request_id

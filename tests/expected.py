@@ -1,6 +1,6 @@
 """The response to each event in ``events/``.
 
-``RESPONSES`` expects the tests' rule set; ``responses`` adapts it to another one. The events run in this order:
+``RESPONSES`` follows the tests' rule set; ``responses`` adapts it to another one. The events run in this order:
 ``transaction`` looks up what ``score-base64-body`` has scored.
 """
 
@@ -28,8 +28,8 @@ class Expected(NamedTuple):
     body: Any
     content_type: str = "application/json"
 
-    def holds(self, text: str) -> bool:
-        """Tell whether the text of a response body is as expected."""
+    def matches(self, text: str) -> bool:
+        """Return whether the text of a response body is as expected."""
         if isinstance(self.body, str):
             return text == self.body
         if isinstance(self.body, re.Pattern):

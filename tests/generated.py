@@ -1,4 +1,4 @@
-"""The number of generated requests; each generating test checks its share."""
+"""The number of requests that each property-based test generates, and its Hypothesis settings."""
 
 from hypothesis import HealthCheck, settings
 

@@ -11,13 +11,15 @@ from tests.corpus import INJECTED, RESPONSE_HEADERS, SERVER_HEADERS, Case
 from tests.service import TIMEOUT_SECONDS, RunningService
 
 
-class Response(NamedTuple):
+class RawResponse(NamedTuple):
+    """A response as it was sent."""
+
     status: int
     headers: list[tuple[str, str]]
     body: bytes
 
 
-def send(service: RunningService, case: Case) -> Response:
+def send(service: RunningService, case: Case) -> RawResponse:
     """Send a case byte for byte, which HTTP clients would normalize or refuse."""
     address = urlsplit(service.url)
     assert address.hostname
@@ -27,11 +29,11 @@ def send(service: RunningService, case: Case) -> Response:
         return read_response(connection, case.method)
 
 
-def read_response(connection: socket.socket, method: str = "GET") -> Response:
+def read_response(connection: socket.socket, method: str = "GET") -> RawResponse:
     """Read one HTTP response."""
     response = http.client.HTTPResponse(connection, method=method)
     response.begin()
-    return Response(response.status, response.getheaders(), response.read())
+    return RawResponse(response.status, response.getheaders(), response.read())
 
 
 def _request(case: Case, host: str, prefix: str, signature: Mapping[str, str]) -> bytes:
@@ -42,7 +44,7 @@ def _request(case: Case, host: str, prefix: str, signature: Mapping[str, str]) -
     return "\r\n".join(lines).encode("latin-1") + case.body
 
 
-def check(response: Response, case: Case, server_headers: set[str] = SERVER_HEADERS) -> None:
+def check(response: RawResponse, case: Case, server_headers: set[str] = SERVER_HEADERS) -> None:
     """Fail unless the response is the expected one and every header comes from a function or the server."""
     assert response.status == case.status, response.body
     names = [name for name, _ in response.headers]
@@ -60,7 +62,7 @@ def check(response: Response, case: Case, server_headers: set[str] = SERVER_HEAD
         assert json.loads(response.body).items() >= case.expected.items()
 
 
-def moved(before: dict[str, Any], after: dict[str, Any]) -> dict[str, int]:
+def level_changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, int]:
     """Return the change of each risk level's counter, without zeros."""
     counts = {level: after["by_risk_level"][level] - count for level, count in before["by_risk_level"].items()}
     return {level: count for level, count in counts.items() if count}

@@ -1,4 +1,4 @@
-"""A running service and the local stack that `make run` starts."""
+"""A running service, and the local stack that ``make run`` starts."""
 
 import json
 import re
@@ -84,7 +84,7 @@ def checkout(root: Path, rules: Any) -> Path:
 def started(log: Path, root: Path = ROOT, arguments: Sequence[str] = STACK) -> Iterator[LocalStack]:
     """Start the local stack of the checkout ``root`` as ``make run`` does; stop it as Ctrl-C does.
 
-    ``arguments`` are passed to Python in place of those of ``make run``.
+    ``arguments`` replace those that ``make run`` passes to Python.
     """
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -2,8 +2,8 @@
 
     .venv/bin/python -m tests.capacity.cost
 
-What a decision writes, logs and returns is measured: ``POST /score`` handles the sample transactions, and the bytes
-that it passes to DynamoDB, the log and API Gateway are counted as AWS counts them. Memory, alarms and retention are
+The bytes that a decision writes, logs and returns are measured: ``POST /score`` handles the sample transactions, and
+its output to DynamoDB, the log and API Gateway is counted as AWS counts it. Memory, alarms and retention are
 those of the template.
 
 Prices are list prices of us-east-1 in US dollars, without taxes, free tiers or discounts. Those of the HTTP API,
@@ -99,13 +99,13 @@ ACCESS_LOG_BYTES = 400
 # AWS names 1% as the upper bound of cold starts; of the seconds, 0.05 are processor time, the rest is assumed.
 COLD_START_SHARE = 0.01
 COLD_START_SECONDS = 0.3
-# Nine digits: a counter that has been in use for long.
+# Nine digits: a counter that has long been in use.
 _COUNT = "123456789"
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What a decision uses, averaged over the sample transactions, and the settings of the stack that affect its price.
+    """The usage of a decision, averaged over the samples, and the settings of the stack that affect its price.
 
     Attributes
     ----------
@@ -116,7 +116,7 @@ class Usage:
     response_bytes
         Body and headers.
     log_bytes, log_lines
-        What the handler logs.
+        Log output of the handler.
     metrics
         Custom metrics that CloudWatch extracts from the log.
     memory

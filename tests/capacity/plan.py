@@ -1,12 +1,12 @@
-"""Recommend a number of shards for each rate, with the quotas and dollars that the rate takes.
+"""Recommend a number of shards for each rate, with the quotas that the rate uses and its cost.
 
     .venv/bin/python -m tests.capacity.plan
-    .venv/bin/python -m tests.capacity.plan --rates 3000 5000 --shards 64    # what a given number of shards does
+    .venv/bin/python -m tests.capacity.plan --rates 3000 5000 --shards 64    # with a given number of shards
 
 Combines :mod:`tests.capacity.simulation` and :mod:`tests.capacity.cost`, whose docstrings have sources and assumptions.
 
-The recommended number of shards is the smallest power of two, starting at the template's default, with which in every
-run some shards are left over at the peak of busy environments, and less than 1% of all attempts conflict.
+The recommended number of shards is the smallest power of two, starting at the template's default, that exceeds the peak
+number of busy environments in every run, and with which less than 1% of all attempts conflict.
 
 Quotas are the defaults (*Quotas in Amazon DynamoDB*, *Amazon API Gateway quotas*, *Lambda quotas*); new accounts and
 some regions have lower ones. Dollars are for a month at a steady rate, with the decisions of ``DecisionDays`` stored.
@@ -40,7 +40,7 @@ TABLE_WRITE_UNITS_PER_SECOND = 40_000
 
 @dataclass(frozen=True)
 class Plan:
-    """What a rate takes.
+    """The recommendation for a rate.
 
     Attributes
     ----------

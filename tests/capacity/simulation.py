@@ -3,7 +3,7 @@
 Decisions arrive at random (a Poisson process). Each takes an idle execution environment, or starts a new one, and is
 recorded by the real ledger, which runs on a simulated clock against a simulated DynamoDB.
 
-What is modelled, and its sources in the AWS documentation as of November 2026:
+The model, with its sources in the AWS documentation as of November 2026:
 
 - A transaction on an item that another transaction is writing fails at once with ``TransactionConflict``; nothing
   queues (*Amazon DynamoDB Transactions: How it works*). The simulation locks the item for as long as the caller waits.

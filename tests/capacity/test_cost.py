@@ -145,7 +145,7 @@ def test_billed_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cost.billed_seconds(cost.MB_PER_PROCESSOR // 2, 0.010) == pytest.approx(0.015)
 
 
-def test_reading_takes_a_unit_per_shard() -> None:
+def test_read_costs_a_unit_per_shard() -> None:
     assert cost.million_reads(64) == pytest.approx(64 * 0.125)
 
 

@@ -43,11 +43,11 @@ def test_default_is_that_of_the_template() -> None:
     assert SHARDS["Default"] == plan.DEFAULT_SHARDS
 
 
-def test_template_accepts_what_is_recommended(plans: dict[float, Plan]) -> None:
+def test_template_accepts_the_recommended_shards(plans: dict[float, Plan]) -> None:
     assert {one.shards for one in plans.values()} <= set(range(SHARDS["Default"], SHARDS["MaxValue"] + 1))
 
 
-def test_conflicts_are_rare_with_what_is_recommended(plans: dict[float, Plan]) -> None:
+def test_conflicts_are_rare_with_the_recommended_shards(plans: dict[float, Plan]) -> None:
     for one in plans.values():
         assert one.conflicts < 0.01
         assert one.environments < one.shards
@@ -66,13 +66,13 @@ def test_sufficient_shards(outcome: Outcome, *, sufficient: bool) -> None:
     assert plan.is_sufficient(64, [outcome]) == sufficient
 
 
-def test_slower_transactions_take_more_shards() -> None:
+def test_slower_transactions_need_more_shards() -> None:
     model, _ = plan.recommend(Model(2_000, plan.DEFAULT_SHARDS, transaction=0.020, handler=0.010))
     assert model.shards == 128
 
 
 def test_too_few_shards() -> None:
-    """The README quotes these figures; at 5,000 a second, 64 shards are half of what is recommended."""
+    """The README quotes these figures; at 5,000 a second, 64 shards are half the recommended number."""
     one, other = plan.plan_rates([3_000, 5_000], shards=64)
     assert (one.rate, one.shards) == (3_000, 64)
     assert one.conflicts == pytest.approx(0.28, abs=0.02)

@@ -139,7 +139,7 @@ class Run:
 
 
 def run_on_the_wire(log: Path, model: Model) -> Run:
-    """Have decisions made at the rate of the model; repeat the run if something stalled."""
+    """Make decisions at the rate of the model; repeat the run if something stalled."""
     for _ in range(TRIES):
         with (
             log.open("wb") as output,
@@ -154,17 +154,17 @@ def run_on_the_wire(log: Path, model: Model) -> Run:
             store.lead_to(endpoint)
             target = load.invoked(functions)
             before = load.stats(target)
-            warm_up = load.offer(target, load.transactions(WARM), 100 * WARM)
+            warm_up = load.offer(target, load.keyed_transactions(WARM), 100 * WARM)
             rule = LockShards(model)
             store.follow(rule)
-            samples = load.offer(target, load.transactions(DECISIONS), model.rate, seed=model.seed)
+            samples = load.offer(target, load.keyed_transactions(DECISIONS), model.rate, seed=model.seed)
             store.clear()
             # Started only now, so that only requests met on the shards.
             with event_source.running(emulator.client("sqs", endpoint), functions.invoke):
-                moved = load.counted(target, before, warm_up + samples)
+                changed = load.counted(target, before, warm_up + samples)
         if max(attempt.late for attempt in rule.attempts) < STALL_SECONDS:
             break
-    return Run(Result(model.rate, warm_up, samples, moved), rule.attempts)
+    return Run(Result(model.rate, warm_up, samples, changed), rule.attempts)
 
 
 def differences(real: Outcome, simulated: Sequence[Outcome]) -> list[str]:
@@ -191,7 +191,7 @@ def test_simulation_agrees_with_the_wire(tmp_path: Path, in_flight: float) -> No
     model = model_with(in_flight)
     run = run_on_the_wire(tmp_path / "functions.log", model)
     assert not run.result.errors
-    assert run.result.moved == run.result.accepted
+    assert run.result.changed == run.result.accepted
     assert run.result.accepted["total"] == WARM + DECISIONS
     arrivals = sorted(sample.sent for sample in run.result.samples)
     measured = run.measured(model)

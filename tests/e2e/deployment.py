@@ -164,8 +164,8 @@ def policy(*statements: dict[str, Any]) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": statements})
 
 
-def checkout(folder: Path) -> Path:
-    """Copy what is deployed, for tests to edit and build without touching this checkout."""
+def deployable_copy(folder: Path) -> Path:
+    """Copy the deployed files, for tests to edit and build without touching this checkout."""
     folder.mkdir()
     for name in ("template.yaml", "samconfig.toml"):
         shutil.copy(ROOT / name, folder)

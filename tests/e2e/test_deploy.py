@@ -37,7 +37,7 @@ from tests.local.cloudformation import Stack
 from tests.local.processes import free_port
 from tests.local.template import ROOT
 from tests.rule_set import DOCUMENT, decide
-from tests.sending import Response, check, decisions, moved
+from tests.sending import RawResponse, check, decisions, level_changes
 from tests.service import TIMEOUT_SECONDS, RunningService
 
 OPERATIONS = "functions/OPERATIONS.md"
@@ -48,18 +48,18 @@ ORIGIN = "https://dashboard.example.com"
 AUDIENCE = "risk-scoring-callers"
 THREADS = 8
 REPLAY = (sys.executable, str(ROOT / "events" / "replay.py"))
-NO_UTF_8 = "MiniStack decodes every JSON body and replaces invalid UTF-8; API Gateway passes it on in base64"
-OPTIONS = "MiniStack answers OPTIONS itself; API Gateway does so only for an API with CORS"
+REPLACED_UTF_8 = "MiniStack decodes every JSON body and replaces invalid UTF-8; API Gateway passes it on in base64"
+OPTIONS = "MiniStack responds to OPTIONS itself; API Gateway does so only for an API with CORS"
 NO_LINE_BREAK = "MiniStack's wildcards in a policy do not match a line break"
 DIFFERENCES = {
-    "cut off in a character": NO_UTF_8,
-    "UTF-16": NO_UTF_8,
-    "UTF-32": NO_UTF_8,
-    "Latin-1": NO_UTF_8,
-    "an overlong encoding": NO_UTF_8,
-    "an encoded lone surrogate": NO_UTF_8,
-    "a byte that is never valid in UTF-8": NO_UTF_8,
-    "gzip": NO_UTF_8,
+    "cut off in a character": REPLACED_UTF_8,
+    "UTF-16": REPLACED_UTF_8,
+    "UTF-32": REPLACED_UTF_8,
+    "Latin-1": REPLACED_UTF_8,
+    "an overlong encoding": REPLACED_UTF_8,
+    "an encoded lone surrogate": REPLACED_UTF_8,
+    "a byte that is never valid in UTF-8": REPLACED_UTF_8,
+    "gzip": REPLACED_UTF_8,
     "OPTIONS /score": OPTIONS,
     "OPTIONS /stats": OPTIONS,
     "OPTIONS /openapi.json": OPTIONS,
@@ -109,7 +109,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer) -> Iterat
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory, endpoint: str) -> Deployment:
-    made = Deployment(deployment.checkout(tmp_path_factory.mktemp("deploy") / "checkout"), endpoint)
+    made = Deployment(deployment.deployable_copy(tmp_path_factory.mktemp("deploy") / "checkout"), endpoint)
     made.build()
     printed = made.deploy()
     assert "Deploy this changeset? [y/N]" in printed
@@ -234,7 +234,9 @@ def test_difference_is_handled_as_api_gateway_would_send_it(deployed: Deployment
         FunctionName=deployed.stack.resources[function], Payload=json.dumps(event).encode()
     )
     response = json.loads(invoked["Payload"].read())
-    check(Response(response["statusCode"], list(response["headers"].items()), response["body"].encode()), case, set())
+    check(
+        RawResponse(response["statusCode"], list(response["headers"].items()), response["body"].encode()), case, set()
+    )
 
 
 def test_100_concurrent_requests_are_all_counted(service: RunningService) -> None:
@@ -249,7 +251,7 @@ def test_100_concurrent_requests_are_all_counted(service: RunningService) -> Non
     with ThreadPoolExecutor(THREADS) as pool:
         responses = Counter(pool.map(score, range(100)))
     assert {status for status, _ in responses} == {200}
-    assert moved(before, service.stats()) == {level: count for (_, level), count in responses.items()}
+    assert level_changes(before, service.stats()) == {level: count for (_, level), count in responses.items()}
     (found,) = service.get("/transaction/TX-many-99").json()["decisions"]
     assert found.items() >= {"tx_id": "TX-many-99", **score_transaction({"amount": 99 * 60, "hour": 3})}.items()
 
@@ -341,7 +343,7 @@ def test_scores_without_the_store_and_records_later(deployed: Deployment, servic
 
     wait_until(lambda: service.stats() != before)
     wait_until(lambda: queue_depth(deployed.client("sqs"), deployed.stack.resources["OutboxQueue"]) == (0, 0))
-    assert moved(before, service.stats()) == {score_transaction(transaction)["risk_level"]: 1}
+    assert level_changes(before, service.stats()) == {score_transaction(transaction)["risk_level"]: 1}
     again = service.post("/score", json=transaction, headers=headers)
     assert (again.status_code, again.headers.get("Idempotent-Replayed")) == (200, "true")
     assert again.json() in [
@@ -374,12 +376,12 @@ def test_update_serves_the_new_rules_and_keeps_the_data(
 ) -> None:
     assert deployed.stack.outputs["ApiUrl"].split(".")[0].endswith(updated.url.split("/")[-2])
     assert service.get("/health").json() == {"status": "ok", "version": "1.1-tests"}
-    assert moved(updated.stats, service.stats()) == {}
+    assert level_changes(updated.stats, service.stats()) == {}
     assert service.get("/transaction/TX-outbox").json() == updated.decisions
     scored = service.post("/score", json={"amount": 2500}).json()
     assert (scored["score"], scored["risk_level"], scored["version"]) == (5, "CRITICAL", "1.1-tests")
     assert scored["triggered_rules"] == ["R4: amount > 2000"]
-    assert moved(updated.stats, service.stats()) == {"CRITICAL": 1}
+    assert level_changes(updated.stats, service.stats()) == {"CRITICAL": 1}
     assert requests.get(f"{deployed.url}/stats", timeout=TIMEOUT_SECONDS).status_code == 403
 
 
@@ -418,19 +420,19 @@ def test_issuer_makes_routes_require_its_token(other: Deployment, issuer: Issuer
         "another issuer": ({"aud": AUDIENCE, "iss": "https://issuer.example.com"}, 401),
     }
     for name, (claims, status) in claims_and_statuses.items():
-        assert stats(other, issuer.token(**claims)) == status, name
+        assert stats_status(other, issuer.token(**claims)) == status, name
 
 
 def test_tampered_token_is_401(other: Deployment, issuer: Issuer, caller: Caller) -> None:
     head, _, signature = issuer.token(aud="somebody").split(".")
     _, claims, right_signature = issuer.token(aud=AUDIENCE).split(".")
-    assert stats(other, f"{head}.{claims}.{right_signature}") == 200
-    assert stats(other, f"{head}.{claims}.{signature}") == 401
-    assert stats(other, f"{head}.{claims}.") == 401
+    assert stats_status(other, f"{head}.{claims}.{right_signature}") == 200
+    assert stats_status(other, f"{head}.{claims}.{signature}") == 401
+    assert stats_status(other, f"{head}.{claims}.") == 401
     assert requests.get(f"{other.url}/stats", auth=caller, timeout=TIMEOUT_SECONDS).status_code == 401
 
 
-def stats(service: Deployment, token: str) -> int:
+def stats_status(service: Deployment, token: str) -> int:
     """Return the status code of ``GET /stats`` with this token."""
     headers = {"Authorization": f"Bearer {token}"}
     return requests.get(f"{service.url}/stats", headers=headers, timeout=TIMEOUT_SECONDS).status_code

@@ -72,7 +72,7 @@ def test_layer_holds_the_imported_packages_without_native_code(build: Path) -> N
 
 
 def test_build_with_invalid_rules_fails_with_the_reason(tmp_path: Path) -> None:
-    root = deployment.checkout(tmp_path / "checkout")
+    root = deployment.deployable_copy(tmp_path / "checkout")
     document = json.dumps(DOCUMENT).replace('"points": 3', '"points": 0')
     (root / "functions/layer/scoring/scorers/rules.json").write_text(document, encoding="utf-8")
     result = subprocess.run([SAM, "build"], cwd=root, env=ENVIRONMENT, check=False, capture_output=True, text=True)
@@ -196,7 +196,7 @@ def test_every_event_with_sam_local_invoke(sam_local_options: list[str]) -> None
         if expected.status is None:
             assert response == expected.body
         else:
-            assert expected.holds(response["body"]), (name, output)
+            assert expected.matches(response["body"]), (name, output)
 
 
 @pytest.fixture(scope="module")

@@ -32,5 +32,5 @@ def wire(proxied_functions: ProxiedFunctions) -> Iterator[Harness]:
 
 @pytest.fixture(scope="session")
 def full(pytestconfig: pytest.Config) -> bool:
-    """Whether to run at full length, as ``make faults`` does."""
+    """Return whether to run at full length, as ``make faults`` does."""
     return bool(pytestconfig.getoption("--full"))

@@ -189,7 +189,7 @@ class Proxy:
     def _serve(self, connection: socket.socket, address: Any) -> None:
         try:
             with suppress(OSError, http.client.HTTPException):
-                _Handler(connection, address, self)  # type: ignore[arg-type]  # uses nothing else of a server
+                _ProxyHandler(connection, address, self)  # type: ignore[arg-type]  # uses nothing else of a server
         finally:
             with self._lock:
                 self._connections.discard(connection)
@@ -207,8 +207,8 @@ class Proxy:
                 connection.shutdown(socket.SHUT_RDWR)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    """One connection; ``server`` is the proxy."""
+class _ProxyHandler(BaseHTTPRequestHandler):
+    """A connection to the proxy, which is its ``server``."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -216,7 +216,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         proxy: Proxy = self.server
-        # A late call still goes to the endpoint of its time.
+        # A late call goes to the endpoint that was current when it arrived.
         upstream = proxy.upstream
         body = self.rfile.read(int(self.headers["Content-Length"]))
         headers = dict(self.headers.items())

@@ -41,7 +41,7 @@ def from_threads(work: Callable[[Any], Any], items: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("fault", Fault, ids=lambda fault: fault.name.lower())
-def test_failing_calls_lose_and_double_nothing(harness: Harness, fault: Fault, *, full: bool) -> None:
+def test_faults_neither_lose_nor_double_decisions(harness: Harness, fault: Fault, *, full: bool) -> None:
     # The short run fails a larger share of its calls; otherwise hardly any decision would reach the outbox.
     count, share, queue_share = (4000, 0.1, 0.1) if full else (160, 0.2, 0.5)
     minimum = count * share / 2
@@ -154,7 +154,7 @@ def test_store_outage_is_scored_in_time_and_recorded_later(harness: Harness, how
 
 
 def test_long_retry_after_is_ignored(wire: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A new client, because one with many failures no longer retries."""
+    """Uses a new client, because one with many failures no longer retries."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", wire.store.endpoint)
     dynamodb = client.dynamodb()
     wire.store.inject(Fault.ERROR_BEFORE, 1.0, seed=1)

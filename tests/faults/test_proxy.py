@@ -116,7 +116,7 @@ def test_outage_ends(wire: Harness, how: Down, error: type[Exception]) -> None:
     client.list_tables()
 
 
-def test_seed_determines_which_share_fails(wire: Harness) -> None:
+def test_seed_determines_which_calls_fail(wire: Harness) -> None:
     drawn = []
     for seed in (1, 1, 2):
         wire.store.inject(Fault.THROTTLED, 0.1, seed)

@@ -1,4 +1,4 @@
-"""The stacks that CloudFormation would make of a template: its transforms applied, its conditions evaluated."""
+"""Make the stacks that CloudFormation would make from a template: apply its transforms, evaluate its conditions."""
 
 import copy
 import json
@@ -28,7 +28,7 @@ def make(document: dict[str, Any], *parameters: dict[str, str]) -> list[Stack]:
     Raises
     ------
     TransformError
-        A transform failed, or is not known.
+        A transform failed, or is unknown.
     """
     document = copy.deepcopy(document)
     for resource in document["Resources"].values():

@@ -150,7 +150,7 @@ def test_authorization_is_by_signature_by_default(deployed: dict[Options, Stack]
     assert schemes["AWS_IAM"]["x-amazon-apigateway-authtype"] == "awsSigv4"
 
 
-def test_tokens_must_be_of_the_issuer_and_audiences(deployed: dict[Options, Stack]) -> None:
+def test_tokens_must_have_the_issuer_and_an_audience(deployed: dict[Options, Stack]) -> None:
     authorizer = api_body(deployed[Options(tokens=True)])["components"]["securitySchemes"]["JWT"]
     assert authorizer["x-amazon-apigateway-authorizer"] == {
         "type": "jwt",
@@ -222,7 +222,7 @@ def test_defaults_open_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("parameter", "right", "wrong"),
+    ("parameter", "valid", "invalid"),
     [
         ("JwtIssuer", ["", "https://login.example.com/tenant/v2.0"], ["http://login.example.com", "https://a b", "x"]),
         (
@@ -233,10 +233,10 @@ def test_defaults_open_nothing() -> None:
         ("AlarmEmail", ["", "fraud@example.com"], ["fraud", "a@b c"]),
     ],
 )
-def test_allowed_values_of_parameters(parameter: str, right: list[str], wrong: list[str]) -> None:
+def test_allowed_values_of_parameters(parameter: str, valid: list[str], invalid: list[str]) -> None:
     pattern = re.compile(template.load()["Parameters"][parameter]["AllowedPattern"])
-    assert all(pattern.search(value) for value in right)
-    assert not any(pattern.search(value) for value in wrong)
+    assert all(pattern.search(value) for value in valid)
+    assert not any(pattern.search(value) for value in invalid)
 
 
 def test_cors_allows_only_the_origin_of_the_parameter(
@@ -277,7 +277,7 @@ def test_access_log_is_json_and_has_no_payload(resources: dict[str, Any]) -> Non
 
 
 def matches(pattern: str, line: dict[str, str]) -> bool:
-    """Tell whether a log line matches a CloudWatch filter pattern of string comparisons joined by ``&&``."""
+    """Return whether a log line matches a CloudWatch filter pattern of string comparisons joined by ``&&``."""
     assert (pattern[:2], pattern[-2:]) == ("{ ", " }")
     comparisons = [re.fullmatch(r'\(\$\.(\w+) (!?=) "([^"]*)"\)', one) for one in pattern[2:-2].split(" && ")]
     return all(one and (line[one[1]] == one[3]) == (one[2] == "=") for one in comparisons)

@@ -24,7 +24,7 @@ _TRANSFORMS = {
 
 
 def process(template: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
-    """Apply every transform that a template names, in that order; one that is not known here is a KeyError."""
+    """Apply every transform that a template names, in that order; raise KeyError for an unknown one."""
     named = template["Transform"]
     for name in [named] if isinstance(named, str) else named:
         template = _TRANSFORMS[name](template, parameters)

@@ -8,7 +8,7 @@ import pytest
 
 from scoring import scorers
 from tests.corpus import INJECTED, SERVER_HEADERS, Case, decided_by
-from tests.sending import check, decisions, moved, send
+from tests.sending import check, decisions, level_changes, send
 from tests.service import LocalStack, RunningService
 
 CASES = [case for case in decided_by(scorers.load()) if not case.only_event]
@@ -24,7 +24,7 @@ class Counters:
     def change(self) -> dict[str, int]:
         """Read the statistics and return what changed since the last call."""
         before, self.stats = self.stats, self.service.stats()
-        return moved(before, self.stats)
+        return level_changes(before, self.stats)
 
 
 class TestCorpus:

@@ -1,6 +1,6 @@
 """Valid and invalid requests that Schemathesis generates from the OpenAPI document, with all its checks.
 
-They are the same in every run, except those that build on responses.
+They are the same in every run, except those derived from responses.
 """
 
 import itertools

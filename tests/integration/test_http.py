@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from scoring import score_transaction
-from tests.sending import Response, read_response
+from tests.sending import RawResponse, read_response
 from tests.service import TIMEOUT_SECONDS, LocalStack
 
 SCORE = b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -149,7 +149,7 @@ def connect(service: LocalStack) -> socket.socket:
     return socket.create_connection((address.hostname or "", address.port or 80), TIMEOUT_SECONDS)
 
 
-def send(service: LocalStack, request: bytes) -> Response:
+def send(service: LocalStack, request: bytes) -> RawResponse:
     """Send these bytes, close the sending side and read one response."""
     with connect(service) as connection:
         connection.sendall(request)

@@ -26,7 +26,7 @@ from tests.rule_set import decide
 from tests.service import SAM_PYTHON, TIMEOUT_SECONDS, LocalStack, started
 
 
-def running() -> dict[int, int]:
+def process_parents() -> dict[int, int]:
     """Return the parent of every running process, without zombies."""
     parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -41,7 +41,7 @@ def running() -> dict[int, int]:
 
 def descendants(pid: int) -> set[int]:
     """Return the ids of all child processes and theirs."""
-    parents = running()
+    parents = process_parents()
     found: set[int] = set()
     while more := {child for child, parent in parents.items() if parent in found | {pid}} - found:
         found |= more
@@ -56,7 +56,7 @@ def processes_of(stack: LocalStack, program: str) -> set[int]:
 
 def wait_for_end(pids: set[int]) -> None:
     deadline = time.monotonic() + TIMEOUT_SECONDS
-    while left := pids & running().keys():
+    while left := pids & process_parents().keys():
         assert time.monotonic() < deadline, left
         time.sleep(0.1)
 
@@ -383,9 +383,9 @@ def install(folder: Path, requirements: Path, **variables: str) -> "subprocess.C
 
 
 def test_missing_python_is_one_line(tmp_path: Path) -> None:
-    result = install(tmp_path / "venv", tmp_path / "requirements.txt", PYTHON="python-that-is-not-there")
+    result = install(tmp_path / "venv", tmp_path / "requirements.txt", PYTHON="no-such-python")
     assert result.returncode == 1
-    assert result.stderr.startswith("error: Python 3.11 or newer is needed, not found as python-that-is-not-there;")
+    assert result.stderr.startswith("error: Python 3.11 or newer is needed, not found as no-such-python;")
     assert len((result.stdout + result.stderr).splitlines()) == 1
 
 

@@ -1,8 +1,8 @@
 """The program in an execution environment: imports the handler, then runs it for one event after another.
 
-It reads a JSON line ``{"event", "request_id"}`` per event, and writes the result of the handler or its error as one. If
-the import or an event takes longer than the function's timeout, SIGALRM ends the process. If the import raises a
-``ConfigurationError``, because the rule set is not valid for example, every event gets that error.
+For each event, it reads a JSON line ``{"event", "request_id"}`` and writes a JSON line with the handler's result or
+error. If the import or an event takes longer than the function's timeout, SIGALRM ends the process. If the import
+raises a ``ConfigurationError``, for an invalid rule set for example, every event gets that error.
 
 The argument is the format of the function's log lines on standard error: ``json``, or ``text`` for people.
 """
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def load_handler() -> Callable[[Any, LambdaContext], Any]:
-    """Import the handler; if the configuration is not valid, return a handler that returns that error."""
+    """Import the handler; if the configuration is invalid, return a handler that returns that error."""
     module, _, name = os.environ["_HANDLER"].rpartition(".")
     try:
         handler: Callable[[Any, LambdaContext], Any] = getattr(importlib.import_module(module), name)

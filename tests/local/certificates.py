@@ -39,7 +39,7 @@ def make(folder: Path, names: tuple[str, ...] = ("localhost",)) -> Certificates:
     alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
     if "localhost" in names:
         alternatives.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
-    # From Python 3.13 on, clients require each of these extensions. The values tell which are critical.
+    # From Python 3.13 on, clients require each of these extensions; True marks a critical one.
     authority_extensions: dict[x509.ExtensionType, bool] = {
         x509.BasicConstraints(ca=True, path_length=0): True,
         _key_usage(signs_certificates=True): True,

@@ -123,7 +123,7 @@ class Stack:
         return {name: one for name, one in evaluated.items() if one is not _NoValue}
 
     def holds(self, condition: Any) -> bool:
-        """Tell whether a condition, given by its name or as an expression, is true."""
+        """Return whether a condition, given by its name or as an expression, is true."""
         if isinstance(condition, str):
             return self.holds(self.template["Conditions"][condition])
         ((name, argument),) = condition.items()

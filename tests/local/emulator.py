@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any
@@ -19,11 +18,10 @@ from typing import IO, Any
 import boto3
 from botocore.config import Config
 
-from tests.local import account, template
-from tests.local.processes import StartError, command, end, end_with_parent, fail, free_port, listening, port_number
+from tests.local import account, processes, template
+from tests.local.processes import StartError
 
 MINISTACK_PYTHON = template.ROOT / ".tools" / "ministack" / "bin" / "python"
-_START_SECONDS = 30
 # Properties of AWS::DynamoDB::Table that are also parameters of CreateTable
 _CREATE_TABLE_PARAMETERS = ("AttributeDefinitions", "KeySchema", "BillingMode")
 
@@ -38,7 +36,7 @@ def client(service: str, endpoint: str) -> Any:
 
 
 def variables(dynamodb: str, sqs: str | None = None) -> dict[str, str]:
-    """Return the environment variables that point a function to these endpoints, by default to one for both."""
+    """Return the environment variables that point a function to these endpoints; ``sqs`` defaults to ``dynamodb``."""
     return {"AWS_ENDPOINT_URL_DYNAMODB": dynamodb, "AWS_ENDPOINT_URL_SQS": sqs or dynamodb}
 
 
@@ -106,9 +104,9 @@ def started(
     """
     if not MINISTACK_PYTHON.exists():
         raise StartError("the emulator is not installed; run 'make install'")
-    port = port or free_port(host)
+    port = port or processes.free_port(host)
     # MiniStack only logs that its port is in use.
-    listening(host, port).close()
+    processes.listening(host, port).close()
     process = subprocess.Popen(
         [MINISTACK_PYTHON, "-m", "ministack"],
         env={
@@ -122,18 +120,18 @@ def started(
         stdin=subprocess.DEVNULL,
         stdout=log or subprocess.DEVNULL,
         stderr=log or subprocess.DEVNULL,
-        preexec_fn=end_with_parent,  # noqa: PLW1509  no thread runs yet
+        preexec_fn=processes.end_with_parent,  # noqa: PLW1509  no thread runs yet
         start_new_session=True,
     )
     ending = threading.Event()
     try:
-        _wait(process, host, port)
+        processes.wait_until_listening("the emulator", process, host, port)
         if on_exit:
             threading.Thread(target=_watch, args=(process, ending, on_exit), daemon=True).start()
         yield f"{'https' if settings.get('USE_SSL') else 'http'}://{host}:{port}"
     finally:
         ending.set()
-        end(process)
+        processes.end(process)
 
 
 def bridge_address() -> str:
@@ -162,18 +160,6 @@ def bridge_address() -> str:
     return address
 
 
-def _wait(process: "subprocess.Popen[bytes]", host: str, port: int) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise StartError(f"the emulator exited with code {process.returncode} while starting")
-        with socket.socket() as probe:
-            if probe.connect_ex((host, port)) == 0:
-                return
-        time.sleep(0.05)
-    raise StartError(f"the emulator did not listen on {host}:{port} within {_START_SECONDS} s")
-
-
 def _watch(process: "subprocess.Popen[bytes]", ending: threading.Event, on_exit: Callable[[str], None]) -> None:
     code = process.wait()
     if not ending.is_set():
@@ -187,7 +173,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="DynamoDB and SQS for the containers of `sam local`.")
     parser.add_argument("--port", default="8000", help="must match tests/local/containers.json")
     arguments = parser.parse_args()
-    with command(), running(bridge_address(), port_number(arguments.port), on_exit=fail) as endpoint:
+    with (
+        processes.command(),
+        running(bridge_address(), processes.port_number(arguments.port), on_exit=processes.fail) as endpoint,
+    ):
         of_type = template.stack().of_type
         names = ", ".join([*of_type("AWS::DynamoDB::Table"), *of_type("AWS::SQS::Queue")])
         print(f"DynamoDB and SQS with {names} at {endpoint}; press Ctrl-C to stop", flush=True)

@@ -25,7 +25,7 @@ APP_PYTHON = ROOT / ".venv" / "bin" / "python"
 ENVIRONMENTS_PER_FUNCTION = 4
 
 _BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
-# Error type with which the bootstrap reports a configuration that is not valid
+# Error type with which the bootstrap reports an invalid configuration
 _CONFIGURATION_ERROR = "Runtime.ConfigurationError"
 _WATCHED_SUFFIXES = {".py", ".json", ".html", ".css", ".js"}
 
@@ -33,7 +33,7 @@ Stamp = tuple[tuple[str, int], ...]
 
 
 def configuration_error(result: str) -> str | None:
-    """Return the message if a function failed because its configuration is not valid, else None."""
+    """Return the message if a function failed because its configuration is invalid, else None."""
     if _CONFIGURATION_ERROR not in result:  # parsing every result would be slow
         return None
     error = json.loads(result)
@@ -66,17 +66,17 @@ class Environments:
         self._lock = threading.Lock()
         self._idle: defaultdict[str, list[_Environment]] = defaultdict(list)
         self._busy: set[_Environment] = set()
-        self._places = {name: threading.Semaphore(limit) for name in self._functions}
+        self._slots = {name: threading.Semaphore(limit) for name in self._functions}
         self._closed = False
 
     def invoke(self, name: str, event: str) -> str:
         """Invoke a function with an event, as JSON text, and return its result or error, as JSON text."""
-        with self._places[name]:
-            environment = self._take(self._functions[name])
+        with self._slots[name]:
+            environment = self._acquire(self._functions[name])
             try:
                 result = environment.invoke(event)
             finally:
-                self._give_back(name, environment)
+                self._release(name, environment)
         if error := configuration_error(result):
             self._report(self._functions[name], error)
         return result
@@ -99,7 +99,7 @@ class Environments:
         if is_new:
             self._console.error(error)
 
-    def _take(self, function: Function) -> "_Environment":
+    def _acquire(self, function: Function) -> "_Environment":
         stamp = _stamp(function.folders)
         with self._lock:
             idle = self._idle[function.name]
@@ -116,7 +116,7 @@ class Environments:
             old.end()
         return environment
 
-    def _give_back(self, name: str, environment: "_Environment") -> None:
+    def _release(self, name: str, environment: "_Environment") -> None:
         with self._lock:
             self._busy.discard(environment)
             if environment.alive and not self._closed:
@@ -141,7 +141,7 @@ def running(
 
 
 class _Environment:
-    """One process, which ends itself when the function's timeout is over."""
+    """One process; it ends itself when an event exceeds the function's timeout."""
 
     def __init__(
         self, function: Function, stamp: Stamp, variables: Mapping[str, str], log: int | None, console: Console
@@ -192,7 +192,7 @@ class _Environment:
 
 
 def environment_variables(function: Function) -> dict[str, str]:
-    """Return the variables of Lambda and the template, and those that isolate from the user's AWS account."""
+    """Return the variables that Lambda and the template set, and those that isolate from the user's AWS account."""
     return {
         **function.variables,
         **account.CREDENTIALS,

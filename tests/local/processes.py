@@ -7,11 +7,13 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
 _PR_SET_PDEATHSIG = 1
+_START_SECONDS = 30
 _END_SECONDS = 3
 # Below the range from which Linux and macOS choose ports for outgoing connections and for port 0
 _PORTS = range(20_000, 32_768)
@@ -22,7 +24,7 @@ _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class StartError(Exception):
-    """Something that the command needs did not start or has ended; the user reads the message."""
+    """A part of the command did not start, or has ended; the message is shown to the user."""
 
 
 # Set by :func:`fail`, read by :func:`command`
@@ -46,7 +48,7 @@ def end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Return another free port at each call, one that the system does not assign to any other program."""
+    """Return a free port that no other call returns, and that the system does not assign to other programs."""
     for port in _untried_ports:
         with socket.socket() as probe:
             try:
@@ -58,14 +60,14 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def port_number(text: str) -> int:
-    """Parse a port number; raise :class:`StartError` if it is none."""
+    """Parse a port number; raise :class:`StartError` if it is not one."""
     if not (text.isascii() and text.isdigit()):
         raise StartError(f"{text!r} is not a port number")
     return int(text)
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """Return a socket that listens on a port, 0 for any; raise :class:`StartError` if it cannot be used."""
+    """Return a socket that listens on a port, 0 for any; raise :class:`StartError` if the port cannot be used."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -75,6 +77,19 @@ def listening(host: str, port: int) -> socket.socket:
         listener.close()
         raise StartError(f"port {port} on {host} cannot be used: {getattr(error, 'strerror', error)}") from None
     return listener
+
+
+def wait_until_listening(name: str, process: "subprocess.Popen[bytes]", host: str, port: int) -> None:
+    """Wait until a process listens on a port; raise :class:`StartError` if it ends or takes too long."""
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise StartError(f"{name} exited with code {process.returncode} while starting")
+        with socket.socket() as probe:
+            if probe.connect_ex((host, port)) == 0:
+                return
+        time.sleep(0.02)
+    raise StartError(f"{name} did not listen on {host}:{port} within {_START_SECONDS} s")
 
 
 def fail(message: str) -> None:

@@ -28,7 +28,7 @@ _MAX_HEAD_BYTES = 10_240
 _MAX_BODY_BYTES = 10 * 1024 * 1024
 # API Gateway, too, drops clients that pause for this long in a request.
 _IDLE_SECONDS = 30
-# Read for so long after the response: closing a connection with unread bytes can lose the response.
+# Keep reading for this long after the response: closing a connection with unread bytes can lose the response.
 _LINGER_SECONDS = 1
 # First byte of a TLS connection
 _TLS_HANDSHAKE = b"\x16"

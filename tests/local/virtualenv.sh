@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Creates a virtual environment with packages pinned by hash, or prints an error of one line.
+# Creates a virtual environment with packages pinned by hash, or prints a one-line error.
 #
 #   virtualenv.sh FOLDER [--editable PROJECT] REQUIREMENTS-FILE...
 #

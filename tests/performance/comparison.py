@@ -11,9 +11,9 @@ work is excluded. An invocation is timed from outside of Lambda's runtime interf
 Implementations take turns in an order that is shuffled for each round, so a machine that slows down slows all of them.
 Figures are medians, except p99 and the decisions per second.
 
-The run fails if a response differs from the rules, a decision is not stored, or a counter does not move by exactly what
-was returned. Replays and the outbox are not compared, as only this service has them. This service and the Powertools
-baseline log and count each decision; the others do not.
+The run fails if a response differs from the rules, a decision is not stored, or the counters do not increase by exactly
+the returned decisions. Replays and the outbox are not compared, as only this service has them. This service and the
+Powertools baseline log and count each decision; the others do not.
 
 Exits with 1 if the run fails, or a figure exceeds one of :data:`LIMITS`.
 """
@@ -78,7 +78,7 @@ LIMITS = (
 
 @dataclass(frozen=True)
 class Repetitions:
-    """How often each implementation is measured.
+    """Numbers of repetitions for each implementation.
 
     Attributes
     ----------
@@ -157,7 +157,7 @@ class Request(NamedTuple):
     event: str
 
     def expected(self) -> dict[str, Any]:
-        """Return what the response must contain."""
+        """Return the fields that the response must contain."""
         ids = {"tx_id": self.transaction["tx_id"], "decision_id": self.decision_id}
         score, risk_level, triggered_rules = RULE_SET.assess(validate(self.transaction))
         return {"score": score, "risk_level": risk_level, "triggered_rules": list(triggered_rules), **ids}
@@ -187,7 +187,7 @@ class Measurements:
 
 
 class MismatchError(Exception):
-    """An implementation did not do what it is timed for; the text is one line that names it."""
+    """An implementation failed, or responded or recorded incorrectly; the message is one line that names it."""
 
 
 class StoreAudit:
@@ -245,7 +245,7 @@ class StoreAudit:
 
 
 def counters(body: Mapping[str, Any]) -> Counter[str]:
-    """Return what a decision adds to its shard, by the ledger's names."""
+    """Return the counters that a decision adds to its shard, by the ledger's names."""
     level = body["risk_level"]
     high = ["high"] if level in {"HIGH", "CRITICAL"} else []
     return Counter(["total", f"level#{level}", *high, *(f"rule#{label}" for label in body["triggered_rules"])])
@@ -275,7 +275,7 @@ def new_requests(number: int) -> list[Request]:
 
 @dataclass(frozen=True)
 class Setup:
-    """What every measurement needs; files are in a temporary folder."""
+    """The environment that all measurements share; its files are in a temporary folder."""
 
     folder: Path
     python: Interpreter
@@ -321,7 +321,7 @@ class Setup:
 
 @contextmanager
 def prepared(python: Interpreter) -> Iterator[Setup]:
-    """Install and build what is missing."""
+    """Build the implementations, and yield the environment of the measurements."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         yield Setup(
@@ -512,12 +512,12 @@ def replace_section(text: str, section: str) -> str:
     Raises
     ------
     ValueError
-        The markers are not there exactly once and in order.
+        The markers do not occur exactly once and in order.
     """
     before, begin, rest = text.partition(_BEGIN)
     _, end, after = rest.partition(_END)
     if not (begin and end) or _BEGIN in rest or _END in after:
-        raise ValueError(f"{_BEGIN.strip()} and {_END} must be there once each")
+        raise ValueError(f"{_BEGIN.strip()} and {_END} must each occur once")
     return f"{before}{begin}\n{section}\n\n{end}{after}"
 
 

@@ -1,4 +1,4 @@
-"""Count the instructions of a start and of a decision, as a share of what plain boto3 takes.
+"""Count the instructions of a start and of a decision, as shares of plain boto3's.
 
     .venv/bin/python -m tests.performance.instructions
 
@@ -43,7 +43,7 @@ def measure(python: implementations.Interpreter) -> dict[str, dict[str, float]]:
     Raises
     ------
     MismatchError
-        One of them failed, or returned or counted something wrong.
+        One of them failed, or responded or recorded incorrectly.
     """
     with comparison.prepared(python) as setup, emulator.running() as endpoint:
         by_name = {one.name: one for one in setup.implementations}

@@ -6,8 +6,8 @@ The load is open loop: a request is sent when it is due, whether or not earlier 
 latency counts from then. A client that waits for a response before it sends again omits the requests that a stall would
 have delayed (Gil Tene, *How NOT to Measure Latency*: coordinated omission).
 
-Exits with 1 if a request fails, ``/stats`` does not move by exactly what was accepted, less than 99% of the offered
-rate is achieved, or the client falls behind its own schedule.
+Exits with 1 if a request fails, ``/stats`` does not change by exactly the accepted decisions, less than 99% of the
+offered rate is achieved, or the client falls behind its own schedule.
 """
 
 import argparse
@@ -39,9 +39,9 @@ from tests.service import started
 RATES = {"http": 25.0, "handlers": 150.0}
 SECONDS = 60.0
 
-# The client holds requests back from this many without a response on: some seconds of a stall at these rates.
+# Maximum number of requests without a response; reached after a stall of some seconds at these rates.
 MAX_IN_FLIGHT = 512
-# A request has failed if this long after the last one was due it has no response; longer than any function timeout.
+# Requests without a response this long after the last one was due have failed; longer than any function timeout.
 DRAIN_SECONDS = 30.0
 # Enough at once that every environment starts before the measurement.
 WARM_UP_REQUESTS = 64
@@ -77,7 +77,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Sample:
-    """A request; times are in seconds since the start, infinite if they have not come.
+    """A request; times are in seconds since the start, infinite if not reached.
 
     Attributes
     ----------
@@ -104,14 +104,14 @@ class Result:
         Offered requests per second.
     warm_up, samples
         Requests before and during the measurement; all are counted, only the latter are timed.
-    moved
+    changed
         The change of ``/stats``; None if it could not be read.
     """
 
     rate: float
     warm_up: list[Sample]
     samples: list[Sample]
-    moved: Counts | None
+    changed: Counts | None
 
     @property
     def seconds(self) -> float:
@@ -150,7 +150,7 @@ class Result:
         return Counter(s.error for s in self.warm_up + self.samples if s.error is not None)
 
     def problems(self) -> list[str]:
-        """Return why the run has failed; empty if it has not."""
+        """Return a sentence for each reason why the run has failed."""
         found = []
         if self.lateness > MAX_LATENESS_SECONDS:
             found.append("the client fell behind its schedule: the result is not valid")
@@ -158,14 +158,14 @@ class Result:
             found.append(f"{self.errors.total()} requests failed")
         if self.achieved < MIN_SHARE_OF_RATE * self.rate:
             found.append(f"{self.achieved:.1f} of {self.rate:g} requests per second achieved")
-        if self.moved is None:
+        if self.changed is None:
             found.append("/stats could not be read")
-        elif self.moved != self.accepted:
+        elif self.changed != self.accepted:
             wrong = sorted(
-                name for name in self.moved.keys() | self.accepted if self.moved[name] != self.accepted[name]
+                name for name in self.changed.keys() | self.accepted if self.changed[name] != self.accepted[name]
             )
-            differences = (f"{name} by {self.moved[name]}, accepted {self.accepted[name]}" for name in wrong)
-            found.append(f"/stats moved wrongly: {', '.join(differences)}")
+            differences = (f"{name} by {self.changed[name]}, accepted {self.accepted[name]}" for name in wrong)
+            found.append(f"/stats changed wrongly: {', '.join(differences)}")
         return found
 
     def report(self) -> str:
@@ -180,7 +180,7 @@ class Result:
             *(f"           {number} x {kind}" for kind, number in self.errors.most_common()),
             f"accepted   {accepted}, including {len(self.warm_up)} requests to warm up",
             f"deferred   {deferred(self.warm_up + self.samples)} of them, to the outbox",
-            *([] if self.moved != self.accepted else [f"/stats     moved by exactly {accepted}, level by level"]),
+            *([] if self.changed != self.accepted else [f"/stats     changed by exactly {accepted}, level by level"]),
             *(f"FAILED     {problem}" for problem in self.problems()),
         ]
         return "\n".join(lines)
@@ -198,7 +198,7 @@ def _latency(latencies: list[float]) -> str:
     return ", ".join(f"{name} {1000 * percentile(percent, latencies):.1f} ms" for name, percent in numbers.items())
 
 
-def transactions(number: int) -> list[tuple[str, str]]:
+def keyed_transactions(number: int) -> list[tuple[str, str]]:
     """Return idempotency keys and bodies: the samples of ``events/`` in random order, with new transaction ids."""
     run = uuid.uuid4().hex
     samples = [json.loads(line) for line in (events.FOLDER / "transactions.jsonl").read_text().splitlines()]
@@ -228,7 +228,7 @@ def offer(
     max_in_flight
         Maximum number of requests without a response; further ones that are due are sent late.
     drain
-        Seconds after the last request was due at which all without a response have failed.
+        Seconds after the last request is due until requests without a response have failed.
     seed
         Makes requests due at random, as a Poisson process; None spaces them evenly.
     """
@@ -295,7 +295,7 @@ def expected(samples: list[Sample]) -> Counts:
 
 
 def deferred(samples: list[Sample]) -> int:
-    """Return how many of these requests went to the outbox."""
+    """Return the number of these requests that went to the outbox."""
     return sum(s.decision is not None and s.decision.get("recorded") is False for s in samples)
 
 
@@ -304,9 +304,10 @@ def measure(
 ) -> Result:
     """Warm the target up, offer it the load, and read its counters."""
     before = stats(target)
+    requests = keyed_transactions(WARM_UP_REQUESTS)
     warm_up_in_flight = min(max_in_flight, WARM_UP_IN_FLIGHT)
-    warm_up = offer(target, transactions(WARM_UP_REQUESTS), WARM_UP_RATE, max_in_flight=warm_up_in_flight, drain=drain)
-    requests = transactions(max(round(rate * seconds), 1))
+    warm_up = offer(target, requests, WARM_UP_RATE, max_in_flight=warm_up_in_flight, drain=drain)
+    requests = keyed_transactions(max(round(rate * seconds), 1))
     samples = offer(target, requests, rate, max_in_flight=max_in_flight, drain=drain)
     return Result(rate, warm_up, samples, counted(target, before, warm_up + samples))
 
@@ -315,11 +316,11 @@ def counted(target: Target, before: Counts | None, samples: list[Sample]) -> Cou
     """Return the change of ``/stats``, after waiting for deferred requests; None if it cannot be read."""
     # The ledger counts before the response; only the outbox counts later.
     deadline = time.monotonic() + (OUTBOX_SECONDS if deferred(samples) else 0)
-    moved = _moved(before, stats(target))
-    while moved != expected(samples) and time.monotonic() < deadline:
+    changed = _change(before, stats(target))
+    while changed != expected(samples) and time.monotonic() < deadline:
         time.sleep(1)
-        moved = _moved(before, stats(target))
-    return moved
+        changed = _change(before, stats(target))
+    return changed
 
 
 def stats(target: Target) -> Counts | None:
@@ -330,7 +331,7 @@ def stats(target: Target) -> Counts | None:
     return Counter({"total": read["total"], "high": read["high"], **read["by_risk_level"], **read["by_rule"]})
 
 
-def _moved(before: Counts | None, after: Counts | None) -> Counts | None:
+def _change(before: Counts | None, after: Counts | None) -> Counts | None:
     if before is None or after is None:
         return None
     return Counter({name: after[name] - before[name] for name in before | after if after[name] != before[name]})

@@ -6,15 +6,13 @@ client: one execution environment, one request at a time.
 
 import http.client
 import platform
-import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO
 
-from tests.local.processes import StartError, end, end_with_parent, free_port
+from tests.local.processes import StartError, end, end_with_parent, free_port, wait_until_listening
 from tests.local.template import ROOT
 
 _SAM_LIB = ROOT / ".tools" / "sam" / "lib"
@@ -66,7 +64,7 @@ def running(
         start_new_session=True,
     )
     try:
-        _wait(process, port)
+        wait_until_listening("the Runtime Interface Emulator", process, "127.0.0.1", port)
         with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_SECONDS)) as connection:
 
             def invoke(event: bytes) -> bytes:
@@ -84,13 +82,3 @@ def _emulator() -> Path:
     if found is None:
         raise StartError(f"SAM CLI has no {name}; run 'make install'")
     return found
-
-
-def _wait(process: "subprocess.Popen[bytes]", port: int) -> None:
-    deadline = time.monotonic() + _TIMEOUT_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.02)
-    raise StartError("the Runtime Interface Emulator did not start")

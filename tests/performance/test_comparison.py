@@ -1,4 +1,4 @@
-"""Test that figures, limits and table follow from the measurements, that wrong results are noticed; and a short run."""
+"""Test the figures, limits and table of the comparison and its detection of wrong results; make a short run."""
 
 import json
 import os
@@ -174,7 +174,7 @@ def test_only_the_section_between_the_markers_is_replaced(before: str) -> None:
     ],
 )
 def test_missing_or_repeated_markers_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="must be there once each"):
+    with pytest.raises(ValueError, match="must each occur once"):
         comparison.replace_section(text, "table")
 
 

@@ -1,4 +1,4 @@
-"""Hold start and warm cost to their budgets of instructions."""
+"""Check the instructions of a start and of a decision against their budgets."""
 
 import platform
 import sys
@@ -9,9 +9,8 @@ from tests.performance import implementations, instructions
 from tests.performance.implementations import OURS, REFERENCE
 from tests.performance.instructions import HEALTH, START, WARM
 
-# Shares of what plain boto3 takes on x86_64, by Python version; they differ by a tenth between versions. If a change is
-# worth its cost, saves a good part, or updates boto3, enter the output of
-# `python -m tests.performance.instructions --python ...`.
+# Shares of plain boto3's instructions on x86_64, by Python version; versions differ by a tenth. If a change is worth
+# its cost, saves much, or updates boto3, enter the output of `python -m tests.performance.instructions --python ...`.
 BUDGETS = {
     (3, 11): {START: 0.188, WARM: 0.156, HEALTH: 0.120},
     (3, 12): {START: 0.183, WARM: 0.174, HEALTH: 0.121},
@@ -29,7 +28,7 @@ def test_instructions_stay_within_budget() -> None:
     print(instructions.report(figures))
     budgets = BUDGETS[sys.version_info[:2]]
     for name, share in instructions.shares(figures).items():
-        assert share <= 1.1 * budgets[name], f"{name} takes {share:.3f} of what plain boto3 takes, not {budgets[name]}"
+        assert share <= 1.1 * budgets[name], f"{name} takes {share:.3f} of plain boto3's, not {budgets[name]}"
         assert share >= 0.85 * budgets[name], f"{name} takes only {share:.3f}: lower the budget of {budgets[name]}"
 
 

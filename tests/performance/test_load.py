@@ -88,7 +88,7 @@ def test_short_run(target: str, rate: str) -> None:
     assert report["offered"] == f"{rate} requests per second for 3 s, {sent} in total"
     assert report["achieved"] == f"{rate}.0 per second"
     assert report["errors"] == "0"
-    assert report["/stats"] == f"moved by exactly {accepted}, level by level"
+    assert report["/stats"] == f"changed by exactly {accepted}, level by level"
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ class Stalling(FakeTarget):
 def test_stall_delays_all_requests_due_meanwhile(in_flight: int) -> None:
     """The time that the client holds a request back is part of its latency."""
     service = Stalling()
-    samples = load.offer(service.target, load.transactions(150), 100, max_in_flight=in_flight)
+    samples = load.offer(service.target, load.keyed_transactions(150), 100, max_in_flight=in_flight)
     latencies = load.Result(100, [], samples, None).latencies
     # One was due every 10 ms of that second, and waited for the rest of it.
     for number in range(20, 110):
@@ -156,10 +156,10 @@ def test_stall_delays_all_requests_due_meanwhile(in_flight: int) -> None:
 
 def test_seed_makes_requests_due_at_random() -> None:
     service = FakeTarget()
-    samples = load.offer(service.target, load.transactions(400), 1000, seed=1)
+    samples = load.offer(service.target, load.keyed_transactions(400), 1000, seed=1)
     assert service.responses == 400
     due = [sample.due for sample in samples]
-    assert due == [sample.due for sample in load.offer(service.target, load.transactions(400), 1000, seed=1)]
+    assert due == [sample.due for sample in load.offer(service.target, load.keyed_transactions(400), 1000, seed=1)]
     gaps = [later - earlier for earlier, later in itertools.pairwise(due)]
     # Mean and deviation of an exponential distribution are equal.
     assert fmean(gaps) == pytest.approx(0.001, rel=0.2)
@@ -242,9 +242,9 @@ def test_run_fails_if_counters_are_off_by_one(
     report = capsys.readouterr().out
     assert "errors     0\n" in report
     assert "exactly" not in report
-    (line,) = [line for line in report.splitlines() if "/stats moved wrongly" in line]
+    (line,) = [line for line in report.splitlines() if "/stats changed wrongly" in line]
     found = re.findall(r"(\w+) by (\d+), accepted (\d+)", line)
-    assert {name: int(moved) - int(accepted) for name, moved, accepted in found} == reported
+    assert {name: int(changed) - int(accepted) for name, changed, accepted in found} == reported
 
 
 def test_run_fails_if_counters_cannot_be_read(capsys: pytest.CaptureFixture[str]) -> None:
@@ -281,7 +281,7 @@ def test_deferred_requests_are_waited_for(
     report = capsys.readouterr().out
     assert "errors     0\n" in report
     assert "deferred   1 of them" in report
-    assert ("moved by exactly 129" in report) == (code == 0)
+    assert ("changed by exactly 129" in report) == (code == 0)
 
 
 def test_run_ends_if_the_target_hangs() -> None:

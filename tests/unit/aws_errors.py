@@ -23,7 +23,7 @@ def cancellation(*codes: str) -> CallFailed:
 
 
 def dynamodb_errors(*operations: str, without: Collection[str] = ()) -> list[CallFailed]:
-    """Return one error per code in DynamoDB's service model, and some of calls that got no response from DynamoDB."""
+    """Return an error for each code in DynamoDB's service model, and errors of calls without a response from it."""
     model = botocore.session.get_session().get_service_model("dynamodb")
     codes = {shape.name for operation in operations for shape in model.operation_model(operation).error_shapes}
     return [

@@ -1,4 +1,4 @@
-"""Fixtures of the unit tests: no sockets, DynamoDB and SQS by moto, with the tables and queues of the template."""
+"""Fixtures of the unit tests: no sockets; moto emulates DynamoDB and SQS with the template's tables and queues."""
 
 import importlib
 import io

@@ -20,7 +20,7 @@ RELATIVE_URLS = ("docs/", "openapi.json", "data:")
 
 
 def get(name: str, query: str = "", **headers: str) -> dict[str, Any]:
-    """Return the response to ``GET /docs/{file}``; ``_`` in a header name stands for ``-``."""
+    """Return the response to ``GET /docs/{file}``; ``_`` in a header name is sent as ``-``."""
     event = events.load("docs-file")
     event["pathParameters"] = {"file": name}
     event["rawQueryString"] = query

@@ -26,7 +26,7 @@ TOKENS = [
     *("1" * 400, "1" * 5_000, "[" * 2_000),
 ]
 
-# Lone surrogates, too, which an event can contain.
+# Includes lone surrogates, which an event can contain.
 CHARACTERS = st.characters()
 VALUES = st.recursive(
     st.none()
@@ -38,7 +38,7 @@ VALUES = st.recursive(
     lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=5), children, max_size=3),
     max_leaves=5,
 )
-TRANSACTIONS = st.fixed_dictionaries(
+DOCUMENTS = st.fixed_dictionaries(
     {},
     optional={
         "amount": st.floats(0, 1e5) | st.integers(0, 10_000) | st.sampled_from([-1, -5e-324, -0.0, 1e308]) | VALUES,
@@ -70,13 +70,13 @@ BODIES = st.one_of(
     st.binary(max_size=100),
     mutated_bodies(),
     st.lists(st.sampled_from(TOKENS), max_size=12).map(lambda tokens: "".join(tokens).encode()),
-    (TRANSACTIONS | VALUES).map(lambda document: json.dumps(document).encode()),
+    (DOCUMENTS | VALUES).map(lambda document: json.dumps(document).encode()),
 )
 
 
 @dataclass
 class Requests:
-    """Sends events and checks what is true of every response and its log lines."""
+    """Sends events and checks the properties of every response and its log lines."""
 
     invoke: Functions
     log: io.StringIO

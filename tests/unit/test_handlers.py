@@ -26,7 +26,7 @@ def check(response: dict[str, Any], expected: Expected) -> None:
         assert response == expected.body
         return
     assert response["statusCode"] == expected.status, response
-    assert expected.holds(response["body"]), response
+    assert expected.matches(response["body"]), response
     assert response["headers"]["Content-Type"] == expected.content_type
 
 

@@ -68,7 +68,7 @@ def test_score_transaction(tx: dict[str, Any], score: int, risk_level: str, trig
     hour=st.none() | st.integers(0, 23),
 )
 def test_same_assessment_as_in_the_lab(amount: float, category: str | None, hour: int | None) -> None:
-    """The reference is the lab's function, written anew from its description."""
+    """The reference is the lab's function, rewritten from its description."""
     tx: dict[str, Any] = {
         name: value
         for name, value in {"amount": amount, "category": category, "hour": hour}.items()

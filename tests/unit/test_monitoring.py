@@ -69,7 +69,7 @@ def widgets() -> list[dict[str, Any]]:
 
 
 def widget_metrics() -> Iterator[tuple[str, Metric]]:
-    """Yield title and metric of each widget; ``*`` stands for a dimension value that a search leaves open."""
+    """Yield title and metric of each widget; ``*`` is a dimension value that a search leaves open."""
     for widget in widgets():
         for row in widget["metrics"]:
             if isinstance(row[0], dict):

@@ -80,7 +80,7 @@ def test_unrecordable_message_fails_alone_with_a_reason(
         "",
     ]
     assert lines[2]["decision_id"] == "k2"
-    # That of message "0", the oldest that failed.
+    # The age of message "0", the oldest that failed
     assert age["OutboxAge"] == pytest.approx(600, abs=0.5)
     assert "Traceback" not in log.getvalue()
     assert "4500" not in log.getvalue()

@@ -42,7 +42,7 @@ def test_line_of_a_decision(invoke: Functions, new_metric_lines: MetricLines) ->
 
 
 def test_no_field_of_a_transaction_is_logged(invoke: Functions, dynamodb: Any, log: io.StringIO) -> None:
-    """Whether it is scored, replayed, rejected or sent to the outbox."""
+    """Covers scored, replayed, rejected and deferred transactions."""
     private = '{"tx_id": "TX-private", "amount": 3141.59, "store": "private store", "card": "4111-1111"}'
     bodies = [private, private, private.replace("4111-", "4112-"), private.replace("3141.", "-3141."), private + "x"]
     statuses = [invoke("ScoreFunction", events.post(body, idempotency_key="k1"))["statusCode"] for body in bodies]

@@ -102,7 +102,7 @@ def test_key_with_another_body_conflicts(writer: LedgerWriter, reader: LedgerRea
 
 
 def test_every_transaction_has_its_own_token(writer: LedgerWriter, intercept: Intercept) -> None:
-    """DynamoDB takes an equal token for another attempt at the same transaction."""
+    """DynamoDB treats a repeated token as a retry of the same transaction."""
     calls = intercept("transact_write_items", cancellation("TransactionConflict", "None"))
     for key in ("k1", "k2"):
         writer.record(decide(LOW, key), NO_DEADLINE)
@@ -233,7 +233,7 @@ def stored_item(**changes: Any) -> dict[str, Any]:
         {"__type": "SomethingElse"},
         {"MessageId": "1"},
         {"CancellationReasons": []},
-        # The request does not ask for it.
+        # The request does not ask for the consumed capacity.
         {"ConsumedCapacity": []},
     ],
     ids=str,
@@ -249,7 +249,7 @@ def test_empty_response_confirms_the_write() -> None:
 
 
 def test_response_of_an_earlier_version_is_replayed(writer: LedgerWriter, reader: LedgerReader) -> None:
-    """Responses may have gained a field since."""
+    """Newer responses may have more fields."""
     first = writer.record(decide(CRITICAL, "k1"), NO_DEADLINE)
     decision = decide(CRITICAL, "k1")
     newer: Any = {**decision.response, "new": 1}
@@ -299,7 +299,7 @@ def test_malformed_cancellation_is_store_unavailable(log: io.StringIO, reasons: 
 
 @pytest.mark.parametrize("character", ["x", "é", "€", "🂡", "\x7f", "\\u0001", '\\"'])
 def test_largest_decision_fits_into_an_item(character: str) -> None:
-    """DynamoDB accepts 400 KB of names and values in UTF-8; here the maximum of rules hit, with the longest labels."""
+    """DynamoDB accepts 400 KB of names and values in UTF-8. Here the most rules hit, with the longest labels."""
     rule = {"points": 1, "when": [{"field": "amount", "operator": ">=", "value": 0}]}
     rules = [{"label": f"{number:03}" + "🂡" * (MAX_LABEL_LENGTH - 3), **rule} for number in range(MAX_RULES)]
     rule_set = from_document({**DOCUMENT, "version": "🂡" * 64, "rules": rules})
@@ -329,7 +329,7 @@ def test_largest_decision_fits_into_an_item(character: str) -> None:
 )
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_ledger_behaves_as_its_model(dynamodb: Any, requests: list[Any]) -> None:
-    """The first request with a key decides, later ones replay or conflict; in every shard, levels sum up to total."""
+    """The first request with a key decides, later ones replay or conflict; a shard's levels add up to its total."""
     for table, names in {"DecisionsTable": ["tx_id", "decision_id"], "StatsTable": ["shard"]}.items():
         for item in dynamodb.scan(TableName=table)["Items"]:
             dynamodb.delete_item(TableName=table, Key={name: item[name] for name in names})
