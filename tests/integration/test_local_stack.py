@@ -2,12 +2,10 @@
 
 import os
 import re
-import shutil
 import signal
 import socket
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -369,76 +367,6 @@ def test_unknown_log_format_is_one_line() -> None:
     result = run_stack("--logs", "xml")
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == "error: LOGS must be text or json, not 'xml'\n"
-
-
-def install(folder: Path, requirements: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        ["tests/local/virtualenv.sh", folder, requirements],
-        cwd=ROOT,
-        check=False,
-        capture_output=True,
-        text=True,
-        env={**os.environ, **variables},
-    )
-
-
-def test_missing_python_is_one_line(tmp_path: Path) -> None:
-    result = install(tmp_path / "venv", tmp_path / "requirements.txt", PYTHON="no-such-python")
-    assert result.returncode == 1
-    assert result.stderr.startswith("error: Python 3.11 or newer is needed, not found as no-such-python;")
-    assert len((result.stdout + result.stderr).splitlines()) == 1
-
-
-@pytest.mark.parametrize("missing", ["venv", "ensurepip"])
-def test_python_without_venv_is_one_line_and_installs_nothing(tmp_path: Path, missing: str) -> None:
-    """Debian without python3-venv, also for root."""
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    called = tmp_path / "called"
-    (tools / "apt-get").write_text(f"#!/bin/sh\necho apt-get >> {called}\n")
-    # Python cannot import a module that is None in sys.modules.
-    lacking = f"import sys; sys.modules[{missing!r}] = None; exec(sys.argv.pop(1))"
-    (tools / "lacking-python").write_text(f'#!/bin/sh\nshift\nexec {sys.executable} -c "{lacking}" "$@"\n')
-    for tool in tools.iterdir():
-        tool.chmod(0o755)
-    path = f"{tools}{os.pathsep}{os.environ['PATH']}"
-    result = install(tmp_path / "venv", tmp_path / "requirements.txt", PYTHON="lacking-python", PATH=path)
-    assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr == (
-        "error: lacking-python cannot make virtual environments; on Debian or Ubuntu: apt-get install python3-venv\n"
-    )
-    assert not called.exists()
-    assert not (tmp_path / "venv").exists()
-
-
-def test_failed_install_is_one_line_and_can_be_repeated(tmp_path: Path) -> None:
-    requirements = tmp_path / "requirements.txt"
-    requirements.write_text("./no-such-package\n")
-    result = install(tmp_path / "venv", requirements)
-    assert result.returncode == 1
-    assert len(result.stderr.splitlines()) == 1
-    assert "failed: ERROR: Invalid requirement: './no-such-package'" in result.stderr
-    assert not (tmp_path / "venv" / "ready").exists()
-    requirements.write_text("")
-    assert install(tmp_path / "venv", requirements).returncode == 0
-    assert (tmp_path / "venv" / "ready").exists()
-
-
-@pytest.mark.parametrize("works", [True, False], ids=["python3.13", "no python3.13"])
-def test_build_without_python3_13_ends_with_a_warning(checkout: Path, *, works: bool) -> None:
-    for name in ("Makefile", "samconfig.toml"):
-        shutil.copy(ROOT / name, checkout)
-    tools = checkout / "app" / "bin"
-    tools.mkdir(parents=True)
-    for name, python in (("python3", sys.executable), ("python3.13", sys.executable if works else "false")):
-        (tools / name).write_text(f'#!/bin/sh\nexec {python} "$@"\n')
-        (tools / name).chmod(0o755)
-    installed = ("app/ready", ".tools/sam/ready", ".tools/ministack/ready", "functions/docs/swagger-ui/LICENSE")
-    command = ["make", "build", "APP=app", *(f"--old-file={file}" for file in installed)]
-    build = subprocess.run(command, cwd=checkout, check=False, capture_output=True, text=True)
-    assert build.returncode == 0, build.stderr
-    warned = build.stderr.splitlines()[-1].startswith("warning: ")
-    assert warned != works
 
 
 def test_body_that_is_not_utf_8_is_400(service: LocalStack) -> None:
