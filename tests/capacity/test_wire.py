@@ -3,7 +3,7 @@
     .venv/bin/python -m pytest tests/capacity/test_wire.py -s    # prints the comparison
 
 The emulator has no conflicts between transactions, so a proxy in front of it makes them: it lets each transaction take
-as long as one of the simulation, and refuses every other one on the same shard meanwhile. The handler, the ledger with
+as long as one of the simulation, and refuses all others on the same shard until it ends. The handler, the ledger with
 its retries, the connection and the parsing of a refusal are real; only DynamoDB is assumed.
 
 The simulation then runs with the same arrivals and the measured durations, with many seeds. Starting shards, back-offs
@@ -34,7 +34,7 @@ from tests.performance.load import Result
 
 DECISIONS = 250
 SHARDS = 4
-# Environments that start before the clock does, and the maximum: enough that neither has an effect.
+# Environments that start before the clock does, and the maximum: enough that neither affects the result.
 WARM, MAX_ENVIRONMENTS = 16, 32
 SEEDS = range(30)
 # Standard deviations between seeds; one run in ten thousand deviates further.
@@ -151,7 +151,7 @@ def run_on_the_wire(log: Path, model: Model) -> Run:
                 output.fileno(),
             ) as functions,
         ):
-            store.lead_to(endpoint)
+            store.forward_to(endpoint)
             target = load.invoked(functions)
             before = load.stats(target)
             warm_up = load.offer(target, load.keyed_transactions(WARM), 100 * WARM)

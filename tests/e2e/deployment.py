@@ -106,7 +106,7 @@ class Deployment:
     def deploy(self, **parameters: str) -> str:
         """Run ``sam deploy``, confirm the changeset and import the routes; return the output."""
         overrides = [f"{name}={value}" for name, value in {"Architecture": ARCHITECTURE, **parameters}.items()]
-        printed = self.sam("deploy", *self._of_stack, "--parameter-overrides", *overrides, answer="y\n")
+        printed = self.sam("deploy", *self._of_stack, "--parameter-overrides", *overrides, stdin="y\n")
         stack = self.stack
         (api,) = stack.of_type("AWS::ApiGatewayV2::Api")
         openapi_import.import_body(self.client("apigatewayv2"), stack, api)
@@ -120,7 +120,7 @@ class Deployment:
     def _of_stack(self) -> list[str]:
         return ["--stack-name", self.other_name] if self.other_name else []
 
-    def sam(self, *arguments: str, answer: str = "") -> str:
+    def sam(self, *arguments: str, stdin: str = "") -> str:
         """Run SAM CLI and return its output; fail if it fails."""
         environment = {
             **os.environ,
@@ -132,7 +132,7 @@ class Deployment:
             [SAM, *arguments],
             cwd=self.folder,
             env=environment,
-            input=answer,
+            input=stdin,
             check=False,
             capture_output=True,
             text=True,

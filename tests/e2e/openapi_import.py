@@ -17,7 +17,7 @@ _DEFAULT = {"$default", "/$default"}
 _INTEGRATION = "x-amazon-apigateway-integration"
 _CORS = "x-amazon-apigateway-cors"
 _FUNCTION = re.compile(r"arn:aws:apigateway:[^:]+:lambda:path/2015-03-31/functions/(.+)/invocations")
-# API Gateway calls Lambda by POST, whatever the method of the route.
+# API Gateway always calls Lambda by POST.
 _LAMBDA_INTEGRATION = {"type": "aws_proxy", "httpMethod": "POST", "payloadFormatVersion": "2.0"}
 
 _BODY = {"openapi", "info", "paths", "components", "tags", _CORS}

@@ -490,7 +490,7 @@ def test_deleted_stack_retains_its_data(deployed: Deployment, service: RunningSe
     assert sum(int(item["total"]["N"]) for item in items) == total
 
 
-def test_events_of_a_deleted_stack_name_what_it_retained(other: Deployment) -> None:
+def test_events_of_a_deleted_stack_name_its_retained_resources(other: Deployment) -> None:
     """The documented clean-up commands rely on these events."""
     stack = other.stack
     other.delete()

@@ -1,4 +1,4 @@
-"""The functions behind proxies, shared by all fault tests; each test has an emulator of its own."""
+"""The functions behind proxies, shared by all fault tests; each test has its own emulator."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The functions in processes of their own, with proxies between them and the emulator."""
+"""The functions in their own processes, with proxies between them and the emulator."""
 
 import json
 import time
@@ -110,10 +110,10 @@ class Harness:
         assert stats["by_risk_level"] == {level: levels[level] for level in stats["by_risk_level"]}
         assert stats["by_rule"] == {label: rules[label] for label in stats["by_rule"]}
 
-    def unavailable(self, what: str) -> set[str]:
-        """Return the ids of the decisions logged with ``store unavailable`` or ``outbox unavailable``."""
+    def unavailable(self, service: str) -> set[str]:
+        """Return the ids of the decisions logged with ``<service> unavailable``: ``store`` or ``outbox``."""
         lines = (json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{"))
-        return {line["decision_id"] for line in lines if line.get("message") == f"{what} unavailable"}
+        return {line["decision_id"] for line in lines if line.get("message") == f"{service} unavailable"}
 
 
 @dataclass(frozen=True)
@@ -130,10 +130,10 @@ class ProxiedFunctions:
 
     @contextmanager
     def on_new_tables(self) -> Iterator[Harness]:
-        """Lead the proxies to a new emulator; clear their faults at the end."""
+        """Connect the proxies to a new emulator; clear their faults at the end."""
         with emulator.running() as endpoint:
-            self.store.lead_to(endpoint)
-            self.queue.lead_to(endpoint)
+            self.store.forward_to(endpoint)
+            self.queue.forward_to(endpoint)
             dynamodb, sqs = (emulator.client(service, endpoint) for service in ("dynamodb", "sqs"))
             (outbox,) = template.stack().properties_of("AWS::Lambda::EventSourceMapping").values()
             try:

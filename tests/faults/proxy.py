@@ -98,7 +98,7 @@ class Proxy:
         self._listen()
         self.endpoint = f"http://127.0.0.1:{self.port}"
 
-    def lead_to(self, endpoint: str) -> None:
+    def forward_to(self, endpoint: str) -> None:
         """Forward calls to this endpoint from now on."""
         with self._lock:
             self.upstream = endpoint.removeprefix("http://")

@@ -75,7 +75,7 @@ def test_faults_neither_lose_nor_double_decisions(harness: Harness, fault: Fault
     accepted = {request for request, response in responses.items() if response.status == 200}
     refused = responses.keys() - accepted
     assert {responses[request].status for request in refused} <= {503}
-    # 503 only if both store and outbox failed; recorded nevertheless only if the reply was lost.
+    # 503 only if both store and outbox failed; such a decision is recorded only if a reply was lost.
     assert refused <= harness.unavailable("store") & harness.unavailable("outbox")
     recorded = harness.recorded()
     assert accepted <= recorded.keys() <= accepted | (refused if fault in MAYBE_APPLIED else set())

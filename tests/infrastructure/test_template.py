@@ -319,7 +319,7 @@ def test_api_gateway_may_invoke_every_function_with_a_route(resources: dict[str,
         resource["Properties"]["SourceArn"]["Fn::Sub"][0].partition("${__Stage__}/")[2]
         for resource in of_type(resources, "AWS::Lambda::Permission").values()
     }
-    # In an ARN, a wildcard stands for a path parameter.
+    # In an ARN, a wildcard replaces a path parameter.
     routes = {re.sub(r"{\w+}", "*", key.replace(" ", "")) for key in ROUTES}
     assert sources == routes | {"*"}
 
@@ -477,7 +477,7 @@ def test_decisions_expire(resources: dict[str, Any]) -> None:
 
 
 def test_no_resource_of_another_type(resources: dict[str, Any]) -> None:
-    """Such as another API, a function URL or a resource policy, which could open the stack in another way."""
+    """Another API, a function URL or a resource policy could open the stack."""
     assert {resource["Type"] for resource in resources.values()} == {
         "AWS::ApiGatewayV2::Api",
         "AWS::ApiGatewayV2::Stage",

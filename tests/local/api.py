@@ -59,7 +59,7 @@ class _Context(InvokeContext):  # type: ignore[misc]  # samcli has no types
 
 
 class _Service(LocalApigwService):  # type: ignore[misc]  # samcli has no types
-    """SAM CLI's API server, corrected where it differs from API Gateway.
+    """SAM CLI's API server, corrected to behave like API Gateway.
 
     API Gateway gives every request an id and a time; SAM CLI uses those of the server's start. API Gateway encodes a
     body that is not UTF-8 in base64, and accepts HEAD and the header ``X-Amz-Tenant-Id``; SAM CLI fails. API Gateway

@@ -1,4 +1,4 @@
-"""MiniStack, an emulator of DynamoDB and SQS, in a process of its own, with the tables and queues of the template.
+"""MiniStack, an emulator of DynamoDB and SQS, in its own process, with the tables and queues of the template.
 
 ``make emulator`` runs it for the containers of ``sam local``, which reach it over Docker's bridge.
 """

@@ -28,7 +28,7 @@ BASELINES = {
     "fastapi_mangum": "FastAPI, Mangum",
     "flask_wsgi": "Flask, apig-wsgi",
 }
-# The smallest baseline; the table gives every figure as a share of its own.
+# The smallest baseline; the table gives every figure as a share of its figure.
 REFERENCE = BASELINES["boto3_plain"]
 
 _HERE = Path(__file__).parent
@@ -103,7 +103,7 @@ def prepare(python: Interpreter, folder: Path, rule_set: Any) -> list[Implementa
     ``rule_set`` is the rule set document for this service. The baselines have the same rules in their code.
     """
     with _locked_cache():
-        # A copy, because another checkout may rebuild the layer meanwhile.
+        # A copy, because another checkout may rebuild the layer in the meantime.
         layer = shutil.copytree(_layer(python), folder / "layer")
         installed = {name: _packages(name, _BASELINES / name / "requirements.txt", python) for name in BASELINES}
     packages = layer / "python"

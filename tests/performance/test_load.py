@@ -285,7 +285,7 @@ def test_deferred_requests_are_waited_for(
 
 
 def test_run_ends_if_the_target_hangs() -> None:
-    """It tells requests without a response from those not sent, and does not blame the client."""
+    """The report distinguishes requests without a response from those not sent."""
     never = threading.Event()
 
     class Hanging(FakeTarget):
@@ -313,7 +313,7 @@ def test_run_fails_if_the_client_falls_behind(
     assert run(FakeTarget(), rate=200_000, seconds=0.05) == 1
     report = capsys.readouterr().out
     assert "FAILED     the client fell behind its schedule: the result is not valid\n" in report
-    # All requests were counted nevertheless.
+    # All requests were still counted.
     assert "errors     0\n" in report
     assert "exactly" in report
 

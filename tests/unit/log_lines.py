@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 DECISION_METRICS = {"Decisions", "Latency", "UnrecordedDecisions"}
-# The dimension, besides ``service``, of each metric with a line of its own.
+# Metrics with a line of their own, and the dimension of each in addition to ``service``
 DIMENSIONS = {"RuleHits": "rule", "RejectedRequests": "reason"}
 
 # Namespace, name, and the dimensions with their values.

@@ -86,7 +86,7 @@ def without(name: str) -> dict[str, Any]:
 
 
 def test_message_of_an_earlier_version_is_decoded() -> None:
-    """It has no ``tx_id`` besides that of the transaction."""
+    """It has no ``tx_id`` of its own, only that of the transaction."""
     assert decode(json.dumps(without("tx_id"))) == decode(json.dumps(MESSAGE))
 
 
