@@ -1,4 +1,4 @@
-"""The OpenAPI document against the code: what it says is what the functions do, and nothing is left out."""
+"""The OpenAPI document matches the code: routes, limits, examples and responses."""
 
 import json
 from collections.abc import Iterator
@@ -25,16 +25,16 @@ from tests.unit.conftest import Functions
 DOCUMENT: dict[str, Any] = json.loads(OPENAPI_FILE.read_text(encoding="utf-8"))
 COMPONENTS = DOCUMENT["components"]
 SCHEMAS = COMPONENTS["schemas"]
-# Of API Gateway itself, no function answers them: to callers whom it does not know, and to everybody.
+# Responses of API Gateway itself: to unauthorized callers, and to everybody.
 UNKNOWN = {"401", "403"}
 REFUSALS = UNKNOWN | {"429", "500"}
-# API Gateway's own 503; routes that need the store add theirs
+# API Gateway's own 503; routes that need the store have another one, too.
 GATEWAY_503 = {"$ref": "#/components/responses/FunctionUnavailable"}
 STORE_503 = {"$ref": "#/components/responses/StoreUnavailable"}
 
 
 def resolved(value: dict[str, Any]) -> dict[str, Any]:
-    """What a reference refers to, or the value itself."""
+    """Return the target of a reference, or the value itself."""
     while "$ref" in value:
         found: Any = DOCUMENT
         for name in value["$ref"].removeprefix("#/").split("/"):
@@ -48,14 +48,14 @@ def validator(schema: dict[str, Any]) -> jsonschema_rs.Draft202012Validator:
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Path, method and operation."""
+    """Yield path, method and operation."""
     for path, methods in DOCUMENT["paths"].items():
         for method, operation in methods.items():
             yield path, method.upper(), operation
 
 
 def operation_of(path: str) -> dict[str, Any]:
-    """The one operation of a path as it was requested."""
+    """Return the only operation of a requested path."""
     parent, _, last = path.partition("?")[0].rpartition("/")
     templates = [known for known in DOCUMENT["paths"] if last and known.startswith(f"{parent}/{{")]
     (operation,) = DOCUMENT["paths"].get(templates[0] if templates else f"{parent}/{last}", {"get": {}}).values()
@@ -63,7 +63,7 @@ def operation_of(path: str) -> dict[str, Any]:
 
 
 def parts(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value of the document with its name."""
+    """Yield every value of the document with its name."""
     yield name, value
     for key, item in value.items() if isinstance(value, dict) else ():
         yield from parts(item, key)
@@ -71,13 +71,13 @@ def parts(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield from parts(item)
 
 
-def test_it_is_a_valid_document() -> None:
+def test_document_is_valid() -> None:
     schemathesis.openapi.from_dict(DOCUMENT).validate()
     for schema in SCHEMAS.values():
         jsonschema_rs.meta.validate({**schema, "$schema": "https://json-schema.org/draft/2020-12/schema"})
 
 
-def test_every_reference_leads_somewhere_and_every_component_is_used() -> None:
+def test_references_resolve_and_components_are_used() -> None:
     references = {value for name, value in parts(DOCUMENT) if name == "$ref"}
     components = {
         f"#/components/{kind}/{name}" for kind in COMPONENTS if kind != "securitySchemes" for name in COMPONENTS[kind]
@@ -85,15 +85,15 @@ def test_every_reference_leads_somewhere_and_every_component_is_used() -> None:
     assert references == components
 
 
-def test_it_has_the_routes_of_the_service() -> None:
+def test_routes_match_the_fallback() -> None:
     assert {f"{method} {path}" for path, method, _ in operations()} | {"$default"} == template.routes().keys()
     assert set(COMPONENTS["responses"]["MethodNotAllowed"]["headers"]["Allow"]["schema"]["enum"]) == set(
         ALLOWED.values()
     )
 
 
-def test_all_but_health_asks_for_a_signature_or_a_token() -> None:
-    """As in the template, where tests/infrastructure holds it."""
+def test_every_route_but_health_requires_authorization() -> None:
+    """``tests/infrastructure`` checks the same of the template."""
     assert DOCUMENT["security"] == [{"signature": []}, {"token": []}]
     assert [path for path, _, operation in operations() if "security" in operation] == ["/health"]
     assert DOCUMENT["paths"]["/health"]["get"]["security"] == []
@@ -106,17 +106,17 @@ def test_all_but_health_asks_for_a_signature_or_a_token() -> None:
         assert REFUSALS & operation["responses"].keys() == expected
 
 
-def test_requests_go_to_where_the_document_was_found() -> None:
-    """The policy of the page allows nothing else."""
+def test_server_is_relative_to_the_document() -> None:
+    """The content security policy of the page allows no other server."""
     assert [server["url"] for server in DOCUMENT["servers"]] == ["."]
 
 
-def test_every_error_of_the_code_is_there_and_no_other() -> None:
+def test_error_statuses_match_the_error_classes() -> None:
     statuses = {status for _, _, operation in operations() for status in operation["responses"]}
     assert statuses == {"200"} | REFUSALS | {str(error.status) for error in HttpError.__subclasses__()}
 
 
-def test_every_answer_of_a_function_has_the_headers_of_every_answer() -> None:
+def test_every_function_response_has_the_common_headers() -> None:
     for _, _, operation in operations():
         for status, response in operation["responses"].items():
             headers = resolved(response).get("headers", {})
@@ -127,7 +127,7 @@ def test_every_answer_of_a_function_has_the_headers_of_every_answer() -> None:
             assert ("Allow" in headers) == (status == "405")
 
 
-def test_every_route_has_the_503_of_api_gateway() -> None:
+def test_every_route_documents_the_503_of_api_gateway() -> None:
     assert {path for path, _, operation in operations() if operation["responses"]["503"] == STORE_503} == {
         "/score",
         "/stats",
@@ -139,12 +139,12 @@ def test_every_route_has_the_503_of_api_gateway() -> None:
         schema = validator(resolved(response)["content"]["application/json"]["schema"])
         assert schema.is_valid({"message": "Service Unavailable"})
         assert schema.is_valid({"error": "Later"}) == (response == STORE_503)
-        # API Gateway's has no header of the functions.
+        # A response of API Gateway has no headers of the functions.
         headers = resolved(response).get("headers", {}).values()
         assert not any(resolved(header).get("required") for header in headers)
 
 
-def test_limits() -> None:
+def test_limits_match_the_code() -> None:
     for path in ("/score", "/echo"):
         body = DOCUMENT["paths"][path]["post"]["requestBody"]
         assert f"{http_api.MAX_BODY_BYTES // 1024} KiB ({http_api.MAX_BODY_BYTES} bytes)" in body["description"]
@@ -161,7 +161,7 @@ def test_limits() -> None:
     assert labels["maxLength"] == rules_loader.MAX_LABEL_LENGTH
 
 
-def test_fields_levels_and_examples_are_those_of_the_code() -> None:
+def test_fields_levels_and_labels_match_the_code() -> None:
     assert SCHEMAS["Transaction"]["properties"].keys() == set(Transaction._fields)
     assert SCHEMAS["Transaction"]["required"] == [
         name for name in Transaction._fields if name not in Transaction._field_defaults
@@ -174,7 +174,7 @@ def test_fields_levels_and_examples_are_those_of_the_code() -> None:
     examples = [value for name, value in parts(DOCUMENT) if name in {"example", "value"}]
     assert {label for name, value in parts(examples) if name == "triggered_rules" for label in value} == labels
     assert [value.keys() for name, value in parts(examples) if name == "by_rule"] == [labels]
-    # One version of the rules in all of them; those of the lab and of this document are others.
+    # All examples have the same version of the rules; the lab and the document itself have other versions.
     versions = {value["version"] for _, value in parts(examples) if isinstance(value, dict) and "version" in value}
     assert versions - {"1.0", DOCUMENT["info"]["version"]} == {
         *SCHEMAS["Decision"]["properties"]["version"]["examples"]
@@ -182,7 +182,7 @@ def test_fields_levels_and_examples_are_those_of_the_code() -> None:
     assert len(SCHEMAS["Decision"]["properties"]["version"]["examples"]) == 1
 
 
-def test_every_example_is_what_its_schema_describes() -> None:
+def test_examples_match_their_schemas() -> None:
     checked = 0
     for _, part in parts(DOCUMENT):
         if not isinstance(part, dict) or not isinstance(part.get("schema"), dict):
@@ -197,7 +197,7 @@ def test_every_example_is_what_its_schema_describes() -> None:
     assert checked >= 20
 
 
-def test_every_request_body_and_every_answer_has_an_example() -> None:
+def test_every_body_and_response_has_an_example() -> None:
     contents = [
         (path, status, content)
         for path, _, operation in operations()
@@ -210,8 +210,8 @@ def test_every_request_body_and_every_answer_has_an_example() -> None:
     }
 
 
-def test_the_page_is_filled_in_with_what_every_rule_hits_and_no_key() -> None:
-    """Swagger UI takes the first example of a body and any of a parameter; a key that all share would be a conflict."""
+def test_page_prefills_a_transaction_that_every_rule_hits_and_no_key() -> None:
+    """Swagger UI fills in the first example of a body and any of a parameter. A key that users share would conflict."""
     body = DOCUMENT["paths"]["/score"]["post"]["requestBody"]["content"]["application/json"]
     first = next(iter(body["examples"].values()))["value"]
     assert RULE_SET.assess(validate(first)) == (7, "CRITICAL", (R1, R2, R3))
@@ -227,7 +227,7 @@ def passes(check: Any, *arguments: Any) -> bool:
     return True
 
 
-def test_characters_that_an_id_and_a_key_may_have() -> None:
+def test_patterns_of_id_and_key_match_the_code() -> None:
     (lookup,) = DOCUMENT["paths"]["/transaction/{tx_id}"]["get"]["parameters"]
     tx_id, segment, key = (
         validator(schema)
@@ -245,7 +245,7 @@ def test_characters_that_an_id_and_a_key_may_have() -> None:
         assert key.is_valid(character) == passes(http_api.decision_id, event, None)
 
 
-def test_the_gate_and_the_schema_agree_on_the_corpus_but_for_what_is_said_in_words() -> None:
+def test_schema_and_validation_agree_on_the_corpus() -> None:
     schema = validator({"$ref": "#/components/schemas/Transaction"})
     agreed, disagreed = 0, set()
     for case in corpus.CASES:
@@ -253,7 +253,7 @@ def test_the_gate_and_the_schema_agree_on_the_corpus_but_for_what_is_said_in_wor
             document = strict_json.parse(case.body.decode())
             json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
         except (InvalidRequest, UnicodeError, ValueError):
-            continue  # no JSON, or none that a schema could be asked about
+            continue  # not JSON, or not JSON that the validator can read
         if schema.is_valid(document) == passes(validate, document):
             agreed += 1
         else:
@@ -262,8 +262,8 @@ def test_the_gate_and_the_schema_agree_on_the_corpus_but_for_what_is_said_in_wor
     assert agreed > 50
 
 
-def check_answer(operation: dict[str, Any], response: dict[str, Any]) -> None:
-    """Hold an answer to what the document says of its status."""
+def check_response(operation: dict[str, Any], response: dict[str, Any]) -> None:
+    """Check a response against what the document says of its status."""
     described = resolved(operation["responses"][str(response["statusCode"])])
     headers = dict(response["headers"])
     content_type = headers.pop("Content-Type")
@@ -277,7 +277,7 @@ def check_answer(operation: dict[str, Any], response: dict[str, Any]) -> None:
         validator(schema).validate(int(value) if schema["type"] == "integer" else value)
 
 
-def test_every_event_and_its_answer(invoke: Functions, subtests: pytest.Subtests) -> None:
+def test_responses_to_sample_events(invoke: Functions, subtests: pytest.Subtests) -> None:
     for name, expected in RESPONSES.items():
         if expected.status is None:
             continue
@@ -289,47 +289,47 @@ def test_every_event_and_its_answer(invoke: Functions, subtests: pytest.Subtests
                 assert response["statusCode"] == 404
                 validator(SCHEMAS["Error"]).validate(json.loads(response["body"]))
                 continue
-            check_answer(operation, response)
+            check_response(operation, response)
             if "requestBody" in operation and expected.status != 405 and name != "score-malformed-body":
                 schema = operation["requestBody"]["content"]["application/json"]["schema"]
                 assert validator(schema).is_valid(http_api.json_body(event)) == (expected.status == 200)
 
 
-def test_every_answer_to_the_corpus(invoke: Functions) -> None:
+def test_responses_to_the_corpus(invoke: Functions) -> None:
     statuses = set()
     for number, case in enumerate(corpus.CASES):
         operation = operation_of(case.path)
         if case.only_http or not operation:
             continue
         response = invoke(*corpus.event_of(case, f"request-{number}"))
-        check_answer(operation, response)
+        check_response(operation, response)
         statuses.add(response["statusCode"])
     assert statuses == {200, 400, 404, 405, 413, 415}
 
 
-def test_405_of_score_is_the_real_one(invoke: Functions) -> None:
+def test_405_example_of_score_is_the_actual_response(invoke: Functions) -> None:
     event = events.load("wrong-method")
     event["rawPath"] = event["requestContext"]["http"]["path"] = "/score"
     content = resolved(operation_of("/score")["responses"]["405"])["content"]["application/json"]
     assert content["example"] == json.loads(invoke("FallbackFunction", event)["body"])
 
 
-def test_answers_that_take_more_than_one_request(invoke: Functions) -> None:
+def test_responses_after_earlier_requests(invoke: Functions) -> None:
     operation = operation_of("/score")
     first, again, conflict = (
         invoke("ScoreFunction", events.post(body, idempotency_key="k"))
         for body in ('{"tx_id": "TX1", "amount": 1}', '{"tx_id": "TX1", "amount": 1}', '{"tx_id": "TX1", "amount": 2}')
     )
     for response in (first, again, conflict):
-        check_answer(operation, response)
+        check_response(operation, response)
     assert (again["headers"]["Idempotent-Replayed"], conflict["statusCode"]) == ("true", 422)
 
 
-def test_answers_without_the_store(invoke: Functions) -> None:
+def test_responses_without_the_store(invoke: Functions) -> None:
     for left, score_status in ((1, 503), (6_500, 200)):
         invoke.context.get_remaining_time_in_millis = lambda left=left: left
         response = invoke("ScoreFunction", events.post('{"amount": 1}'))
-        check_answer(operation_of("/score"), response)
+        check_response(operation_of("/score"), response)
         assert response["statusCode"] == score_status
         assert ("recorded" in json.loads(response["body"])) == (score_status == 200)
         assert ("Retry-After" in response["headers"]) == (score_status == 503)
@@ -337,7 +337,7 @@ def test_answers_without_the_store(invoke: Functions) -> None:
     for name in ("stats", "transaction"):
         event = events.load(name)
         response = invoke(RESPONSES[name].function, event)
-        check_answer(operation_of(event["rawPath"]), response)
+        check_response(operation_of(event["rawPath"]), response)
         assert response["statusCode"] == 503
-        # All that the document cannot require, since API Gateway's own 503 has none of it.
+        # The document cannot require these, since API Gateway's own 503 has none of them.
         assert {"Cache-Control", "X-Content-Type-Options", "Retry-After"} <= response["headers"].keys()
