@@ -35,7 +35,7 @@ class Printed:
         return [re.sub(r"  \d+ ms$", "", re.sub(r"^\d\d:\d\d:\d\d  ", "", line)) for line in lines]
 
 
-def test_each_request_is_one_line(stack: LocalStack) -> None:
+def test_each_request_prints_one_line(stack: LocalStack) -> None:
     printed = Printed(stack)
     headers = {"Idempotency-Key": "order-17"}
     for _ in range(2):

@@ -325,7 +325,7 @@ def run_stack(*options: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
 
 
-def test_port_in_use_is_one_line() -> None:
+def test_port_in_use_prints_one_line() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -355,7 +355,7 @@ def test_free_port_is_outside_the_ephemeral_range() -> None:
 
 
 @pytest.mark.parametrize("port", ["abc", "-1", "70000", ""])
-def test_invalid_port_is_one_line(port: str) -> None:
+def test_invalid_port_prints_one_line(port: str) -> None:
     result = run_stack(f"--port={port}")
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr.startswith("error: ")
@@ -363,7 +363,7 @@ def test_invalid_port_is_one_line(port: str) -> None:
     assert ("port 70000" if port == "70000" else f"{port!r} is not a port number") in result.stderr
 
 
-def test_unknown_log_format_is_one_line() -> None:
+def test_unknown_log_format_prints_one_line() -> None:
     result = run_stack("--logs", "xml")
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == "error: LOGS must be text or json, not 'xml'\n"

@@ -22,7 +22,7 @@ def install(folder: Path, requirements: Path, **variables: str) -> "subprocess.C
     )
 
 
-def test_missing_python_is_one_line(tmp_path: Path) -> None:
+def test_missing_python_prints_one_line(tmp_path: Path) -> None:
     result = install(tmp_path / "venv", tmp_path / "requirements.txt", PYTHON="no-such-python")
     assert result.returncode == 1
     assert result.stderr.startswith("error: Python 3.11 or newer is needed, not found as no-such-python;")
@@ -30,7 +30,7 @@ def test_missing_python_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", ["venv", "ensurepip"])
-def test_python_without_venv_is_one_line_and_installs_nothing(tmp_path: Path, missing: str) -> None:
+def test_python_without_venv_prints_one_line_and_installs_nothing(tmp_path: Path, missing: str) -> None:
     """Debian without python3-venv, also for root."""
     tools = tmp_path / "tools"
     tools.mkdir()
@@ -51,7 +51,7 @@ def test_python_without_venv_is_one_line_and_installs_nothing(tmp_path: Path, mi
     assert not (tmp_path / "venv").exists()
 
 
-def test_failed_install_is_one_line_and_can_be_repeated(tmp_path: Path) -> None:
+def test_failed_install_prints_one_line_and_can_be_repeated(tmp_path: Path) -> None:
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("./no-such-package\n")
     result = install(tmp_path / "venv", requirements)

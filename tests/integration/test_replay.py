@@ -491,7 +491,7 @@ def workbook() -> bytes:
         (b"<!DOCTYPE html>\n<html></html>", "looks like HTML or XML"),
     ],
 )
-def test_unusable_file_is_one_line(receiver: Receiver, tmp_path: Path, content: bytes, message: str) -> None:
+def test_unusable_file_prints_one_line(receiver: Receiver, tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "file").write_bytes(content)
     result = replay(tmp_path / "file", "--url", receiver.url)
     assert result.returncode == 2
@@ -500,7 +500,7 @@ def test_unusable_file_is_one_line(receiver: Receiver, tmp_path: Path, content: 
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_unreadable_file_is_one_line(tmp_path: Path) -> None:
+def test_unreadable_file_prints_one_line(tmp_path: Path) -> None:
     assert_one_error(replay(tmp_path / "missing"), f"{tmp_path}/missing cannot be read: No such file or directory")
     assert_one_error(replay(tmp_path), f"{tmp_path} cannot be read: Is a directory")
 
@@ -531,7 +531,7 @@ def test_invalid_url_is_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://[::1", "http://a..b", "http://127.0.0.1:99999", "http://a b", "http://*"])
-def test_unusable_url_is_one_line(url: str) -> None:
+def test_unusable_url_prints_one_line(url: str) -> None:
     assert_one_error(replay("--url", url), f"error: {url} cannot be used: ")
 
 

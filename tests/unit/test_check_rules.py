@@ -83,7 +83,7 @@ def test_special_characters_are_escaped(tmp_path: Path) -> None:
     ]
 
 
-def test_closed_pipe_is_no_error(tmp_path: Path) -> None:
+def test_closed_pipe_is_not_an_error(tmp_path: Path) -> None:
     # More output than a pipe buffers.
     rules = [{**DOCUMENT["rules"][0], "label": f"{number:0200}"} for number in range(100)]
     conditions = DOCUMENT["rules"][0]["when"] * 100

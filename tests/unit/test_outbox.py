@@ -66,7 +66,7 @@ def test_failed_call_is_store_unavailable(error: CallFailed, log: io.StringIO) -
 
 
 @pytest.mark.parametrize("response", [{}, {"message": "Welcome"}, {"MessageId": None}, {"MessageId": 1}], ids=str)
-def test_unexpected_response_is_no_confirmation(log: io.StringIO, response: dict[str, Any]) -> None:
+def test_unexpected_response_does_not_confirm(log: io.StringIO, response: dict[str, Any]) -> None:
     with pytest.raises(StoreUnavailable):
         Outbox(FakeClient(response), "OutboxQueue").send(decide(CRITICAL, "k1"), NO_DEADLINE)
     assert json.loads(log.getvalue())["reason"] == "UnexpectedResponse"

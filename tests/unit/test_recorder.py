@@ -76,8 +76,15 @@ def test_write_leaves_time_for_the_outbox(
     assert (len(calls), len(sent_ids(sqs))) == (writes, messages)
 
 
-@pytest.mark.parametrize(("seconds", "writes"), [(2.0, [1, 1, 1, 2]), (0.9, [1, 2, 3, 4])])
-def test_slow_failure_opens_the_circuit(
+@pytest.mark.parametrize(
+    ("seconds", "writes", "recorded"),
+    [
+        (2.0, [1, 1, 1, 2], [False, False, False, True]),
+        (0.9, [1, 2, 3, 4], [False, True, True, True]),
+    ],
+    ids=["slow", "fast"],
+)
+def test_only_a_slow_failure_opens_the_circuit_until_the_cooldown_ends(
     recorder: Recorder,
     intercept: Intercept,
     dynamodb: Any,
@@ -85,6 +92,7 @@ def test_slow_failure_opens_the_circuit(
     log: io.StringIO,
     seconds: float,
     writes: list[int],
+    recorded: list[bool],
 ) -> None:
     clock = [1000.0]
     monkeypatch.setattr("scoring.ledger.recorder.time.monotonic", lambda: clock[0])
@@ -100,6 +108,6 @@ def test_slow_failure_opens_the_circuit(
         clock[0] += pause
         response = recorder.record(decide(TRANSACTION, f"k{number}"), NO_DEADLINE).response
         assert len(calls) == writes[number]
-        assert ("recorded" in response) == (number == 0 or writes[number] == 1)
+        assert response.get("recorded", True) == recorded[number]
     reasons = [json.loads(line)["reason"] for line in log.getvalue().splitlines()]
     assert reasons == ["TimeoutError", *["CircuitOpen"] * writes[1:].count(1)]

@@ -112,7 +112,7 @@ def test_decision_line_is_like_that_of_powertools(new_metric_lines: MetricLines,
 
 
 def test_error_line_is_like_that_of_powertools(log: io.StringIO) -> None:
-    telemetry.unavailable("store", reason="TimeoutError", decision_id="k1")
+    telemetry.log_unavailable("store", reason="TimeoutError", decision_id="k1")
     Logger(service=STACK).error("store unavailable", extra={"reason": "TimeoutError", "decision_id": "k1"})
     ours, theirs = (json.loads(line) for line in log.getvalue().splitlines())
     timestamps = [datetime.strptime(line.pop("timestamp")[:19], "%Y-%m-%d %H:%M:%S") for line in (ours, theirs)]  # noqa: DTZ007
@@ -122,17 +122,17 @@ def test_error_line_is_like_that_of_powertools(log: io.StringIO) -> None:
 
 
 def test_error_is_dated_in_utc(log: io.StringIO, not_utc: None) -> None:
-    telemetry.unavailable("store", "TimeoutError")
+    telemetry.log_unavailable("store", "TimeoutError")
     timestamp = datetime.strptime(json.loads(log.getvalue())["timestamp"], "%Y-%m-%d %H:%M:%S%z")
     assert abs(timestamp.timestamp() - time.time()) < 60
 
 
 def test_error_names_the_emulator_under_sam_local_only(monkeypatch: pytest.MonkeyPatch) -> None:
     deployed = "The store is unavailable at the moment; send the request again"
-    assert str(telemetry.unavailable("store", "ConnectionRefusedError")) == deployed
+    assert str(telemetry.log_unavailable("store", "ConnectionRefusedError")) == deployed
     monkeypatch.setattr("scoring.settings.SAM_LOCAL", True)
     local = "The store is unavailable; start the emulator with 'make emulator' and send the request again"
-    assert str(telemetry.unavailable("store", "ConnectionRefusedError")) == local
+    assert str(telemetry.log_unavailable("store", "ConnectionRefusedError")) == local
 
 
 def test_outbox_age_is_in_seconds(new_metric_lines: MetricLines) -> None:
@@ -140,7 +140,7 @@ def test_outbox_age_is_in_seconds(new_metric_lines: MetricLines) -> None:
     assert list(metrics(new_metric_lines()[0])) == [(metric("OutboxAge"), "Seconds", 61.234)]
 
 
-def test_decision_without_hits_is_one_line(invoke: Functions, new_metric_lines: MetricLines) -> None:
+def test_decision_without_hits_prints_one_line(invoke: Functions, new_metric_lines: MetricLines) -> None:
     invoke("ScoreFunction", events.load("score-low"))
     assert len(new_metric_lines()) == 1
 
@@ -203,7 +203,9 @@ def test_conflict_is_counted_as_a_rejection(invoke: Functions, new_metric_lines:
     assert counts(new_metric_lines())[metric("RejectedRequests", reason="IdempotencyConflict")] == 1
 
 
-def test_bug_is_no_rejection(invoke: Functions, new_metric_lines: MetricLines, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bug_is_not_counted_as_a_rejection(
+    invoke: Functions, new_metric_lines: MetricLines, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(invoke.modules["ScoreFunction"], "decide", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         invoke("ScoreFunction", events.load("score-low"))

@@ -87,7 +87,7 @@ def test_repeated_request_is_replayed(writer: LedgerWriter, reader: LedgerReader
     assert reader.totals(NO_DEADLINE).total == 1
 
 
-def test_retry_after_a_lost_response_is_no_replay(writer: LedgerWriter, reader: LedgerReader) -> None:
+def test_retry_after_a_lost_response_is_not_a_replay(writer: LedgerWriter, reader: LedgerReader) -> None:
     decision = decide(CRITICAL, "k1")
     first = writer.record(decision, NO_DEADLINE)
     assert writer.record(decision, NO_DEADLINE) == first
@@ -238,7 +238,7 @@ def stored_item(**changes: Any) -> dict[str, Any]:
     ],
     ids=str,
 )
-def test_unexpected_response_is_no_confirmation(log: io.StringIO, response: dict[str, Any]) -> None:
+def test_unexpected_response_does_not_confirm(log: io.StringIO, response: dict[str, Any]) -> None:
     with pytest.raises(StoreUnavailable):
         LedgerWriter(FakeClient(response), SETTINGS).record(decide(LOW, "k1"), NO_DEADLINE)
     assert json.loads(log.getvalue())["reason"] == "UnexpectedResponse"

@@ -94,7 +94,7 @@ def emit_outbox_age(seconds: float) -> None:
     _emit({"OutboxAge": (round(seconds, 3), "Seconds")}, [["service"]])
 
 
-def unavailable(what: str, reason: str, decision_id: str | None = None) -> StoreUnavailable:
+def log_unavailable(what: str, reason: str, decision_id: str | None = None) -> StoreUnavailable:
     """Log that ``what``, the store or the outbox, is unavailable, and return the error to raise."""
     _write(
         {

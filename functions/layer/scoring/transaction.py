@@ -1,7 +1,7 @@
 """Transactions, and the checks of their fields.
 
-A missing or invalid field raises :class:`~scoring.errors.InvalidRequest`, which names it. A broken producer thus gets
-an error at once, not a LOW for every transaction.
+A missing ``amount`` or an invalid field raises :class:`~scoring.errors.InvalidRequest`, which names it. A broken
+producer thus gets an error at once, not a LOW for every transaction.
 """
 
 import hashlib

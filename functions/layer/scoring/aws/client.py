@@ -1,8 +1,8 @@
 """A client of AWS services that starts fast and limits the time of every call.
 
-:class:`Client` signs and retries as a boto3 client does, at a fraction of the start time and memory. Its time limit
-covers a whole exchange. botocore's ``read_timeout`` covers a single read, so a response that trickles in could take
-forever.
+:class:`Client` signs as a boto3 client does and retries once, at a fraction of the start time and memory. Its time
+limit covers a whole exchange. botocore's ``read_timeout`` covers a single read, so a response that trickles in could
+take forever.
 """
 
 import json
@@ -65,7 +65,7 @@ class Client:
             self._connection.open()
 
     def call(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Call an operation and return its response, in at most :data:`CALL_SECONDS`.
+        """Call an operation and return its response, in at most :data:`CALL_SECONDS` after name resolution.
 
         Parameters and response are as in the service's API reference. The caller checks the members of the response.
 

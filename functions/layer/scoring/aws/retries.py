@@ -1,6 +1,6 @@
-"""The retry policy of AWS's SDKs.
+"""The retry policy: the standard mode of AWS's SDKs, limited to two attempts.
 
-Source: *Retry behavior*, mode standard, of the AWS SDKs and Tools Reference Guide, with the figures of botocore 1.44.
+Source: *Retry behavior* in the AWS SDKs and Tools Reference Guide, with botocore 1.44's figures for DynamoDB.
 """
 
 from scoring.errors import CallFailed

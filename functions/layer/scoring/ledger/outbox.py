@@ -38,14 +38,14 @@ class Outbox:
             SQS did not confirm in time.
         """
         if not deadlines.allows(deadline, client.CALL_SECONDS):
-            raise telemetry.unavailable("outbox", "NoTimeLeft", decision.decision_id)
+            raise telemetry.log_unavailable("outbox", "NoTimeLeft", decision.decision_id)
         try:
             confirmation = self._sqs.call("SendMessage", {"QueueUrl": self._url, "MessageBody": encode(decision)})
         except CallFailed as failure:
-            raise telemetry.unavailable("outbox", failure.reason, decision.decision_id) from failure
+            raise telemetry.log_unavailable("outbox", failure.reason, decision.decision_id) from failure
         # A 200 without the id of the message did not come from SQS.
         if not isinstance(confirmation.get("MessageId"), str):
-            raise telemetry.unavailable("outbox", client.UNEXPECTED_RESPONSE, decision.decision_id)
+            raise telemetry.log_unavailable("outbox", client.UNEXPECTED_RESPONSE, decision.decision_id)
 
 
 def connect() -> Outbox:

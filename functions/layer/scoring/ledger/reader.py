@@ -86,9 +86,9 @@ class LedgerReader:
                     if name != "shard":
                         numbers[name] = numbers.get(name, 0) + _count(value)
         except CallFailed as failure:
-            raise telemetry.unavailable("store", failure.reason) from failure
+            raise telemetry.log_unavailable("store", failure.reason) from failure
         except _MALFORMED as error:
-            raise telemetry.unavailable("store", client.UNEXPECTED_RESPONSE) from error
+            raise telemetry.log_unavailable("store", client.UNEXPECTED_RESPONSE) from error
         return Totals(
             total=numbers.get("total", 0),
             high=numbers.get("high", 0),
@@ -128,9 +128,9 @@ class LedgerReader:
                 found = self._newest(partition_key(None, tx_id), deadline) + stored
             return _within_size(found)
         except CallFailed as failure:
-            raise telemetry.unavailable("store", failure.reason) from failure
+            raise telemetry.log_unavailable("store", failure.reason) from failure
         except _MALFORMED as error:
-            raise telemetry.unavailable("store", client.UNEXPECTED_RESPONSE) from error
+            raise telemetry.log_unavailable("store", client.UNEXPECTED_RESPONSE) from error
 
     def _newest(self, key: str, deadline: float) -> list[_Stored]:
         """Return the newest decisions of a partition. The sort key is not a time, so all of them are read."""
@@ -175,7 +175,7 @@ class LedgerReader:
 
     def _call(self, operation: str, parameters: dict[str, Any], deadline: float) -> dict[str, Any]:
         if not deadlines.allows(deadline, client.CALL_SECONDS):
-            raise telemetry.unavailable("store", "NoTimeLeft")
+            raise telemetry.log_unavailable("store", "NoTimeLeft")
         return self._dynamodb.call(operation, parameters)
 
 

@@ -52,7 +52,7 @@ class Recorder:
     def _write(self, decision: Decision, deadline: float) -> Recorded:
         start = time.monotonic()
         if start < self._open_until:
-            raise telemetry.unavailable("store", "CircuitOpen", decision.decision_id)
+            raise telemetry.log_unavailable("store", "CircuitOpen", decision.decision_id)
         try:
             return self._ledger.record(decision, deadline)
         except StoreUnavailable:

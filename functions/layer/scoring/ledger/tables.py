@@ -1,7 +1,7 @@
 """Keys and names in the two tables.
 
-A decision is one item with the partition key ``tx_id`` and the sort key ``decision_id``. The counters are spread over a
-fixed number of shards. Each shard is one item with ``total``, ``high``, a number per risk level and a number per rule.
+A decision is one item with the partition key ``tx_id`` and the sort key ``decision_id``. The counters are spread over
+shards. Each shard is one item with ``total``, ``high``, a number per risk level and a number per rule.
 """
 
 LEVEL_PREFIX = "level#"

@@ -82,7 +82,7 @@ class LedgerWriter:
                     return _replay(decision, reasons[0][1])
                 retryable = RETRYABLE_CODES & {failure.reason, *(code for code, _ in reasons)}
                 if not retryable:
-                    raise telemetry.unavailable("store", failure.reason, decision.decision_id) from failure
+                    raise telemetry.log_unavailable("store", failure.reason, decision.decision_id) from failure
                 obstacle = min(retryable)
                 # Another environment is writing to this shard, or another request this decision: change shards.
                 shards = self._settings.stats_shards
@@ -92,8 +92,8 @@ class LedgerWriter:
                 # DynamoDB confirms with an empty object, since the request asks for no return values.
                 if confirmation == {}:
                     return Recorded(decision.response, replayed=False)
-                raise telemetry.unavailable("store", client.UNEXPECTED_RESPONSE, decision.decision_id)
-        raise telemetry.unavailable("store", obstacle, decision.decision_id)
+                raise telemetry.log_unavailable("store", client.UNEXPECTED_RESPONSE, decision.decision_id)
+        raise telemetry.log_unavailable("store", obstacle, decision.decision_id)
 
     def _transaction(self, decision: Decision) -> dict[str, Any]:
         return {
@@ -187,7 +187,7 @@ def _replay(decision: Decision, item: Any) -> Recorded:
     except (AttributeError, InvalidRequest, KeyError, TypeError):
         request_hash = stored = None
     if not (isinstance(request_hash, str) and is_response(stored) and stored["decision_id"] == decision.decision_id):
-        raise telemetry.unavailable("store", client.UNEXPECTED_RESPONSE, decision.decision_id)
+        raise telemetry.log_unavailable("store", client.UNEXPECTED_RESPONSE, decision.decision_id)
     if request_hash != decision.request_hash:
         raise IdempotencyConflict(
             f"Header 'Idempotency-Key': {decision.decision_id!r} was already used with another body"

@@ -7,11 +7,25 @@ reaches, else LOW.
 :mod:`scoring.scorers.rules_loader` builds a rule set from ``rules.json``.
 """
 
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from scoring.assessment import Assessment
 from scoring.transaction import Transaction
+
+ORDERINGS: dict[str, Callable[[Any, Any], bool]] = {
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+}
+OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    **ORDERINGS,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "in": lambda value, values: value in values,
+}
 
 
 class Condition(NamedTuple):

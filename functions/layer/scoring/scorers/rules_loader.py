@@ -1,14 +1,13 @@
 """Load rule sets, and check every part of them before they are used."""
 
-import operator
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from scoring import strict_json
 from scoring.assessment import RISK_LEVELS
 from scoring.errors import InvalidRequest, RuleSetError
-from scoring.scorers.rules import Condition, Rule, RuleSet
+from scoring.scorers.rules import OPERATORS, ORDERINGS, Condition, Rule, RuleSet
 from scoring.strict_json import is_finite, is_unicode, type_name
 from scoring.transaction import validate
 
@@ -27,18 +26,6 @@ _REPEATED = object()
 
 _NUMBER_FIELDS = frozenset({"amount", "hour"})
 _TEXT_FIELDS = frozenset({"category", "store"})
-_ORDERINGS: dict[str, Callable[[Any, Any], bool]] = {
-    ">": operator.gt,
-    ">=": operator.ge,
-    "<": operator.lt,
-    "<=": operator.le,
-}
-_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
-    **_ORDERINGS,
-    "==": operator.eq,
-    "!=": operator.ne,
-    "in": lambda value, values: value in values,
-}
 
 
 def from_document(document: Any) -> RuleSet:
@@ -148,18 +135,18 @@ def _condition(name: str, condition: Any) -> Condition:
     if not isinstance(field, str) or field not in _NUMBER_FIELDS | _TEXT_FIELDS:
         known = ", ".join(sorted(_NUMBER_FIELDS | _TEXT_FIELDS))
         raise RuleSetError(f"{name}: unknown field {_shown(field)}; known are {known}")
-    if not isinstance(sign, str) or sign not in _OPERATORS:
-        raise RuleSetError(f"{name}: unknown operator {_shown(sign)}; known are {' '.join(_OPERATORS)}")
-    if sign in _ORDERINGS and field in _TEXT_FIELDS:
+    if not isinstance(sign, str) or sign not in OPERATORS:
+        raise RuleSetError(f"{name}: unknown operator {_shown(sign)}; known are {' '.join(OPERATORS)}")
+    if sign in ORDERINGS and field in _TEXT_FIELDS:
         raise RuleSetError(f"{name}: operator {sign!r} does not apply to {field!r}, which is a string")
     if sign == "in":
         if not isinstance(value, list) or not value:
             raise RuleSetError(f"{name}: the value of operator 'in' must be a list of at least one value")
         for element in value:
             _check_value(name, field, element)
-        return Condition(field, _OPERATORS[sign], frozenset(value))
+        return Condition(field, OPERATORS[sign], frozenset(value))
     _check_value(name, field, value)
-    return Condition(field, _OPERATORS[sign], value)
+    return Condition(field, OPERATORS[sign], value)
 
 
 def _check_value(name: str, field: str, value: Any) -> None:
