@@ -14,7 +14,6 @@ from urllib.parse import unquote
 
 from scoring import strict_json
 from scoring.assessment import Scorer
-from scoring.transaction import validate
 from tests import events
 from tests.local import template
 
@@ -137,11 +136,16 @@ def decided_by(rules: Scorer) -> list[Case]:
 
 
 def _decided(case: Case, rules: Scorer) -> Case:
-    score, risk_level, triggered_rules = rules.assess(validate(strict_json.parse(case.body.decode())))
+    assessment = rules.assess(rules.fields.read(strict_json.parse(case.body.decode())))
     assert isinstance(case.expected, Mapping)
     return replace(
         case,
-        expected={**case.expected, "score": score, "risk_level": risk_level, "triggered_rules": list(triggered_rules)},
+        expected={
+            **case.expected,
+            "score": assessment.score,
+            "risk_level": assessment.risk_level,
+            "triggered_rules": list(assessment.triggered_rules),
+        },
     )
 
 

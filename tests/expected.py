@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from scoring.assessment import HIGH_RISK_LEVELS, RISK_LEVELS, Scorer
 from scoring.http_api import json_body
-from scoring.transaction import validate
 from tests import events, rule_set
 from tests.local.template import ROOT
 from tests.rule_set import R1, R2, R3
@@ -109,7 +108,7 @@ def responses(scorer: Scorer) -> dict[str, Expected]:
     scored = {name: one for name, one in RESPONSES.items() if (one.function, one.status) == ("ScoreFunction", 200)}
     by_risk_level, by_rule = dict.fromkeys(RISK_LEVELS, 0), dict.fromkeys(scorer.labels, 0)
     for name, one in scored.items():
-        assessment = scorer.assess(validate(json_body(events.load(name))))
+        assessment = scorer.assess(scorer.fields.read(json_body(events.load(name))))
         found[name] = _scored(one.body["tx_id"], *assessment[:2], *assessment.triggered_rules)
         by_risk_level[assessment.risk_level] += 1
         for label in assessment.triggered_rules:

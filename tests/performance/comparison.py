@@ -37,7 +37,6 @@ from statistics import median
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from scoring.transaction import validate
 from tests import events
 from tests.local import account, certificates, emulator, environments, template
 from tests.local.certificates import Certificates
@@ -159,7 +158,7 @@ class Request(NamedTuple):
     def expected(self) -> dict[str, Any]:
         """Return the fields that the response must contain."""
         ids = {"tx_id": self.transaction["tx_id"], "decision_id": self.decision_id}
-        score, risk_level, triggered_rules = RULE_SET.assess(validate(self.transaction))
+        score, risk_level, triggered_rules, _ = RULE_SET.assess(RULE_SET.fields.read(self.transaction))
         return {"score": score, "risk_level": risk_level, "triggered_rules": list(triggered_rules), **ids}
 
 

@@ -19,7 +19,7 @@ class LedgerModel:
 
     def record(self, decision: Decision, _deadline: float) -> Recorded:
         first = self.decisions.setdefault(
-            (partition_key(decision.transaction.tx_id, decision.decision_id), decision.decision_id), decision
+            (partition_key(decision.transaction.get("tx_id"), decision.decision_id), decision.decision_id), decision
         )
         if first.request_hash != decision.request_hash:
             raise IdempotencyConflict(
@@ -39,8 +39,8 @@ class LedgerModel:
 
     def find(self, tx_id: str, _deadline: float) -> list[dict[str, Any]]:
         decisions = self.decisions.values()
-        found = [one for one in decisions if one.transaction.tx_id == tx_id] or [
-            one for one in decisions if one.transaction.tx_id is None and one.decision_id == tx_id
+        found = [one for one in decisions if one.transaction.get("tx_id") == tx_id] or [
+            one for one in decisions if "tx_id" not in one.transaction and one.decision_id == tx_id
         ]
         found.sort(key=lambda one: (one.response["evaluated_at"], one.decision_id), reverse=True)
-        return [{**one.response, "transaction": one.transaction.as_dict()} for one in found[:MAX_FOUND]]
+        return [{**one.response, "transaction": one.transaction} for one in found[:MAX_FOUND]]

@@ -50,12 +50,12 @@ def layer(tmp_path: Path) -> Path:
     """Copy the layer's sources, as ``sam build`` does, and make its rule set invalid."""
     copied = shutil.copytree(LAYER, tmp_path / "layer", ignore=shutil.ignore_patterns("__pycache__"))
     invalid = copy.deepcopy(DOCUMENT)
-    invalid["rules"][0]["points"] = 0
+    invalid["rules"][0]["points"] = "3"
     write_rules(copied / "scoring" / "scorers", invalid)
     return copied
 
 
-ERROR = f"rules.json: Rule '{R1}': 'points' must be an integer from 1 to 1000000"
+ERROR = f"rules.json: Rule '{R1}': 'points' must be an integer from -1000000 to 1000000"
 
 
 def test_table(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_special_characters_are_escaped(tmp_path: Path) -> None:
 def test_closed_pipe_is_not_an_error(tmp_path: Path) -> None:
     # More output than a pipe buffers.
     rules = [{**DOCUMENT["rules"][0], "label": f"{number:0200}"} for number in range(100)]
-    conditions = DOCUMENT["rules"][0]["when"] * 100
+    conditions = DOCUMENT["rules"][0]["when"] * 50
     file = write_rules(tmp_path, {**DOCUMENT, "rules": [{**rule, "when": conditions} for rule in rules]})
     command = f"{sys.executable} -S check_rules.py {file} | head -n 1; exit ${{PIPESTATUS[0]}}"
     result = subprocess.run(["bash", "-c", command], cwd=LAYER, check=False, capture_output=True, text=True)

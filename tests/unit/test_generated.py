@@ -26,6 +26,8 @@ TOKENS = [
     *("1" * 400, "1" * 5_000, "[" * 2_000),
 ]
 
+UNLOGGED_FIELDS = {"tx_id", "evaluated_at", "reasons", "warnings"}
+
 # Includes lone surrogates, which an event can contain.
 CHARACTERS = st.characters()
 VALUES = st.recursive(
@@ -102,10 +104,10 @@ class Requests:
         replayed = "Idempotent-Replayed" in response["headers"]
         assert len(self.ledger.decisions) - before == int(decided and not replayed)
         decisions, counts = log_lines.parse(self.log.getvalue())
-        # The log has the fields of the response except two, and of the request only the key.
+        # The log has the fields of the response that quote no transaction, and of the request only the key.
         assert decisions == (
             [
-                {name: value for name, value in body.items() if name not in {"tx_id", "evaluated_at"}}
+                {name: value for name, value in body.items() if name not in UNLOGGED_FIELDS}
                 | {"replayed": replayed, "recorded": True}
             ]
             if decided

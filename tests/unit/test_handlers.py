@@ -89,6 +89,7 @@ def test_response_has_all_fields_in_order(invoke: Functions) -> None:
         "decision_id",
         "version",
         "evaluated_at",
+        "reasons",
     ]
     assert response["version"] == "1.0-tests"
     evaluated_at = datetime.strptime(response["evaluated_at"], "%Y-%m-%dT%H:%M:%S.%f%z")

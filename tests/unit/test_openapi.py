@@ -11,10 +11,12 @@ import schemathesis
 from functions.fallback.app import ALLOWED
 from scoring import http_api, strict_json, transaction
 from scoring.assessment import RISK_LEVELS
+from scoring.decision import MAX_WARNINGS
 from scoring.errors import HttpError, InvalidRequest
+from scoring.fields import BUILT_IN
 from scoring.ledger import reader
 from scoring.scorers import rules_loader
-from scoring.transaction import Transaction, check_tx_id, validate
+from scoring.transaction import check_tx_id
 from tests import corpus, events
 from tests.expected import RESPONSES
 from tests.generated import OPENAPI_FILE
@@ -162,10 +164,10 @@ def test_limits_match_the_code() -> None:
 
 
 def test_fields_levels_and_labels_match_the_code() -> None:
-    assert SCHEMAS["Transaction"]["properties"].keys() == set(Transaction._fields)
-    assert SCHEMAS["Transaction"]["required"] == [
-        name for name in Transaction._fields if name not in Transaction._field_defaults
-    ]
+    assert SCHEMAS["Transaction"]["properties"].keys() == {field.name for field in BUILT_IN}
+    assert SCHEMAS["Transaction"]["required"] == [field.name for field in BUILT_IN if field.required]
+    assert SCHEMAS["Reason"]["properties"]["level"]["enum"] == list(rules_loader.LIMITS)
+    assert SCHEMAS["Decision"]["properties"]["warnings"]["maxItems"] == MAX_WARNINGS + 1
     levels = list(RISK_LEVELS)
     assert SCHEMAS["RiskLevel"]["enum"] == levels
     assert SCHEMAS["Stats"]["properties"]["by_risk_level"]["required"] == levels
@@ -214,7 +216,7 @@ def test_page_prefills_a_transaction_that_every_rule_hits_and_no_key() -> None:
     """Swagger UI fills in the first example of a body and any of a parameter. A key that users share would conflict."""
     body = DOCUMENT["paths"]["/score"]["post"]["requestBody"]["content"]["application/json"]
     first = next(iter(body["examples"].values()))["value"]
-    assert RULE_SET.assess(validate(first)) == (7, "CRITICAL", (R1, R2, R3))
+    assert RULE_SET.assess(RULE_SET.fields.read(first))[:3] == (7, "CRITICAL", (R1, R2, R3))
     key = COMPONENTS["parameters"]["IdempotencyKey"]
     assert not {"example", "examples", "default"} & (key.keys() | key["schema"].keys())
 
@@ -254,7 +256,7 @@ def test_schema_and_validation_agree_on_the_corpus() -> None:
             json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
         except (InvalidRequest, UnicodeError, ValueError):
             continue  # not JSON, or not JSON that the validator can read
-        if schema.is_valid(document) == passes(validate, document):
+        if schema.is_valid(document) == passes(RULE_SET.fields.read, document):
             agreed += 1
         else:
             disagreed.add(case.name)

@@ -79,7 +79,7 @@ def test_decision_of_an_earlier_version_is_found(writer: LedgerWriter, reader: L
     item = {
         "tx_id": {"S": "K"},
         "decision_id": {"S": "K"},
-        "transaction": {"S": json.dumps(decision.transaction.as_dict())},
+        "transaction": {"S": json.dumps(decision.transaction)},
         "answer": {"S": json.dumps(decision.response)},
         "request_hash": {"S": decision.request_hash},
     }

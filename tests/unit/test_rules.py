@@ -1,151 +1,291 @@
-"""Evaluation of rule sets."""
+"""Evaluation of rule sets: operators, groups, levels and reasons.
+
+``test_generated_rule_sets`` compares it with a second evaluator.
+"""
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from scoring.assessment import RISK_LEVELS, Assessment
+from scoring.assessment import Assessment
 from scoring.scorers import rules_loader
-from scoring.scorers.rules import RuleSet
-from scoring.transaction import Transaction
+from scoring.scorers.rules import MAX_QUOTED_VALUES, RuleSet
 from tests.rule_set import DOCUMENT, R1, R3
-from tests.unit.strategies import TRANSACTIONS
 
-NUMBER_CONDITIONS = st.fixed_dictionaries(
-    {
-        "field": st.sampled_from(["amount", "hour"]),
-        "operator": st.sampled_from([">", ">=", "<", "<=", "==", "!="]),
-        "value": st.integers(0, 30) | st.floats(0, 30),
-    }
-)
-TEXT_CONDITIONS = st.fixed_dictionaries(
-    {
-        "field": st.sampled_from(["category", "store"]),
-        "operator": st.sampled_from(["==", "!="]),
-        "value": st.sampled_from(["a", "b"]),
-    }
-) | st.fixed_dictionaries(
-    {
-        "field": st.sampled_from(["category", "store"]),
-        "operator": st.just("in"),
-        "value": st.lists(st.sampled_from(["a", "b"]), min_size=1),
-    }
-)
-RULE_SETS = st.builds(
-    lambda rules, thresholds, defaults: {
-        "version": "1",
-        "rules": [{"label": f"R{number}", **rule} for number, rule in enumerate(rules)],
-        "levels": dict(zip(["MEDIUM", "HIGH", "CRITICAL"], sorted(thresholds), strict=True)),
-        "defaults": defaults,
-    },
-    st.lists(
-        st.fixed_dictionaries(
-            {
-                "points": st.integers(1, 5),
-                "when": st.lists(NUMBER_CONDITIONS | TEXT_CONDITIONS, min_size=1, max_size=3),
-            }
-        ),
-        min_size=1,
-        max_size=6,
-    ),
-    st.sets(st.integers(1, 12), min_size=3, max_size=3),
-    st.fixed_dictionaries({}, optional={"hour": st.integers(0, 23), "store": st.sampled_from(["a", "b"])}),
-)
-OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
-    ">": lambda one, other: one > other,
-    ">=": lambda one, other: one >= other,
-    "<": lambda one, other: one < other,
-    "<=": lambda one, other: one <= other,
-    "==": lambda one, other: one == other,
-    "!=": lambda one, other: one != other,
-    "in": lambda one, other: one in other,
+FIELDS: dict[str, Any] = {
+    "country": {"type": "string", "case": "ignore"},
+    "card_country": {"type": "string"},
+    "usual_amount": {"type": "number"},
+    "items": {"type": "integer"},
+    "card_present": {"type": "boolean"},
+    "at": {"type": "time"},
+    "card_since": {"type": "time"},
 }
+# A Saturday. The same instant as 2026-11-27T23:30:00Z, a Friday.
+SATURDAY = "2026-11-28T00:30:00+01:00"
 
 
-@given(RULE_SETS, TRANSACTIONS)
-@settings(max_examples=500)
-def test_assessment_follows_the_definition(document: Any, tx: dict[str, Any]) -> None:
-    fields = document["defaults"] | tx
-    hits = [
-        rule
-        for rule in document["rules"]
-        if all(
-            condition["field"] in fields
-            and OPERATORS[condition["operator"]](fields[condition["field"]], condition["value"])
-            for condition in rule["when"]
-        )
-    ]
-    score = sum(rule["points"] for rule in hits)
-    reached = [level for level, minimum in document["levels"].items() if score >= minimum]
-    assert rules_loader.from_document(document).assess(Transaction(**tx)) == Assessment(
-        score=score,
-        risk_level=reached[-1] if reached else "LOW",
-        triggered_rules=tuple(rule["label"] for rule in hits),
-    )
+def rule_set(*rules: dict[str, Any], **changes: Any) -> RuleSet:
+    labelled = [{"label": f"R{number}", "points": 1, **rule} for number, rule in enumerate(rules, start=1)]
+    return rules_loader.from_document({**DOCUMENT, "fields": FIELDS, "rules": labelled, **changes})
 
 
-@given(RULE_SETS, st.lists(TRANSACTIONS, min_size=2))
-def test_level_increases_with_the_score(document: Any, txs: list[dict[str, Any]]) -> None:
-    rule_set = rules_loader.from_document(document)
-    assessments = sorted((rule_set.assess(Transaction(**tx)) for tx in txs), key=lambda one: one.score)
-    levels = [RISK_LEVELS.index(assessment.risk_level) for assessment in assessments]
-    assert levels == sorted(levels)
+def assess(rules: RuleSet, tx: dict[str, Any]) -> Assessment:
+    return rules.assess(rules.fields.read({"amount": 20, **tx}))
 
 
-def rule_set_with(condition: dict[str, Any]) -> RuleSet:
-    return rules_loader.from_document({**DOCUMENT, "rules": [{**DOCUMENT["rules"][0], "when": [condition]}]})
+def hits(condition: dict[str, Any], tx: dict[str, Any]) -> bool:
+    return assess(rule_set({"when": [condition]}, defaults={}), tx).triggered_rules == ("R1",)
+
+
+def compare(field: str, sign: str, value: Any = None, **more: Any) -> dict[str, Any]:
+    return {"field": field, "operator": sign, **({} if value is None else {"value": value}), **more}
 
 
 @pytest.mark.parametrize(
-    ("condition", "hits", "misses"),
+    ("condition", "hit", "miss"),
     [
-        ({"field": "amount", "operator": ">=", "value": 10}, {"amount": 10}, {"amount": 9}),
-        ({"field": "amount", "operator": "<=", "value": 10}, {"amount": 10}, {"amount": 11}),
-        ({"field": "hour", "operator": "in", "value": [1, 2]}, {"amount": 0, "hour": 2}, {"amount": 0, "hour": 3}),
+        (compare("amount", "==", 10), {"amount": 10.0}, {"amount": 10.5}),
+        (compare("amount", "!=", 10), {"amount": 10.5}, {"amount": 10}),
+        (compare("amount", ">", 10), {"amount": 10.5}, {"amount": 10}),
+        (compare("amount", ">=", 10), {"amount": 10}, {"amount": 9.99}),
+        (compare("amount", "<", 10), {"amount": 9.99}, {"amount": 10}),
+        (compare("amount", "<=", 10), {"amount": 10}, {"amount": 10.5}),
+        (compare("items", "in", [1, 2.0]), {"items": 2}, {"items": 3}),
+        (compare("items", "not in", [1, 2]), {"items": 3}, {"items": 2}),
+        (compare("amount", "between", [10, 20]), {"amount": 10}, {"amount": 9.99}),
+        (compare("amount", "between", [10, 20]), {"amount": 20}, {"amount": 20.01}),
+        (compare("amount", "between", [20, 10]), {"hour": 1, "amount": 20}, None),
+        (compare("hour", "between", [22, 5]), {"hour": 22}, {"hour": 21}),
+        (compare("hour", "between", [22, 5]), {"hour": 5}, {"hour": 6}),
+        (compare("hour", "between", [22, 5]), {"hour": 0}, {"hour": 12}),
+        (compare("hour", "between", [5, 22]), {"hour": 12}, {"hour": 4}),
+        (compare("store", "==", "A"), {"store": "A"}, {"store": "a"}),
+        (compare("store", "!=", "A"), {"store": "a"}, {"store": "A"}),
+        (compare("store", "in", ["A", "B"]), {"store": "B"}, {"store": "b"}),
+        (compare("store", "not in", ["A", "B"]), {"store": ""}, {"store": "A"}),
+        (compare("store", "starts with", "AB"), {"store": "ABC"}, {"store": "CAB"}),
+        (compare("store", "ends with", "AB"), {"store": "CAB"}, {"store": "ABC"}),
+        (compare("store", "contains", "AB"), {"store": "CABC"}, {"store": "CaBC"}),
+        # `country` ignores case, in the rule as in the transaction.
+        (compare("country", "==", "Pl"), {"country": "pL"}, {"country": "DE"}),
+        (compare("country", "!=", "Pl"), {"country": "DE"}, {"country": "pL"}),
+        (compare("country", "in", ["PL", "de"]), {"country": "De"}, {"country": "FR"}),
+        (compare("country", "starts with", "stra\u00df"), {"country": "STRASSE"}, {"country": "ST"}),
+        (compare("card_present", "==", value=False), {"card_present": False}, {"card_present": True}),
+        (compare("card_present", "!=", value=False), {"card_present": True}, {"card_present": False}),
+        (compare("at", "==", "2026-11-27T23:30:00Z"), {"at": SATURDAY}, {"at": "2026-11-28T00:30:00Z"}),
+        (compare("at", ">", "2026-11-27T23:30:00Z"), {"at": "2026-11-27T23:30:00.000001z"}, {"at": SATURDAY}),
         (
-            {"field": "store", "operator": "in", "value": ["A"]},
-            {"amount": 0, "store": "A"},
-            {"amount": 0, "store": "B"},
+            compare("at", "between", ["2026-11-27T00:00:00Z", "2026-11-28T00:00:00Z"]),
+            {"at": SATURDAY},
+            {"at": "2026-11-28T00:00:01Z"},
         ),
-        ({"field": "store", "operator": "!=", "value": "A"}, {"amount": 0, "store": "B"}, {"amount": 0, "store": "A"}),
-        # A condition on a missing field does not hold, not even with `!=`.
-        ({"field": "store", "operator": "!=", "value": "A"}, {"amount": 0, "store": ""}, {"amount": 0}),
+        # Hour and weekday are those of the time's own offset.
+        (compare("at", "==", 0, of="hour"), {"at": SATURDAY}, {"at": "2026-11-27T23:30:00Z"}),
+        (compare("at", "between", [22, 5], of="hour"), {"at": SATURDAY}, {"at": "2026-11-28T12:00:00Z"}),
+        (
+            compare("at", "in", ["saturday", "sunday"], of="weekday"),
+            {"at": SATURDAY},
+            {"at": "2026-11-27T23:30:00Z"},
+        ),
+        (compare("at", "!=", "friday", of="weekday"), {"at": SATURDAY}, {"at": "2026-11-27T23:30:00Z"}),
+        # Other fields
+        (compare("store", "!=", other="category"), {"store": "a", "category": "A"}, {"store": "a", "category": "a"}),
+        (compare("country", "==", other="card_country"), {"country": "pl", "card_country": "PL"}, {"country": "pl"}),
+        (compare("card_country", "!=", other="country"), {"country": "pl", "card_country": "DE"}, {"country": "pl"}),
+        (compare("amount", ">", other="usual_amount"), {"usual_amount": 19.5}, {"usual_amount": 20}),
+        (
+            compare("amount", ">=", other="usual_amount", times=2.5),
+            {"amount": 25, "usual_amount": 10},
+            {"amount": 24.9, "usual_amount": 10},
+        ),
+        (compare("items", "==", other="hour"), {"items": 3, "hour": 3}, {"items": 3, "hour": 4}),
+        (
+            compare("at", "<", other="card_since"),
+            {"at": SATURDAY, "card_since": "2026-11-27T23:30:01Z"},
+            {"at": SATURDAY},
+        ),
+        # Missing fields
+        (compare("store", "is missing"), {}, {"store": ""}),
+        (compare("store", "is present"), {"store": ""}, {}),
+        # Groups
+        ({"all": [compare("hour", "==", 3), compare("amount", ">", 10)]}, {"hour": 3}, {"hour": 3, "amount": 10}),
+        ({"any": [compare("hour", "==", 3), compare("amount", ">", 50)]}, {"amount": 51}, {"hour": 4}),
+        ({"not": compare("hour", "==", 3)}, {"hour": 4}, {"hour": 3}),
+        ({"not": {"any": [compare("hour", "<", 3), compare("hour", ">", 5)]}}, {"hour": 4}, {"hour": 6}),
+        ({"not": {"all": [compare("hour", "<", 3), compare("amount", ">", 5)]}}, {"hour": 4}, {"hour": 1}),
+        # `not` holds if the condition does not, so also on a missing field.
+        ({"not": compare("store", "==", "A")}, {}, {"store": "A"}),
     ],
 )
-def test_operators(condition: dict[str, Any], hits: dict[str, Any], misses: dict[str, Any]) -> None:
-    rule_set = rule_set_with(condition)
-    assert rule_set.assess(Transaction(**hits)).triggered_rules == (R1,)
-    assert rule_set.assess(Transaction(**misses)).triggered_rules == ()
+def test_condition(condition: dict[str, Any], hit: dict[str, Any], miss: dict[str, Any] | None) -> None:
+    if miss is None:
+        assert not hits(condition, hit)
+    else:
+        assert (hits(condition, hit), hits(condition, miss)) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        *(compare("store", sign, "A") for sign in ("==", "!=", "starts with", "ends with", "contains")),
+        *(compare("store", sign, ["A"]) for sign in ("in", "not in")),
+        *(compare("usual_amount", sign, 0) for sign in ("==", "!=", ">", ">=", "<", "<=")),
+        compare("hour", "between", [22, 5]),
+        compare("card_present", "!=", value=True),
+        compare("at", ">", "2026-11-27T23:30:00Z"),
+        compare("at", "not in", ["monday"], of="weekday"),
+        compare("at", "<", 24, of="hour"),
+        compare("amount", "!=", other="usual_amount"),
+        compare("usual_amount", "!=", other="amount", times=2),
+        compare("country", "!=", other="card_country"),
+    ],
+)
+def test_no_comparison_with_a_missing_field_holds(condition: dict[str, Any]) -> None:
+    assert not hits(condition, {})
+    assert hits({"not": condition}, {})
 
 
 def test_default_replaces_a_missing_field() -> None:
-    rule_set = rules_loader.from_document({**DOCUMENT, "defaults": {"hour": 3}})
-    assert rule_set.assess(Transaction(amount=0)).triggered_rules == (R3,)
+    night = rules_loader.from_document({**DOCUMENT, "defaults": {"hour": 3}})
+    assert assess(night, {}).triggered_rules == (R3,)
+    missing = rule_set({"when": [compare("country", "is missing")]}, {"when": [compare("country", "==", "pl")]})
+    assert assess(missing, {}).triggered_rules == ("R1",)
+    default = {"defaults": {"country": "PL"}}
+    replaced = rule_set(
+        {"when": [compare("country", "is missing")]}, {"when": [compare("country", "==", "pl")]}, **default
+    )
+    assert assess(replaced, {}).reasons == ({"rule": "R2", "points": 1, "because": {"country": "PL"}},)
+
+
+ALWAYS = [compare("amount", ">=", 0)]
+LEVELS = {"CRITICAL": 30, "HIGH": 20, "MEDIUM": 10}
+
+
+@pytest.mark.parametrize(
+    ("rules", "score", "level", "setters"),
+    [
+        # Points alone; a negative sum counts as 0.
+        ([{"points": 20}], 20, "HIGH", []),
+        ([{"points": 20}, {"points": -11}], 9, "LOW", []),
+        ([{"points": 5}, {"points": -11}], 0, "LOW", []),
+        ([{"points": 0}], 0, "LOW", []),
+        # Floors
+        ([{"level": "at least CRITICAL"}], 0, "CRITICAL", [1]),
+        ([{"level": "at least MEDIUM"}, {"level": "at least HIGH"}], 0, "HIGH", [2]),
+        ([{"level": "at least HIGH"}, {"level": "at least HIGH"}], 0, "HIGH", [1, 2]),
+        ([{"level": "at least HIGH"}, {"points": 30}], 30, "CRITICAL", []),
+        ([{"level": "at least HIGH", "points": 20}], 20, "HIGH", []),
+        # Ceilings
+        ([{"points": 30}, {"level": "at most LOW"}], 30, "LOW", [2]),
+        ([{"points": 30}, {"level": "at most MEDIUM"}, {"level": "at most HIGH"}], 30, "MEDIUM", [2]),
+        ([{"points": 10}, {"level": "at most MEDIUM"}], 10, "MEDIUM", []),
+        # Floors win over ceilings.
+        ([{"points": 30}, {"level": "at most LOW"}, {"level": "at least HIGH"}], 30, "HIGH", [3]),
+        ([{"level": "at least HIGH"}, {"level": "at most LOW"}, {"points": 20}], 20, "HIGH", [1]),
+        ([{"points": 30}, {"level": "at most HIGH"}, {"level": "at least MEDIUM"}], 30, "HIGH", [2]),
+        ([{"points": 30}, {"level": "at most HIGH"}, {"level": "at least HIGH"}], 30, "HIGH", [2]),
+        (
+            [{"points": 30}, {"level": "at most LOW"}, {"level": "at most MEDIUM"}, {"level": "at least MEDIUM"}],
+            30,
+            "MEDIUM",
+            [4],
+        ),
+    ],
+)
+def test_level(rules: list[dict[str, Any]], score: int, level: str, setters: list[int]) -> None:
+    """``setters`` are the numbers of the rules whose reason says that they set the level."""
+    labelled = [{"label": f"R{number}", "when": ALWAYS, **rule} for number, rule in enumerate(rules, start=1)]
+    found = assess(rules_loader.from_document({**DOCUMENT, "rules": labelled, "levels": LEVELS}), {})
+    assert (found.score, found.risk_level) == (score, level)
+    assert {int(reason["rule"][1:]): reason["level"] for reason in found.reasons if "level" in reason} == {
+        number: rules[number - 1]["level"] for number in setters
+    }
+
+
+@pytest.mark.parametrize(
+    ("when", "tx", "because"),
+    [
+        ([compare("amount", ">", 5), compare("hour", "==", 12)], {}, {"amount": 20, "hour": 12}),
+        (
+            [compare("amount", ">", other="usual_amount", times=2)],
+            {"usual_amount": 5},
+            {"amount": 20, "usual_amount": 5},
+        ),
+        # As sent: not folded, not parsed
+        ([compare("country", "==", "pl"), compare("at", "==", 0, of="hour")], {"country": "Pl", "at": SATURDAY}, None),
+        ([compare("store", "is missing")], {}, {"store": None}),
+        # Of `any`, only the parts that hold
+        ([{"any": [compare("hour", "==", 1), compare("amount", ">", 5)]}], {"hour": 2}, {"amount": 20}),
+        (
+            [{"any": [{"all": [compare("hour", "==", 2), compare("amount", ">", 50)]}, compare("store", "==", "A")]}],
+            {"hour": 2, "store": "A"},
+            {"store": "A"},
+        ),
+        # Of `not`, the parts that fail: one is enough for `all`, while `any` needs every part.
+        ([{"not": {"all": [compare("hour", "==", 2), compare("amount", ">", 50)]}}], {"hour": 2}, {"amount": 20}),
+        (
+            [{"not": {"any": [compare("hour", "==", 1), compare("amount", ">", 50)]}}],
+            {"hour": 2},
+            {"hour": 2, "amount": 20},
+        ),
+        ([{"not": {"not": {"any": [compare("hour", "==", 1), compare("amount", ">", 5)]}}}], {}, {"amount": 20}),
+        ([compare("store", "contains", "xx")], {"store": "x" * 65}, {"store": "x" * 63 + "…"}),
+        ([compare("store", "contains", "xx")], {"store": "x" * 64}, {"store": "x" * 64}),
+    ],
+)
+def test_because(when: list[Any], tx: dict[str, Any], because: dict[str, Any] | None) -> None:
+    (reason,) = assess(rule_set({"when": when}), tx).reasons
+    assert reason == {"rule": "R1", "points": 1, "because": tx if because is None else because}
+
+
+def test_reasons_quote_a_limited_number_of_values() -> None:
+    when = [compare("amount", ">=", 0), compare("hour", ">=", 0), compare("store", "is missing")]
+    found = assess(rule_set(*[{"when": when}] * 40), {"hour": 1})
+    quoted = [len(reason["because"]) for reason in found.reasons]
+    assert quoted == [3] * 33 + [1] + [0] * 6
+    assert sum(quoted) == MAX_QUOTED_VALUES
+
+
+def test_disabled_rule_is_not_evaluated() -> None:
+    rules = rule_set({"when": ALWAYS, "enabled": False}, {"when": ALWAYS, "enabled": True})
+    assert rules.labels == ("R2",)
+    assert assess(rules, {}).triggered_rules == ("R2",)
 
 
 def test_largest_rule_set() -> None:
-    always = {"points": rules_loader.MAX_POINTS, "when": [{"field": "amount", "operator": ">=", "value": 0}]}
-    rule_set = rules_loader.from_document(
+    rules = rules_loader.from_document(
         {
             **DOCUMENT,
             "version": "v" * 64,
-            "rules": [{"label": f"{number:3}" + "🂡" * 197, **always} for number in range(100)],
+            "rules": [
+                {"label": f"{number:3}" + "🂡" * 97, "points": rules_loader.MAX_POINTS, "when": ALWAYS}
+                for number in range(200)
+            ],
             "levels": {"CRITICAL": rules_loader.MAX_SCORE, "HIGH": 2, "MEDIUM": 1},
         }
     )
-    assessment = rule_set.assess(Transaction(amount=0))
-    assert (assessment.score, assessment.risk_level) == (100_000_000, "CRITICAL")
-    assert len(assessment.triggered_rules) == 100
+    assessment = assess(rules, {})
+    assert (assessment.score, assessment.risk_level) == (200_000_000, "CRITICAL")
+    assert len(assessment.triggered_rules) == 200
 
 
 def test_long_in_list_is_fast() -> None:
     values = [f"store {number}" for number in range(60_000)]
-    rule_set = rule_set_with({"field": "store", "operator": "in", "value": values})
-    last = Transaction(amount=0, store=values[-1])
+    rules = rule_set({"points": 3, "when": [compare("store", "in", values)]})
+    last = rules.fields.read({"amount": 0, "store": values[-1]})
     start = time.process_time()
-    assert {rule_set.assess(last).score for _ in range(1_000)} == {3}
+    assert {rules.assess(last).score for _ in range(1_000)} == {3}
     assert time.process_time() - start < 0.5
+
+
+def test_reading_a_transaction_changes_neither_it_nor_the_rules() -> None:
+    rules = rule_set({"label": R1, "when": [compare("country", "==", "pl")]})
+    sent = {"amount": 20, "country": "PL"}
+    transaction = rules.fields.read(sent)
+    assert transaction.values == sent
+    assert transaction.facts == {"amount": 20, "country": "pl", "hour": 12}
+    assert rules.assess(transaction) == rules.assess(rules.fields.read(sent))
+    assert sent == {"amount": 20, "country": "PL"}

@@ -3,13 +3,14 @@
 A request passes through these modules in order:
 
 - ``http_api`` reads API Gateway events and builds responses.
-- ``transaction`` checks the transaction, field by field.
+- ``fields`` reads the transaction and checks every field.
 - ``scorers`` assesses it: ``scorers.rules`` evaluates the rule set in ``scorers/rules.json``.
 - ``decision`` combines transaction, assessment, version and time.
 - ``ledger`` writes the decision and its counts exactly once; it falls back to the outbox.
 - ``aws`` calls DynamoDB and SQS: signature, timeouts, retries.
 
-They share ``assessment``, ``deadlines``, ``errors``, ``settings``, ``strict_json`` and ``telemetry``. ``contract`` has
+They share ``assessment``, ``deadlines``, ``errors``, ``settings``, ``strict_json``, ``telemetry`` and
+``transaction``. ``contract`` has
 the OpenAPI document.
 """
 
@@ -22,7 +23,7 @@ def score_transaction(tx: dict[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     tx
-        ``amount`` (required), ``category``, ``hour``, ``store``, ``tx_id``. Unknown fields are ignored.
+        ``amount`` (required), ``category``, ``hour``, ``store``, ``tx_id``, and the fields that the rule set declares.
 
     Returns
     -------
@@ -43,9 +44,9 @@ def score_transaction(tx: dict[str, Any]) -> dict[str, Any]:
     """
     # Imported here, since most functions import this package but score nothing.
     from scoring import scorers  # noqa: PLC0415
-    from scoring.transaction import validate  # noqa: PLC0415
 
-    assessment = scorers.load().assess(validate(tx))
+    scorer = scorers.load()
+    assessment = scorer.assess(scorer.fields.read(tx))
     return {
         "score": assessment.score,
         "risk_level": assessment.risk_level,

@@ -1,12 +1,26 @@
 """Assessments, and the interface of the scorers that make them."""
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, NotRequired, Protocol, TypedDict
 
+from scoring.fields import Fields
 from scoring.transaction import Transaction
 
 # From the lowest to the highest.
 RISK_LEVELS = ("LOW", "MEDIUM", "HIGH", "CRITICAL")
 HIGH_RISK_LEVELS = frozenset({"HIGH", "CRITICAL"})
+
+
+class Reason(TypedDict):
+    """Why a rule hit.
+
+    ``because`` has the values of the fields that decided, as the caller sent them; null is a missing field. ``level``
+    is the rule's own limit, such as "at least CRITICAL", if it set the risk level.
+    """
+
+    rule: str
+    points: int
+    because: dict[str, Any]
+    level: NotRequired[str]
 
 
 class Assessment(NamedTuple):
@@ -20,11 +34,14 @@ class Assessment(NamedTuple):
         One of :data:`RISK_LEVELS`.
     triggered_rules
         Labels of the rules that hit, in the order of the rule set.
+    reasons
+        One per rule that hit, in the same order.
     """
 
     score: int
     risk_level: str
-    triggered_rules: tuple[str, ...]
+    triggered_rules: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()
 
 
 class Scorer(Protocol):
@@ -38,5 +55,9 @@ class Scorer(Protocol):
     def labels(self) -> tuple[str, ...]:
         """Labels that ``triggered_rules`` can contain, in order."""
 
+    @property
+    def fields(self) -> Fields:
+        """Fields of the transactions that it assesses."""
+
     def assess(self, transaction: Transaction) -> Assessment:
-        """Assess one transaction."""
+        """Assess one transaction that :attr:`fields` has read."""

@@ -12,6 +12,7 @@ metric                  unit         dimensions                             mean
 ``Decisions``           count        ``service``, also with ``risk_level``  decisions, without replays
 ``Latency``             milliseconds as above                               from event to response, with replays
 ``UnrecordedDecisions`` count        as above                               decisions sent to the outbox
+``UnknownFields``       count        as above                               decisions that ignored unknown fields
 ``RuleHits``            count        ``service`` and ``rule``               hits of a rule, by label
 ``RejectedRequests``    count        ``service`` and ``reason``             rejected ``POST /score``, by error class
 ``OutboxAge``           seconds      ``service``                            age of the oldest message not yet recorded
@@ -55,6 +56,8 @@ def emit_decision(response: Mapping[str, Any], *, replayed: bool, request_id: st
     metrics: dict[str, tuple[float, str]] = {"Latency": (round(seconds * 1000, 3), "Milliseconds")}
     if not replayed:
         metrics["Decisions"] = 1, "Count"
+        if "warnings" in response:
+            metrics["UnknownFields"] = 1, "Count"
     if not recorded:
         metrics["UnrecordedDecisions"] = 1, "Count"
     _emit(

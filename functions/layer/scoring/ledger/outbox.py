@@ -11,7 +11,8 @@ from scoring import deadlines, settings, strict_json, telemetry
 from scoring.aws import client
 from scoring.decision import Decision, is_response
 from scoring.errors import CallFailed, InvalidMessage, InvalidRequest
-from scoring.transaction import UNKNOWN_TX_ID, validate
+from scoring.strict_json import is_finite, is_unicode
+from scoring.transaction import UNKNOWN_TX_ID, check_tx_id
 
 
 class Outbox:
@@ -57,13 +58,13 @@ def encode(decision: Decision) -> str:
     """Return a decision as a message.
 
     The message is ASCII, since SQS refuses some characters that JSON allows. An escaped character takes up to six times
-    its bytes (U+007F): the largest request takes 384 KiB, and 100 labels of 200 characters take 235 KiB. With all other
-    fields, a message stays below two thirds of the 1 MiB that SQS accepts.
+    its bytes (U+007F): the largest request takes 384 KiB, 20,000 characters of labels take 235 KiB twice, and 100
+    quoted values of 64 characters take 75 KiB. With all other fields, a message stays below the 1 MiB that SQS accepts.
     """
     return json.dumps(
         {
             **decision.response,
-            "transaction": decision.transaction.as_dict(),
+            "transaction": decision.transaction,
             "request_hash": decision.request_hash,
         },
         separators=(",", ":"),
@@ -80,11 +81,24 @@ def decode(body: str) -> Decision:
     """
     try:
         message: dict[str, Any] = strict_json.parse(body)
-        transaction, request_hash = validate(message.pop("transaction")), message.pop("request_hash")
+        transaction, request_hash = message.pop("transaction"), message.pop("request_hash")
+        # The rule set may have changed since, so the fields are not read again; only the id, which becomes a key.
+        tx_id = check_tx_id(transaction["tx_id"]) if "tx_id" in transaction else UNKNOWN_TX_ID
     except (AttributeError, InvalidRequest, KeyError, TypeError) as error:
         raise InvalidMessage(f"The message is not a decision: {type(error).__name__}: {error}") from error
     # Messages of earlier versions have no tx_id of their own.
-    message.setdefault("tx_id", transaction.tx_id or UNKNOWN_TX_ID)
-    if not (is_response(message) and isinstance(request_hash, str)):
+    message.setdefault("tx_id", tx_id)
+    if not (is_response(message) and isinstance(request_hash, str) and _is_transaction(transaction)):
         raise InvalidMessage("The message is not a decision: a field is missing or invalid")
     return Decision(transaction, message, request_hash)
+
+
+def _is_transaction(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and "amount" in value
+        and all(
+            is_unicode(field) if isinstance(field, str) else isinstance(field, int | float) and is_finite(field)
+            for field in value.values()
+        )
+    )

@@ -107,9 +107,9 @@ class LedgerWriter:
             "Put": {
                 "TableName": self._settings.decisions_table,
                 "Item": {
-                    "tx_id": {"S": partition_key(decision.transaction.tx_id, decision.decision_id)},
+                    "tx_id": {"S": partition_key(decision.transaction.get("tx_id"), decision.decision_id)},
                     "decision_id": {"S": decision.decision_id},
-                    "transaction": {"S": _json(decision.transaction.as_dict())},
+                    "transaction": {"S": _json(decision.transaction)},
                     "answer": {"S": _json(decision.response)},
                     "request_hash": {"S": decision.request_hash},
                     "expires_at": {"N": str(int(time.time()) + self._settings.decision_days * _SECONDS_PER_DAY)},

@@ -1,47 +1,76 @@
 """Rule sets: evaluate rules on the fields of a transaction.
 
 A rule hits if all its conditions hold. A condition on a missing field does not hold, unless the rule set has a default
-for it. The score is the sum of the points of all hits. The risk level is the highest one whose threshold the score
-reaches, else LOW.
+for it.
+
+The score is the sum of the points of all hits, and at least 0. The risk level is the highest one whose threshold the
+score reaches, else LOW. Then the lowest ceiling ("at most") of all hits lowers it, and the highest floor ("at least")
+raises it: floors win over ceilings.
 
 :mod:`scoring.scorers.rules_loader` builds a rule set from ``rules.json``.
 """
 
-import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from scoring.assessment import Assessment
+from scoring.assessment import RISK_LEVELS, Assessment, Reason
+from scoring.fields import SHOWN_LENGTH, Fields
 from scoring.transaction import Transaction
 
-ORDERINGS: dict[str, Callable[[Any, Any], bool]] = {
-    ">": operator.gt,
-    ">=": operator.ge,
-    "<": operator.lt,
-    "<=": operator.le,
-}
-OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
-    **ORDERINGS,
-    "==": operator.eq,
-    "!=": operator.ne,
-    "in": lambda value, values: value in values,
-}
+# A decision must fit into an item of DynamoDB and a message of SQS.
+MAX_QUOTED_VALUES = 100
+
+Facts = Mapping[str, Any]
+Test = Callable[[Facts], bool]
 
 
 class Condition(NamedTuple):
-    """A comparison such as ``amount > 3000``."""
+    """A comparison such as ``amount > 3000``, or a group of conditions.
 
-    field: str
-    holds: Callable[[Any, Any], bool]
-    value: Any
+    Attributes
+    ----------
+    holds
+        Evaluates the condition on :attr:`Transaction.facts <scoring.transaction.Transaction.facts>`.
+    fields
+        Names of the fields that a comparison reads; empty for a group.
+    group
+        "all", "any" or "not"; empty for a comparison.
+    parts
+        Conditions of a group.
+    """
+
+    holds: Test
+    fields: tuple[str, ...] = ()
+    group: str = ""
+    parts: "tuple[Condition, ...]" = ()
 
 
 class Rule(NamedTuple):
-    """A label, the points of a hit, and the conditions that must all hold."""
+    """An enabled rule.
+
+    Attributes
+    ----------
+    label
+        Name of the rule in responses and counters.
+    points
+        Added to the score by a hit.
+    conditions
+        Must all hold.
+    tests
+        ``holds`` of each condition.
+    level
+        Limit that a hit sets, such as "at least CRITICAL"; empty if there is none.
+    floor, ceiling
+        The same limit, as an index of :data:`~scoring.assessment.RISK_LEVELS`.
+    """
 
     label: str
     points: int
     conditions: tuple[Condition, ...]
+    tests: tuple[Test, ...]
+    level: str = ""
+    floor: int = 0
+    ceiling: int = len(RISK_LEVELS) - 1
 
 
 class RuleSet(NamedTuple):
@@ -51,37 +80,87 @@ class RuleSet(NamedTuple):
     ----------
     version
         Stored and returned with every decision.
+    fields
+        Fields of a transaction.
     rules
-        In the order in which hits are reported.
+        The enabled rules, in the order in which hits are reported.
     levels
         ``(risk level, minimum score)``, highest level first, without LOW.
-    defaults
-        Values of fields that a transaction does not have.
     """
 
     version: str
+    fields: Fields
     rules: tuple[Rule, ...]
     levels: tuple[tuple[str, int], ...]
-    defaults: Mapping[str, Any]
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Labels of all rules."""
+        """Labels of all enabled rules."""
         return tuple(rule.label for rule in self.rules)
 
     def assess(self, transaction: Transaction) -> Assessment:
         """Evaluate every rule on a transaction."""
-        score = 0
+        facts = transaction.facts
         hits = []
         for rule in self.rules:
-            for condition in rule.conditions:
-                value = getattr(transaction, condition.field)
-                if value is None:
-                    value = self.defaults.get(condition.field)
-                if value is None or not condition.holds(value, condition.value):
+            for test in rule.tests:
+                if not test(facts):
                     break
             else:
-                score += rule.points
-                hits.append(rule.label)
-        level = next((name for name, minimum in self.levels if score >= minimum), "LOW")
-        return Assessment(score, level, tuple(hits))
+                hits.append(rule)
+        if not hits:
+            return Assessment(0, RISK_LEVELS[0])
+        score = max(0, sum(rule.points for rule in hits))
+        by_score = RISK_LEVELS.index(next((name for name, minimum in self.levels if score >= minimum), RISK_LEVELS[0]))
+        lowered = min(by_score, *(rule.ceiling for rule in hits))
+        level = max(lowered, *(rule.floor for rule in hits))
+        return Assessment(
+            score,
+            RISK_LEVELS[level],
+            tuple(rule.label for rule in hits),
+            self._reasons(hits, transaction, by_score, lowered, level),
+        )
+
+    def _reasons(
+        self, hits: list[Rule], transaction: Transaction, by_score: int, lowered: int, level: int
+    ) -> tuple[Reason, ...]:
+        reasons = []
+        quotable = MAX_QUOTED_VALUES
+        for rule in hits:
+            because: dict[str, Any] = {}
+            for name in _deciding_fields(rule, transaction.facts):
+                if name not in because and len(because) < quotable:
+                    because[name] = _quoted(transaction.values.get(name, self.fields.defaults.get(name)))
+            quotable -= len(because)
+            reason: Reason = {"rule": rule.label, "points": rule.points, "because": because}
+            if lowered < level == rule.floor or rule.ceiling == level == lowered < by_score:
+                reason["level"] = rule.level
+            reasons.append(reason)
+        return tuple(reasons)
+
+
+def _deciding_fields(rule: Rule, facts: Facts) -> Iterator[str]:
+    """Yield the fields of the conditions that made a rule hit."""
+    for condition in rule.conditions:
+        yield from _fields(condition, facts, holds=True)
+
+
+def _fields(condition: Condition, facts: Facts, *, holds: bool) -> Iterator[str]:
+    """Yield the fields because of which a condition holds or fails."""
+    if condition.group == "not":
+        yield from _fields(condition.parts[0], facts, holds=not holds)
+    elif condition.group:
+        # "all" holds because of every part and fails because of those that fail; "any" is the reverse.
+        every = (condition.group == "all") == holds
+        for part in condition.parts:
+            if every or part.holds(facts) == holds:
+                yield from _fields(part, facts, holds=holds)
+    else:
+        yield from condition.fields
+
+
+def _quoted(value: Any) -> Any:
+    """Return a value for a reason: long text is cut."""
+    if isinstance(value, str) and len(value) > SHOWN_LENGTH:
+        return value[: SHOWN_LENGTH - 1] + "…"
+    return value

@@ -7,25 +7,40 @@ from typing import Any
 from scoring import strict_json
 from scoring.assessment import RISK_LEVELS
 from scoring.errors import InvalidRequest, RuleSetError
-from scoring.scorers.rules import OPERATORS, ORDERINGS, Condition, Rule, RuleSet
-from scoring.strict_json import is_finite, is_unicode, type_name
-from scoring.transaction import validate
+from scoring.fields import Field, Fields
+from scoring.scorers import checks, fields_loader
+from scoring.scorers.conditions_loader import ConditionsLoader
+from scoring.scorers.rules import Rule, RuleSet
 
 # Every hit adds a clause to a DynamoDB update expression, which is limited to 4 KB.
-MAX_RULES = 100
+MAX_RULES = 200
 MAX_LABEL_LENGTH = 200
+# A decision has the labels of its hits twice and must fit into a message of SQS.
+MAX_LABELS_LENGTH = 20_000
 MAX_VERSION_LENGTH = 64
 MAX_POINTS = 1_000_000
 MAX_SCORE = MAX_RULES * MAX_POINTS
-# Also limits the number of conditions and values.
+MAX_DESCRIPTION_LENGTH = 500
+MAX_OWNER_LENGTH = 100
+MAX_TAGS = 20
+MAX_TAG_LENGTH = 50
+# Also limits the number of values.
 MAX_FILE_BYTES = 1_000_000
 
-_SHOWN_LENGTH = 64
-# Key under which a decoded object stores the name that it repeats.
-_REPEATED = object()
+_UNKNOWN_FIELDS = ("warn", "refuse")
+# What `level` of a rule can be, with the floor and ceiling that it sets as indexes of RISK_LEVELS.
+LIMITS = {f"at least {level}": (rank, len(RISK_LEVELS) - 1) for rank, level in enumerate(RISK_LEVELS) if rank} | {
+    f"at most {level}": (0, rank) for rank, level in enumerate(RISK_LEVELS[:-1])
+}
 
-_NUMBER_FIELDS = frozenset({"amount", "hour"})
-_TEXT_FIELDS = frozenset({"category", "store"})
+_NAMES = (
+    frozenset({"version", "rules", "levels"}),
+    frozenset({"$schema", "fields", "unknown_fields", "defaults"}),
+)
+_RULE_NAMES = (
+    frozenset({"label", "when"}),
+    frozenset({"points", "level", "enabled", "description", "owner", "tags"}),
+)
 
 
 def from_document(document: Any) -> RuleSet:
@@ -34,29 +49,25 @@ def from_document(document: Any) -> RuleSet:
     Parameters
     ----------
     document
-        Decoded content of a rule set file: ``version``, ``rules`` (``label``, ``points``, ``when``), ``levels`` and,
-        optionally, ``defaults``.
+        Decoded content of a rule set file, as ``rules.schema.json`` describes it.
 
     Raises
     ------
     RuleSetError
-        The document is invalid; the text names the rule (or another part of the document) and the problem.
+        The document is invalid; the text names the rule, field or other part of the document, and the problem.
     """
-    _check_names("The rule set", document, required={"version", "rules", "levels"}, optional={"defaults"})
-    version = document["version"]
-    if not _is_printable(version, MAX_VERSION_LENGTH):
+    checks.check_names("The rule set", document, *_NAMES)
+    if not isinstance(document.get("$schema", ""), str):
+        raise RuleSetError("The rule set's '$schema' must be a string")
+    version = checks.check_printable("The rule set's 'version'", document["version"], MAX_VERSION_LENGTH)
+    refuse_unknown = document.get("unknown_fields", "warn")
+    if refuse_unknown not in _UNKNOWN_FIELDS:
         raise RuleSetError(
-            f"The rule set's 'version' must have 1 to {MAX_VERSION_LENGTH} printable characters, not all blank"
+            f"The rule set's 'unknown_fields' must be 'warn' or 'refuse', not {checks.shown(refuse_unknown)}"
         )
-    rules = document["rules"]
-    if not isinstance(rules, list) or not 1 <= len(rules) <= MAX_RULES:
-        raise RuleSetError(f"The rule set's 'rules' must be a list of 1 to {MAX_RULES} rules")
-    parsed = tuple(_rule(position, rule) for position, rule in enumerate(rules, start=1))
-    labels = [rule.label for rule in parsed]
-    for label in labels:
-        if labels.count(label) > 1:
-            raise RuleSetError(f"Rule {label!r} appears more than once")
-    return RuleSet(version, parsed, _levels(document["levels"]), _defaults(document.get("defaults", {})))
+    declared = fields_loader.load(document.get("fields", {}))
+    fields = _fields(declared, document.get("defaults", {}), refuse_unknown=refuse_unknown == "refuse")
+    return RuleSet(version, fields, _rules(document["rules"], declared), _levels(document["levels"]))
 
 
 def from_file(path: str) -> RuleSet:
@@ -91,104 +102,82 @@ def _read(path: str) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[Any, Any]:
-    """Build an object and mark a repeated name, which :func:`_check_names` reports together with the rule."""
+    """Build an object and mark a repeated name, which :func:`checks.check_names` reports together with its place."""
     fields: dict[Any, Any] = dict(pairs)
     if len(fields) != len(pairs):
-        fields[_REPEATED] = strict_json.repeated_name(pairs)
+        fields[checks.REPEATED] = strict_json.repeated_name(pairs)
     return fields
 
 
-def _is_printable(value: Any, length: int) -> bool:
-    """Return whether a value is one line of visible text."""
-    return isinstance(value, str) and len(value) <= length and value.isprintable() and bool(value.strip())
+def _fields(declared: Mapping[str, Field], defaults: Any, *, refuse_unknown: bool) -> Fields:
+    optional = frozenset(field.name for field in declared.values() if not field.required)
+    checks.check_names("The rule set's 'defaults'", defaults, optional=optional)
+    try:
+        return Fields(declared.values(), defaults, refuse_unknown=refuse_unknown)
+    except InvalidRequest as error:
+        raise RuleSetError(f"The rule set's 'defaults': {error}") from None
 
 
-def _shown(value: Any) -> str:
-    """Return a value for an error message: text quoted and shortened, anything else by its type."""
-    return repr(value[:_SHOWN_LENGTH]) if isinstance(value, str) else type_name(value)
+def _rules(rules: Any, declared: Mapping[str, Field]) -> tuple[Rule, ...]:
+    if not isinstance(rules, list) or not 1 <= len(rules) <= MAX_RULES:
+        raise RuleSetError(f"The rule set's 'rules' must be a list of 1 to {MAX_RULES} rules")
+    labels = set[str]()
+    enabled = []
+    for position, document in enumerate(rules, start=1):
+        rule = _rule(position, document, declared)
+        if rule.label in labels:
+            raise RuleSetError(f"Rule {rule.label!r} appears more than once")
+        labels.add(rule.label)
+        if document.get("enabled", True):
+            enabled.append(rule)
+    if sum(map(len, labels)) > MAX_LABELS_LENGTH:
+        raise RuleSetError(f"The labels of all rules must have at most {MAX_LABELS_LENGTH} characters together")
+    return tuple(enabled)
 
 
-def _rule(position: int, rule: Any) -> Rule:
+def _rule(position: int, rule: Any, declared: Mapping[str, Field]) -> Rule:
     if not isinstance(rule, dict):
         raise RuleSetError(f"Rule number {position} must be an object")
     if "label" not in rule:
         raise RuleSetError(f"Rule number {position} lacks 'label'")
-    label = rule["label"]
-    if not _is_printable(label, MAX_LABEL_LENGTH):
-        raise RuleSetError(
-            f"Rule number {position}: 'label' must have 1 to {MAX_LABEL_LENGTH} printable characters, not all blank"
-        )
+    label = checks.check_printable(f"Rule number {position}: 'label'", rule["label"], MAX_LABEL_LENGTH)
     name = f"Rule {label!r}"
-    _check_names(name, rule, required={"label", "points", "when"})
-    points = rule["points"]
-    if isinstance(points, bool) or not isinstance(points, int) or not 1 <= points <= MAX_POINTS:
-        raise RuleSetError(f"{name}: 'points' must be an integer from 1 to {MAX_POINTS}")
-    when = rule["when"]
-    if not isinstance(when, list) or not when:
-        raise RuleSetError(f"{name}: 'when' must be a list of at least one condition")
-    return Rule(label, points, tuple(_condition(name, condition) for condition in when))
+    checks.check_names(name, rule, *_RULE_NAMES)
+    if "points" not in rule and "level" not in rule:
+        raise RuleSetError(f"{name} lacks 'points' or 'level'")
+    points = checks.check_integer(f"{name}: 'points'", rule.get("points", 0), -MAX_POINTS, MAX_POINTS)
+    _check_notes(name, rule)
+    conditions = ConditionsLoader(name, declared).load(rule["when"])
+    tests = tuple([condition.holds for condition in conditions])
+    if "level" not in rule:
+        return Rule(label, points, conditions, tests)
+    level = rule["level"]
+    if not isinstance(level, str) or level not in LIMITS:
+        raise RuleSetError(f"{name}: unknown level {checks.shown(level)}; known are {', '.join(LIMITS)}")
+    return Rule(label, points, conditions, tests, level, *LIMITS[level])
 
 
-def _condition(name: str, condition: Any) -> Condition:
-    _check_names(f"{name}: a condition", condition, required={"field", "operator", "value"})
-    field, sign, value = condition["field"], condition["operator"], condition["value"]
-    if not isinstance(field, str) or field not in _NUMBER_FIELDS | _TEXT_FIELDS:
-        known = ", ".join(sorted(_NUMBER_FIELDS | _TEXT_FIELDS))
-        raise RuleSetError(f"{name}: unknown field {_shown(field)}; known are {known}")
-    if not isinstance(sign, str) or sign not in OPERATORS:
-        raise RuleSetError(f"{name}: unknown operator {_shown(sign)}; known are {' '.join(OPERATORS)}")
-    if sign in ORDERINGS and field in _TEXT_FIELDS:
-        raise RuleSetError(f"{name}: operator {sign!r} does not apply to {field!r}, which is a string")
-    if sign == "in":
-        if not isinstance(value, list) or not value:
-            raise RuleSetError(f"{name}: the value of operator 'in' must be a list of at least one value")
-        for element in value:
-            _check_value(name, field, element)
-        return Condition(field, OPERATORS[sign], frozenset(value))
-    _check_value(name, field, value)
-    return Condition(field, OPERATORS[sign], value)
-
-
-def _check_value(name: str, field: str, value: Any) -> None:
-    what = f"{name}: the value for {field!r}"
-    if field in _TEXT_FIELDS:
-        if not isinstance(value, str):
-            raise RuleSetError(f"{what} must be a string, not {_shown(value)}")
-        if not is_unicode(value):
-            raise RuleSetError(f"{what} must be valid Unicode text, not {_shown(value)}")
-    elif isinstance(value, bool) or not isinstance(value, int | float):
-        raise RuleSetError(f"{what} must be a number, not {_shown(value)}")
-    elif not is_finite(value):
-        raise RuleSetError(f"{what} must be a finite number")
+def _check_notes(name: str, rule: Mapping[str, Any]) -> None:
+    """Check what people write about a rule, and whether it is enabled."""
+    if "enabled" in rule:
+        checks.check_boolean(f"{name}: 'enabled'", rule["enabled"])
+    if "description" in rule:
+        checks.check_printable(f"{name}: 'description'", rule["description"], MAX_DESCRIPTION_LENGTH)
+    if "owner" in rule:
+        checks.check_printable(f"{name}: 'owner'", rule["owner"], MAX_OWNER_LENGTH)
+    tags = rule.get("tags", [])
+    if not isinstance(tags, list) or len(tags) > MAX_TAGS:
+        raise RuleSetError(f"{name}: 'tags' must be a list of at most {MAX_TAGS} tags")
+    for tag in tags:
+        checks.check_printable(f"{name}: a tag", tag, MAX_TAG_LENGTH)
+    if len(set(tags)) < len(tags):
+        raise RuleSetError(f"{name}: 'tags' has a tag more than once")
 
 
 def _levels(levels: Any) -> tuple[tuple[str, int], ...]:
-    named = tuple(level for level in reversed(RISK_LEVELS) if level != "LOW")
-    _check_names("The rule set's 'levels'", levels, required=set(named))
-    thresholds = [levels[level] for level in named]
-    for threshold in thresholds:
-        if isinstance(threshold, bool) or not isinstance(threshold, int) or not 1 <= threshold <= MAX_SCORE:
-            raise RuleSetError(f"The rule set's 'levels' must be integers from 1 to {MAX_SCORE}")
+    named = tuple(reversed(RISK_LEVELS[1:]))
+    checks.check_names("The rule set's 'levels'", levels, frozenset(named))
+    thresholds = [checks.check_integer(f"The rule set's level {level}", levels[level], 1, MAX_SCORE) for level in named]
     if not thresholds[0] > thresholds[1] > thresholds[2]:
         raise RuleSetError("The rule set's 'levels' must decrease from CRITICAL to HIGH to MEDIUM")
     return tuple(zip(named, thresholds, strict=True))
-
-
-def _defaults(defaults: Any) -> Mapping[str, Any]:
-    _check_names("The rule set's 'defaults'", defaults, required=set(), optional={"hour", "category", "store"})
-    try:
-        validate({"amount": 0, **defaults})
-    except InvalidRequest as error:
-        raise RuleSetError(f"The rule set's 'defaults': {error}") from None
-    return dict(defaults)
-
-
-def _check_names(what: str, value: Any, required: set[str], optional: frozenset[str] | set[str] = frozenset()) -> None:
-    if not isinstance(value, dict):
-        raise RuleSetError(f"{what} must be an object")
-    if _REPEATED in value:
-        raise RuleSetError(f"{what} has the name {_shown(value[_REPEATED])} more than once")
-    for missing in sorted(required - value.keys()):
-        raise RuleSetError(f"{what} lacks {missing!r}")
-    for unknown in sorted(value.keys() - required - optional):
-        raise RuleSetError(f"{what} has an unknown name {_shown(unknown)}")

@@ -1,0 +1,122 @@
+"""Load the fields that a rule set declares."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from scoring import fields
+from scoring.errors import InvalidRequest, RuleSetError
+from scoring.fields import BUILT_IN, Field
+from scoring.scorers import checks
+from scoring.scorers.checks import shown
+
+MAX_FIELDS = 50
+MAX_TEXT_LENGTH = 65_536
+MAX_DESCRIPTION_LENGTH = 200
+
+_NAME = "[a-z][a-z0-9_]{0,39}"
+_LIMITS = {
+    "string": frozenset({"max_length", "one_of", "case"}),
+    "number": frozenset({"minimum", "maximum", "one_of"}),
+    "integer": frozenset({"minimum", "maximum", "one_of"}),
+    "boolean": frozenset[str](),
+    "time": frozenset[str](),
+}
+_OF_EVERY_TYPE = frozenset({"type", "required", "description"})
+
+
+def load(declarations: Any) -> dict[str, Field]:
+    """Return the built-in fields, narrowed where the rule set says so, and its own, by name.
+
+    Raises
+    ------
+    RuleSetError
+        A declaration is invalid; the text names the field.
+    """
+    found = {field.name: field for field in BUILT_IN}
+    where = "The rule set's 'fields'"
+    checks.check_names(where, declarations, optional=_names(declarations))
+    if len(declarations.keys() - found.keys()) > MAX_FIELDS:
+        raise RuleSetError(f"{where} must be at most {MAX_FIELDS}, not counting the built-in ones")
+    for name, declaration in declarations.items():
+        found[name] = _field(name, declaration, found.get(name))
+    return found
+
+
+def _names(declarations: Any) -> frozenset[str]:
+    names: Iterable[Any] = declarations if isinstance(declarations, dict) else ()
+    return frozenset(name for name in names if isinstance(name, str))
+
+
+def _field(name: str, declaration: Any, built_in: Field | None) -> Field:
+    if built_in is None and not re.fullmatch(_NAME, name):
+        raise RuleSetError(
+            f"Field {shown(name)}: a name must have 1 to 40 lower-case letters, digits and '_', and begin with a letter"
+        )
+    where = f"Field {name!r}"
+    kind = declaration.get("type", built_in and built_in.type) if isinstance(declaration, dict) else None
+    names = _OF_EVERY_TYPE | (_LIMITS.get(kind, frozenset()) if isinstance(kind, str) else frozenset())
+    if isinstance(kind, str) and kind not in _LIMITS:
+        raise RuleSetError(f"{where}: unknown type {shown(kind)}; known are {', '.join(_LIMITS)}")
+    checks.check_names(where, declaration, frozenset() if built_in else frozenset({"type"}), names)
+    if not isinstance(kind, str):
+        raise RuleSetError(f"{where}: 'type' must be a string, not {shown(kind)}")
+    if built_in and kind != built_in.type:
+        raise RuleSetError(f"{where} is built in: its type is {built_in.type}, not {shown(kind)}")
+    return _limited(where, built_in or Field(name, kind), declaration)
+
+
+def _limited(where: str, field: Field, declaration: Mapping[str, Any]) -> Field:
+    """Return the field with the limits of a declaration, each of which must be a valid value of the field itself."""
+    changes: dict[str, Any] = {}
+    for limit in ("minimum", "maximum"):
+        if limit in declaration:
+            _check_value(f"{where}: {limit!r}", field, declaration[limit])
+            changes[limit] = declaration[limit]
+    if "max_length" in declaration:
+        longest = field.max_length or MAX_TEXT_LENGTH
+        changes["max_length"] = checks.check_integer(f"{where}: 'max_length'", declaration["max_length"], 1, longest)
+    if "case" in declaration:
+        if declaration["case"] != "ignore":
+            raise RuleSetError(f"{where}: 'case' must be 'ignore', not {shown(declaration['case'])}")
+        changes["ignores_case"] = True
+    limited = field._replace(**changes, **_notes(where, field, declaration))
+    if limited.minimum is not None and limited.maximum is not None and limited.minimum > limited.maximum:
+        raise RuleSetError(f"{where}: 'minimum' is greater than 'maximum'")
+    if "one_of" in declaration:
+        return limited._replace(one_of=_one_of(f"{where}: 'one_of'", limited, declaration["one_of"]))
+    return limited
+
+
+def _notes(where: str, field: Field, declaration: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a declaration says about a field of any type."""
+    changes: dict[str, Any] = {}
+    if "required" in declaration:
+        changes["required"] = checks.check_boolean(f"{where}: 'required'", declaration["required"])
+        if field.required and not changes["required"]:
+            raise RuleSetError(f"{where} is built in and always required")
+    if "description" in declaration:
+        changes["description"] = checks.check_printable(
+            f"{where}: 'description'", declaration["description"], MAX_DESCRIPTION_LENGTH
+        )
+    return changes
+
+
+def _one_of(where: str, field: Field, values: Any) -> tuple[Any, ...]:
+    if not isinstance(values, list) or not values:
+        raise RuleSetError(f"{where} must be a list of at least one value")
+    read = fields.reader(field)
+    try:
+        facts = {read(value) for value in values}
+    except InvalidRequest as error:
+        raise RuleSetError(f"{where}: {error}") from None
+    if len(facts) < len(values):
+        raise RuleSetError(f"{where} has a value more than once")
+    return tuple(values)
+
+
+def _check_value(where: str, field: Field, value: Any) -> None:
+    try:
+        fields.reader(field)(value)
+    except InvalidRequest as error:
+        raise RuleSetError(f"{where}: {error}") from None
