@@ -69,7 +69,7 @@ def decide(document: Any, decision_id: str, scorer: Scorer) -> Decision:
         "tx_id": transaction.values.get("tx_id", UNKNOWN_TX_ID),
         "decision_id": decision_id,
         "version": scorer.version,
-        "evaluated_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "evaluated_at": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
     }
     if assessment.reasons:
         response["reasons"] = list(assessment.reasons)

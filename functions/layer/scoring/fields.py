@@ -7,12 +7,14 @@ error at once, not a LOW for every transaction.
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scoring.errors import InvalidRequest
 from scoring.strict_json import is_finite, type_name
 from scoring.transaction import MAX_TX_ID_LENGTH, Transaction, check_text, check_tx_id
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 # Of 64 bits, as databases and other languages store them.
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
@@ -112,17 +114,19 @@ class Fields:
         for name in self._required:
             if name not in document:
                 raise InvalidRequest(f"Missing required field {name!r}")
-        values, unknown = {}, []
-        facts = dict(self._default_facts)
+        unknown = []
+        facts = self._default_facts.copy()
         for name, value in document.items():
             read = self._readers.get(name)
             if read:
                 facts[name] = read(value)
-                values[name] = value
             elif self.refuse_unknown:
                 raise InvalidRequest(f"Unknown field {name[:SHOWN_LENGTH]!r}")
             else:
                 unknown.append(name)
+        if not unknown:
+            return Transaction(document, facts)
+        values = {name: value for name, value in document.items() if name in self._readers}
         return Transaction(values, facts, tuple(unknown))
 
 
@@ -131,15 +135,19 @@ def reader(field: Field) -> Callable[[Any], Any]:
 
     The function raises :class:`~scoring.errors.InvalidRequest` if the value is invalid.
     """
-    if field.name == "tx_id":
-        text = _string_reader(field)
-        return lambda value: text(check_tx_id(value))
-    return _READERS[field.type](field)
+    if field.name != "tx_id":
+        return _READERS[field.type](field)
+    if field in BUILT_IN:
+        return check_tx_id
+    text = _string_reader(field)
+    return lambda value: text(check_tx_id(value))
 
 
-def parse_time(value: Any) -> datetime | None:
+def parse_time(value: Any) -> "datetime | None":
     """Return the time in an RFC 3339 text with an offset, or None if it is something else."""
-    # `re` compiles the pattern when the first time is read, not when a function without times starts.
+    # A function that reads no times does not pay for the import, nor for the pattern, which `re` compiles on first use.
+    from datetime import datetime  # noqa: PLC0415
+
     if not isinstance(value, str) or not re.fullmatch(_TIME, value, re.ASCII | re.IGNORECASE):
         return None
     try:
@@ -212,8 +220,8 @@ def _boolean_reader(field: Field) -> Callable[[Any], bool]:
     return read
 
 
-def _time_reader(field: Field) -> Callable[[Any], datetime]:
-    def read(value: Any) -> datetime:
+def _time_reader(field: Field) -> "Callable[[Any], datetime]":
+    def read(value: Any) -> "datetime":
         time = parse_time(value)
         if time is None:
             raise InvalidRequest(

@@ -2,7 +2,6 @@
 
 import base64
 import functools
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -40,7 +39,7 @@ def endpoint(handler: Callable[[Event, Any], Response]) -> Callable[[Event, Any]
 
 def json_response(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Return a response with a JSON body."""
-    return response(json.dumps(body, separators=(",", ":"), allow_nan=False), _JSON, status, headers)
+    return response(strict_json.encode(body), _JSON, status, headers)
 
 
 def text_response(text: str) -> Response:

@@ -1,4 +1,7 @@
-"""A strict JSON parser, and checks of decoded values. Python's own parser also accepts NaN and repeated names."""
+"""Strict JSON: a parser, an encoder, and checks of decoded values.
+
+Python's own parser also accepts NaN and repeated names.
+"""
 
 import json
 import math
@@ -17,6 +20,9 @@ _TYPE_NAMES = {
     list: "an array",
     dict: "an object",
 }
+
+# Returns JSON text in ASCII without white space. json.dumps() would create an encoder for every call.
+encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 class _ConstantError(ValueError):

@@ -20,13 +20,12 @@ metric                  unit         dimensions                             mean
 """
 
 import functools
-import json
 import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from scoring import settings
+from scoring import settings, strict_json
 from scoring.errors import HttpError, StoreUnavailable
 
 NAMESPACE = "RiskScoring"
@@ -131,7 +130,7 @@ def _emit(metrics: dict[str, tuple[float, str]], dimensions: list[list[str]], **
 
 def _write(line: dict[str, Any]) -> None:
     # print() would write twice: Lambda's standard output is unbuffered.
-    sys.stdout.write(json.dumps(line, separators=(",", ":")) + "\n")
+    sys.stdout.write(strict_json.encode(line) + "\n")
 
 
 def _dimension_value(label: str) -> str:

@@ -43,7 +43,7 @@ def check_text(name: str, value: Any) -> str:
     """
     if not isinstance(value, str):
         raise InvalidRequest(f"Field '{name}' must be a string")
-    if not is_unicode(value):
+    if not (value.isascii() or is_unicode(value)):
         raise InvalidRequest(f"Field '{name}' must be valid Unicode text")
     return value
 

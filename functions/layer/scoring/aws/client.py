@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from scoring import settings
+from scoring import settings, strict_json
 from scoring.aws.connection import Connection
 from scoring.aws.retries import MAX_ATTEMPTS, MAX_THROTTLING_BACKOFF_SECONDS, QUOTA, retry_cost
 from scoring.aws.signature import Signer
@@ -74,7 +74,7 @@ class Client:
         CallFailed
             The service refused, or did not respond in time. The request may still have been applied.
         """
-        body = json.dumps(parameters, separators=(",", ":")).encode()
+        body = strict_json.encode(parameters).encode()
         attempts, spent = 1, 0
         while True:
             try:

@@ -4,7 +4,6 @@ The reconcile function records them later with the ledger's own transaction, so 
 its message is sent or delivered.
 """
 
-import json
 from typing import Any
 
 from scoring import deadlines, settings, strict_json, telemetry
@@ -61,13 +60,8 @@ def encode(decision: Decision) -> str:
     its bytes (U+007F): the largest request takes 384 KiB, 20,000 characters of labels take 235 KiB twice, and 100
     quoted values of 64 characters take 75 KiB. With all other fields, a message stays below the 1 MiB that SQS accepts.
     """
-    return json.dumps(
-        {
-            **decision.response,
-            "transaction": decision.transaction,
-            "request_hash": decision.request_hash,
-        },
-        separators=(",", ":"),
+    return strict_json.encode(
+        {**decision.response, "transaction": decision.transaction, "request_hash": decision.request_hash}
     )
 
 

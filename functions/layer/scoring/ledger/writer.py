@@ -29,6 +29,9 @@ FIRST_BACKOFF_SECONDS = 0.005
 MAX_BACKOFF_SECONDS = 0.1
 
 _SECONDS_PER_DAY = 86_400
+# Returns JSON text to store, since DynamoDB's numbers have a smaller range than JSON's. Non-ASCII characters are not
+# escaped: six bytes in place of two or three would take the largest decision beyond the 400 KB of an item.
+_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 class Recorded(NamedTuple):
@@ -153,15 +156,6 @@ def _backoffs(deadline: float) -> Iterator[float]:
     while time.monotonic() < end and deadlines.allows(deadline, client.CALL_SECONDS):
         yield random.uniform(0, longest)
         longest = min(2 * longest, MAX_BACKOFF_SECONDS)
-
-
-def _json(value: Any) -> str:
-    """Return JSON text to store; DynamoDB's numbers have a smaller range than JSON's.
-
-    Non-ASCII characters are not escaped: six bytes in place of two or three would take the largest decision beyond the
-    400 KB of an item.
-    """
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def _cancellation_reasons(failure: CallFailed) -> list[tuple[str, Any]]:

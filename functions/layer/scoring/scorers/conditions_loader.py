@@ -7,7 +7,6 @@ of the same kind, so that no rule can fail or be pointless because of a wrong ty
 import functools
 import operator
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import Any
 
 from scoring.errors import RuleSetError
@@ -266,7 +265,7 @@ def _weekday(what: str, value: Any) -> int:
     return WEEKDAYS.index(value)
 
 
-def _time(what: str, value: Any) -> datetime:
+def _time(what: str, value: Any) -> Any:
     time = parse_time(value)
     if time is None:
         raise RuleSetError(f"{what} must be a time with an offset in RFC 3339, not {shown(value)}")
@@ -307,7 +306,7 @@ def _of_value(name: str, predicate: Predicate) -> Test:
 
 
 def _of_part(name: str, part: str, predicate: Predicate) -> Test:
-    read = operator.attrgetter("hour") if part == "hour" else datetime.weekday
+    read = operator.attrgetter("hour") if part == "hour" else operator.methodcaller("weekday")
 
     def holds(facts: Mapping[str, Any]) -> bool:
         value = facts.get(name)

@@ -10,7 +10,7 @@ raises it: floors win over ceilings.
 :mod:`scoring.scorers.rules_loader` builds a rule set from ``rules.json``.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from scoring.assessment import RISK_LEVELS, Assessment, Reason
@@ -110,57 +110,51 @@ class RuleSet(NamedTuple):
                 hits.append(rule)
         if not hits:
             return Assessment(0, RISK_LEVELS[0])
-        score = max(0, sum(rule.points for rule in hits))
-        by_score = RISK_LEVELS.index(next((name for name, minimum in self.levels if score >= minimum), RISK_LEVELS[0]))
-        lowered = min(by_score, *(rule.ceiling for rule in hits))
-        level = max(lowered, *(rule.floor for rule in hits))
-        return Assessment(
-            score,
-            RISK_LEVELS[level],
-            tuple(rule.label for rule in hits),
-            self._reasons(hits, transaction, by_score, lowered, level),
-        )
+        score = max(0, sum([rule.points for rule in hits]))
+        by_score = sum([score >= minimum for _, minimum in self.levels])
+        limits = [rule for rule in hits if rule.level]
+        lowered = min([by_score, *(rule.ceiling for rule in limits)])
+        level = max([lowered, *(rule.floor for rule in limits)])
+        reasons = self._reasons(hits, transaction)
+        if level != by_score or lowered != by_score:
+            for rule, reason in zip(hits, reasons, strict=True):
+                if lowered < level == rule.floor or rule.ceiling == level == lowered < by_score:
+                    reason["level"] = rule.level
+        return Assessment(score, RISK_LEVELS[level], tuple([rule.label for rule in hits]), reasons)
 
-    def _reasons(
-        self, hits: list[Rule], transaction: Transaction, by_score: int, lowered: int, level: int
-    ) -> tuple[Reason, ...]:
-        reasons = []
+    def _reasons(self, hits: list[Rule], transaction: Transaction) -> tuple[Reason, ...]:
+        values, facts = transaction.values, transaction.facts
         quotable = MAX_QUOTED_VALUES
+        reasons: list[Reason] = []
         for rule in hits:
             because: dict[str, Any] = {}
-            for name in _deciding_fields(rule, transaction.facts):
-                if name not in because and len(because) < quotable:
-                    because[name] = _quoted(transaction.values.get(name, self.fields.defaults.get(name)))
-            quotable -= len(because)
-            reason: Reason = {"rule": rule.label, "points": rule.points, "because": because}
-            if lowered < level == rule.floor or rule.ceiling == level == lowered < by_score:
-                reason["level"] = rule.level
-            reasons.append(reason)
+            if quotable:
+                _add_deciding_fields(because, rule.conditions, facts, holds=True)
+                if len(because) > quotable:
+                    because = dict(list(because.items())[:quotable])
+                quotable -= len(because)
+                for name in because:
+                    value = values[name] if name in values else self.fields.defaults.get(name)
+                    if isinstance(value, str) and len(value) > SHOWN_LENGTH:
+                        value = value[: SHOWN_LENGTH - 1] + "…"
+                    because[name] = value
+            reasons.append({"rule": rule.label, "points": rule.points, "because": because})
         return tuple(reasons)
 
 
-def _deciding_fields(rule: Rule, facts: Facts) -> Iterator[str]:
-    """Yield the fields of the conditions that made a rule hit."""
-    for condition in rule.conditions:
-        yield from _fields(condition, facts, holds=True)
-
-
-def _fields(condition: Condition, facts: Facts, *, holds: bool) -> Iterator[str]:
-    """Yield the fields because of which a condition holds or fails."""
-    if condition.group == "not":
-        yield from _fields(condition.parts[0], facts, holds=not holds)
-    elif condition.group:
-        # "all" holds because of every part and fails because of those that fail; "any" is the reverse.
-        every = (condition.group == "all") == holds
-        for part in condition.parts:
-            if every or part.holds(facts) == holds:
-                yield from _fields(part, facts, holds=holds)
-    else:
-        yield from condition.fields
-
-
-def _quoted(value: Any) -> Any:
-    """Return a value for a reason: long text is cut."""
-    if isinstance(value, str) and len(value) > SHOWN_LENGTH:
-        return value[: SHOWN_LENGTH - 1] + "…"
-    return value
+def _add_deciding_fields(
+    names: dict[str, Any], conditions: tuple[Condition, ...], facts: Facts, *, holds: bool
+) -> None:
+    """Add the fields because of which conditions hold or fail, as names of a dict."""
+    for condition in conditions:
+        if not condition.group:
+            for name in condition.fields:
+                names[name] = None
+        elif condition.group == "not":
+            _add_deciding_fields(names, condition.parts, facts, holds=not holds)
+        else:
+            parts = condition.parts
+            # "all" holds because of every part and fails because of those that fail; "any" is the reverse.
+            if (condition.group == "all") != holds:
+                parts = tuple([part for part in parts if part.holds(facts) == holds])
+            _add_deciding_fields(names, parts, facts, holds=holds)
