@@ -12,19 +12,19 @@ REPEATED = object()
 
 
 def check_names(
-    where: str, value: Any, required: AbstractSet[str] = frozenset(), optional: AbstractSet[str] = frozenset()
+    where: str, value: Any, required: AbstractSet[str] = frozenset(), known: AbstractSet[str] = frozenset()
 ) -> None:
-    """Check that a value is an object that has these names and no others."""
+    """Check that a value is an object that has the required names, and none but the known ones."""
     if not isinstance(value, dict):
         raise RuleSetError(f"{where} must be an object")
     names = value.keys()
-    if required <= names <= required | optional:
+    if required <= names <= known:
         return
     if REPEATED in value:
         raise RuleSetError(f"{where} has the name {shown(value[REPEATED])} more than once")
     for missing in sorted(required - names):
         raise RuleSetError(f"{where} lacks {missing!r}")
-    for unknown in sorted(names - required - optional):
+    for unknown in sorted(names - known):
         raise RuleSetError(f"{where} has an unknown name {shown(unknown)}")
 
 

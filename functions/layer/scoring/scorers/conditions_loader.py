@@ -46,8 +46,10 @@ _SEARCHES = ("starts with", "ends with", "contains")
 _PRESENCE = ("is missing", "is present")
 _OPERATORS = (*_COMPARISONS, *_LISTS, "between", *_SEARCHES, *_PRESENCE)
 
+# What fields are in comparisons, by type. The field `hour` is an hour.
+_KINDS = {"string": "string", "number": "number", "integer": "number", "boolean": "boolean", "time": "time"}
 _NUMERIC = (*_COMPARISONS, *_LISTS, "between")
-# Operators by what they compare. "hour" and "weekday" are parts of a time; the field `hour` is an hour, too.
+# Operators by what they compare; "hour" and "weekday" are also parts of a time.
 _BY_KIND = {
     "number": _NUMERIC,
     "hour": _NUMERIC,
@@ -57,15 +59,26 @@ _BY_KIND = {
     "weekday": ("==", "!=", *_LISTS),
 }
 # Operators that compare with another field
-_BETWEEN_FIELDS = {
+_OF_TWO_FIELDS = {
     "number": tuple(_COMPARISONS),
     "string": ("==", "!="),
     "boolean": ("==", "!="),
     "time": tuple(_COMPARISONS),
 }
 
-_COMPARISON_NAMES = (frozenset({"field", "operator"}), frozenset({"value", "of", "other", "times"}))
-_GROUPS = ("all", "any", "not")
+_COMPARISON_NAMES = (
+    frozenset({"field", "operator"}),
+    frozenset({"field", "operator", "value", "of", "other", "times"}),
+)
+_GROUPS = {group: frozenset({group}) for group in ("all", "any", "not")}
+
+
+class _InvalidPart(Exception):
+    """A problem, and its place in the conditions of a rule, which every level extends."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(problem)
+        self.path = path
 
 
 class ConditionsLoader:
@@ -73,207 +86,212 @@ class ConditionsLoader:
 
     Parameters
     ----------
-    rule
-        How error messages name the rule.
     fields
         The fields that conditions can compare, by name.
     """
 
-    def __init__(self, rule: str, fields: Mapping[str, Field]) -> None:
-        self._rule = rule
+    def __init__(self, fields: Mapping[str, Field]) -> None:
         self._fields = fields
         self._left = MAX_CONDITIONS
 
-    def load(self, when: Any) -> tuple[Condition, ...]:
+    def load(self, rule: str, when: Any) -> tuple[Condition, ...]:
         """Return the conditions in a rule's ``when``.
+
+        Parameters
+        ----------
+        rule
+            How error messages name the rule.
+        when
+            The decoded conditions.
 
         Raises
         ------
         RuleSetError
             A condition is invalid; the text names its place, as in ``when[1].any[0]``.
         """
-        return self._list("when", when, 0)
+        try:
+            return self._list(when, 0)
+        except RuleSetError as error:
+            raise RuleSetError(f"{rule} when: {error}") from None
+        except _InvalidPart as invalid:
+            raise RuleSetError(f"{rule} when{invalid.path}: {invalid}") from None
 
-    def _list(self, path: str, conditions: Any, depth: int) -> tuple[Condition, ...]:
+    def _list(self, conditions: Any, depth: int) -> tuple[Condition, ...]:
         if not isinstance(conditions, list) or not conditions:
-            where = f"{self._rule}: 'when'" if path == "when" else f"{self._rule} {path}"
-            raise RuleSetError(f"{where} must be a list of at least one condition")
-        return tuple([self._condition(f"{path}[{index}]", one, depth) for index, one in enumerate(conditions)])
+            raise RuleSetError("must be a list of at least one condition")
+        loaded = []
+        for index, condition in enumerate(conditions):
+            try:
+                loaded.append(self._condition(condition, depth))
+            except RuleSetError as error:
+                raise _InvalidPart(f"[{index}]", str(error)) from None
+            except _InvalidPart as invalid:
+                raise _InvalidPart(f"[{index}]{invalid.path}", str(invalid)) from None
+        return tuple(loaded)
 
-    def _condition(self, path: str, condition: Any, depth: int) -> Condition:
-        if isinstance(condition, dict):
-            for group in _GROUPS:
+    def _condition(self, condition: Any, depth: int) -> Condition:
+        if isinstance(condition, dict) and "field" not in condition:
+            for group, names in _GROUPS.items():
                 if group in condition:
-                    return self._group(path, group, condition, depth + 1)
-        return self._comparison(f"{self._rule} {path}", condition)
+                    checks.check_names("the group", condition, names, names)
+                    return self._group(group, condition[group], depth + 1)
+        return self._comparison(condition)
 
-    def _group(self, path: str, group: str, condition: Any, depth: int) -> Condition:
-        checks.check_names(f"{self._rule} {path}", condition, frozenset({group}))
+    def _group(self, group: str, inner: Any, depth: int) -> Condition:
         if depth > MAX_DEPTH:
-            raise RuleSetError(f"{self._rule} {path}: groups must not be nested more than {MAX_DEPTH} deep")
-        inner = condition[group]
-        path = f"{path}.{group}"
-        if group == "not":
-            part = self._condition(path, inner, depth)
-            return Condition(_negated(part.holds), group=group, parts=(part,))
-        parts = self._list(path, inner, depth)
+            raise RuleSetError(f"groups must not be nested more than {MAX_DEPTH} deep")
+        try:
+            if group == "not":
+                part = self._condition(inner, depth)
+                return Condition(_negated(part.holds), group=group, parts=(part,))
+            parts = self._list(inner, depth)
+        except RuleSetError as error:
+            raise _InvalidPart(f".{group}", str(error)) from None
+        except _InvalidPart as invalid:
+            raise _InvalidPart(f".{group}{invalid.path}", str(invalid)) from None
         tests = tuple([part.holds for part in parts])
         return Condition(_all(tests) if group == "all" else _any(tests), group=group, parts=parts)
 
-    def _comparison(self, where: str, condition: Any) -> Condition:
+    def _comparison(self, condition: Any) -> Condition:
         self._left -= 1
         if self._left < 0:
-            raise RuleSetError(f"{self._rule} must have at most {MAX_CONDITIONS} conditions")
-        checks.check_names(where, condition, *_COMPARISON_NAMES)
-        field, sign = self._field(where, condition["field"]), condition["operator"]
+            raise RuleSetError(f"a rule must have at most {MAX_CONDITIONS} conditions")
+        checks.check_names("the condition", condition, *_COMPARISON_NAMES)
+        field, sign = self._field(condition["field"]), condition["operator"]
         if not isinstance(sign, str) or sign not in _OPERATORS:
-            raise RuleSetError(f"{where}: unknown operator {shown(sign)}; known are {', '.join(_OPERATORS)}")
+            raise RuleSetError(f"unknown operator {shown(sign)}; known are {', '.join(_OPERATORS)}")
         if sign in _PRESENCE:
-            return _presence(where, condition, field, sign)
+            return _presence(condition, field, sign)
         if "other" in condition:
-            return self._between_fields(where, condition, field, sign)
+            return self._of_two_fields(condition, field, sign)
         if "times" in condition:
-            raise RuleSetError(f"{where}: 'times' needs 'other'")
+            raise RuleSetError("'times' needs 'other'")
         if "value" not in condition:
-            raise RuleSetError(f"{where} lacks 'value' or 'other'")
-        part = _part(where, field, condition["of"]) if "of" in condition else ""
-        kind = part or _kind(field)
-        name = f"the {part} of {field.name!r}" if part else repr(field.name)
-        if sign not in _BY_KIND[kind]:
-            raise RuleSetError(f"{where}: operator {sign!r} does not apply to {name}, which is {_a(kind)}")
+            raise RuleSetError("the condition lacks 'value' or 'other'")
+        if "of" in condition:
+            kind = _part(field, condition["of"])
+            predicate = _predicate(kind, _LITERALS[kind], sign, condition["value"])
+            return Condition(_of_part(field.name, kind, predicate), (field.name,))
+        kind = "hour" if field.name == "hour" else _KINDS[field.type]
+        check = _folded if field.ignores_case else _LITERALS[kind]
+        return Condition(_of_value(field.name, _predicate(kind, check, sign, condition["value"])), (field.name,))
 
-        def fact(literal: Any) -> Any:
-            found = _FACTS[kind](f"{where}: the value for {name}", literal)
-            return found.casefold() if field.ignores_case else found
-
-        predicate = _predicate(where, kind, sign, condition["value"], fact)
-        test = _of_part(field.name, part, predicate) if part else _of_value(field.name, predicate)
-        return Condition(test, (field.name,))
-
-    def _between_fields(self, where: str, condition: Mapping[str, Any], field: Field, sign: str) -> Condition:
+    def _of_two_fields(self, condition: Mapping[str, Any], field: Field, sign: str) -> Condition:
         for name in ("value", "of"):
             if name in condition:
-                raise RuleSetError(f"{where}: 'other' excludes {name!r}")
-        other = self._field(where, condition["other"])
-        kind, other_kind = _compared(field), _compared(other)
+                raise RuleSetError(f"'other' excludes {name!r}")
+        other = self._field(condition["other"])
+        kind, other_kind = _KINDS[field.type], _KINDS[other.type]
         if kind != other_kind:
-            raise RuleSetError(
-                f"{where}: {field.name!r}, which is {_a(kind)}, cannot be compared with {other.name!r}, which is "
-                f"{_a(other_kind)}"
-            )
-        if sign not in _BETWEEN_FIELDS[kind]:
-            raise RuleSetError(f"{where}: operator {sign!r} does not compare two fields that are {kind}s")
-        times = condition.get("times", 1)
+            raise RuleSetError(f"{field.name!r} is {_a(kind)} and {other.name!r} is {_a(other_kind)}")
+        if sign not in _OF_TWO_FIELDS[kind]:
+            raise RuleSetError(f"operator {sign!r} does not compare two fields that are {kind}s")
+        compare = _COMPARISONS[sign]
         if "times" in condition:
+            times = condition["times"]
             if kind != "number":
-                raise RuleSetError(f"{where}: 'times' applies to numbers only, not to {other.name!r}")
+                raise RuleSetError(f"'times' applies to numbers only, not to {other.name!r}")
             if not _is_number(times) or not is_finite(times) or times <= 0:
-                raise RuleSetError(f"{where}: 'times' must be a finite number greater than 0")
-        test = _of_fields(field.name, other.name, _COMPARISONS[sign])
-        if times != 1:
-            test = _of_multiple(field.name, other.name, _COMPARISONS[sign], times)
+                raise RuleSetError("'times' must be a finite number greater than 0")
+            test = _of_multiple(field.name, other.name, compare, times)
         elif field.ignores_case != other.ignores_case:
-            test = _of_folded_fields(field.name, other.name, _COMPARISONS[sign])
+            test = _of_folded_fields(field.name, other.name, compare)
+        else:
+            test = _of_fields(field.name, other.name, compare)
         return Condition(test, (field.name, other.name))
 
-    def _field(self, where: str, name: Any) -> Field:
+    def _field(self, name: Any) -> Field:
         field = self._fields.get(name) if isinstance(name, str) else None
         if field is None:
-            raise RuleSetError(f"{where}: unknown field {shown(name)}; known are {_listed(sorted(self._fields))}")
+            raise RuleSetError(f"unknown field {shown(name)}; known are {_listed(sorted(self._fields))}")
         return field
 
 
-def _presence(where: str, condition: Mapping[str, Any], field: Field, sign: str) -> Condition:
+def _presence(condition: Mapping[str, Any], field: Field, sign: str) -> Condition:
     for name in ("value", "of", "other", "times"):
         if name in condition:
-            raise RuleSetError(f"{where}: operator {sign!r} excludes {name!r}")
+            raise RuleSetError(f"operator {sign!r} excludes {name!r}")
     name = field.name
     test: Test = (lambda facts: name not in facts) if sign == "is missing" else (lambda facts: name in facts)
     return Condition(test, (name,))
 
 
-def _kind(field: Field) -> str:
-    """Return what a field is in a comparison with a value."""
-    return "hour" if field.name == "hour" else _compared(field)
-
-
-def _compared(field: Field) -> str:
-    """Return what a field is in a comparison with another field."""
-    return "number" if field.type == "integer" else field.type
-
-
-def _part(where: str, field: Field, part: Any) -> str:
+def _part(field: Field, part: Any) -> str:
     if part not in ("hour", "weekday"):
-        raise RuleSetError(f"{where}: 'of' must be 'hour' or 'weekday', not {shown(part)}")
+        raise RuleSetError(f"'of' must be 'hour' or 'weekday', not {shown(part)}")
     if field.type != "time":
-        raise RuleSetError(f"{where}: 'of' applies to times only, not to {field.name!r}")
+        raise RuleSetError(f"'of' applies to times only, not to {field.name!r}")
     return str(part)
 
 
-def _predicate(where: str, kind: str, sign: str, value: Any, fact: Callable[[Any], Any]) -> Predicate:
-    """Return the function that compares a present value of the field; ``fact`` checks a literal."""
+def _predicate(kind: str, check: Callable[[Any], Any], sign: str, value: Any) -> Predicate:
+    """Return the function that compares a present value; ``check`` returns the fact that a literal stands for."""
+    if sign not in _BY_KIND[kind]:
+        raise RuleSetError(f"operator {sign!r} does not apply to {_a(kind)}")
     if sign in _LISTS:
         if not isinstance(value, list) or not value:
-            raise RuleSetError(f"{where}: the value of operator {sign!r} must be a list of at least one value")
-        values = frozenset([fact(one) for one in value])
+            raise RuleSetError(f"the value of operator {sign!r} must be a list of at least one value")
+        values = frozenset([check(one) for one in value])
         return values.__contains__ if sign == "in" else lambda found: found not in values
     if sign == "between":
         if not isinstance(value, list) or len(value) != 2:
-            raise RuleSetError(f"{where}: the value of operator 'between' must be a list of two values")
-        low, high = fact(value[0]), fact(value[1])
+            raise RuleSetError("the value of operator 'between' must be a list of two values")
+        low, high = check(value[0]), check(value[1])
         if kind == "hour" and low > high:
             return lambda found: found >= low or found <= high
         return lambda found: low <= found <= high
-    literal = fact(value)
+    literal = check(value)
     if sign in _SEARCHES:
         if not 1 <= len(value) <= MAX_SEARCHED_LENGTH:
-            raise RuleSetError(
-                f"{where}: the value of operator {sign!r} must have 1 to {MAX_SEARCHED_LENGTH} characters"
-            )
+            raise RuleSetError(f"the value of operator {sign!r} must have 1 to {MAX_SEARCHED_LENGTH} characters")
         if sign == "contains":
             return lambda found: literal in found
         return operator.methodcaller("startswith" if sign == "starts with" else "endswith", literal)
     return functools.partial(_MIRRORED[sign], literal)
 
 
-def _number(what: str, value: Any) -> float:
+def _number(value: Any) -> float:
     if not _is_number(value):
-        raise RuleSetError(f"{what} must be a number, not {shown(value)}")
+        raise RuleSetError(f"the value must be a number, not {shown(value)}")
     if not is_finite(value):
-        raise RuleSetError(f"{what} must be a finite number")
+        raise RuleSetError("the value must be a finite number")
     number: float = value
     return number
 
 
-def _string(what: str, value: Any) -> str:
+def _string(value: Any) -> str:
     if not isinstance(value, str):
-        raise RuleSetError(f"{what} must be a string, not {shown(value)}")
+        raise RuleSetError(f"the value must be a string, not {shown(value)}")
     if not is_unicode(value):
-        raise RuleSetError(f"{what} must be valid Unicode text, not {shown(value)}")
+        raise RuleSetError(f"the value must be valid Unicode text, not {shown(value)}")
     return value
 
 
-def _boolean(what: str, value: Any) -> bool:
+def _folded(value: Any) -> str:
+    return _string(value).casefold()
+
+
+def _boolean(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise RuleSetError(f"{what} must be true or false, not {shown(value)}")
+        raise RuleSetError(f"the value must be true or false, not {shown(value)}")
     return value
 
 
-def _weekday(what: str, value: Any) -> int:
+def _weekday(value: Any) -> int:
     if value not in WEEKDAYS:
-        raise RuleSetError(f"{what} must be one of {', '.join(WEEKDAYS)}, not {shown(value)}")
+        raise RuleSetError(f"the value must be one of {', '.join(WEEKDAYS)}, not {shown(value)}")
     return WEEKDAYS.index(value)
 
 
-def _time(what: str, value: Any) -> Any:
+def _time(value: Any) -> Any:
     time = parse_time(value)
     if time is None:
-        raise RuleSetError(f"{what} must be a time with an offset in RFC 3339, not {shown(value)}")
+        raise RuleSetError(f"the value must be a time with an offset in RFC 3339, not {shown(value)}")
     return time
 
 
-# Check a literal and return the fact that it is compared with, as scoring.fields.reader does for a field.
-_FACTS: dict[str, Callable[[str, Any], Any]] = {
+# Check a literal and return the fact that it stands for, as scoring.fields.reader does for the value of a field.
+_LITERALS: dict[str, Callable[[Any], Any]] = {
     "number": _number,
     "hour": _number,
     "string": _string,

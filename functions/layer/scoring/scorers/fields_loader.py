@@ -35,7 +35,7 @@ def load(declarations: Any) -> dict[str, Field]:
     """
     found = {field.name: field for field in BUILT_IN}
     where = "The rule set's 'fields'"
-    checks.check_names(where, declarations, optional=_names(declarations))
+    checks.check_names(where, declarations, known=_names(declarations))
     if len(declarations.keys() - found.keys()) > MAX_FIELDS:
         raise RuleSetError(f"{where} must be at most {MAX_FIELDS}, not counting the built-in ones")
     for name, declaration in declarations.items():

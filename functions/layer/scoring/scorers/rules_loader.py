@@ -33,13 +33,14 @@ LIMITS = {f"at least {level}": (rank, len(RISK_LEVELS) - 1) for rank, level in e
     f"at most {level}": (0, rank) for rank, level in enumerate(RISK_LEVELS[:-1])
 }
 
+# Required names, and all names
 _NAMES = (
     frozenset({"version", "rules", "levels"}),
-    frozenset({"$schema", "fields", "unknown_fields", "defaults"}),
+    frozenset({"$schema", "version", "fields", "unknown_fields", "defaults", "rules", "levels"}),
 )
 _RULE_NAMES = (
     frozenset({"label", "when"}),
-    frozenset({"points", "level", "enabled", "description", "owner", "tags"}),
+    frozenset({"label", "description", "owner", "tags", "enabled", "points", "level", "when"}),
 )
 
 
@@ -111,7 +112,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[Any, Any]:
 
 def _fields(declared: Mapping[str, Field], defaults: Any, *, refuse_unknown: bool) -> Fields:
     optional = frozenset(field.name for field in declared.values() if not field.required)
-    checks.check_names("The rule set's 'defaults'", defaults, optional=optional)
+    checks.check_names("The rule set's 'defaults'", defaults, known=optional)
     try:
         return Fields(declared.values(), defaults, refuse_unknown=refuse_unknown)
     except InvalidRequest as error:
@@ -147,7 +148,7 @@ def _rule(position: int, rule: Any, declared: Mapping[str, Field]) -> Rule:
         raise RuleSetError(f"{name} lacks 'points' or 'level'")
     points = checks.check_integer(f"{name}: 'points'", rule.get("points", 0), -MAX_POINTS, MAX_POINTS)
     _check_notes(name, rule)
-    conditions = ConditionsLoader(name, declared).load(rule["when"])
+    conditions = ConditionsLoader(declared).load(name, rule["when"])
     tests = tuple([condition.holds for condition in conditions])
     if "level" not in rule:
         return Rule(label, points, conditions, tests)
@@ -176,7 +177,7 @@ def _check_notes(name: str, rule: Mapping[str, Any]) -> None:
 
 def _levels(levels: Any) -> tuple[tuple[str, int], ...]:
     named = tuple(reversed(RISK_LEVELS[1:]))
-    checks.check_names("The rule set's 'levels'", levels, frozenset(named))
+    checks.check_names("The rule set's 'levels'", levels, frozenset(named), frozenset(named))
     thresholds = [checks.check_integer(f"The rule set's level {level}", levels[level], 1, MAX_SCORE) for level in named]
     if not thresholds[0] > thresholds[1] > thresholds[2]:
         raise RuleSetError("The rule set's 'levels' must decrease from CRITICAL to HIGH to MEDIUM")
