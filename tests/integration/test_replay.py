@@ -463,7 +463,7 @@ def workbook() -> bytes:
         (b"\x1f\x8b\x08" + b"\0" * 7 + b"\xff" * 40, "is damaged or truncated"),
         (gzip.compress(gzip.compress(b"{}")), "compressed twice"),
         (b"a,b\n1,2\n", "neither JSON nor CSV with a column 'amount': its first line is 'a,b'"),
-        (b"hello \x1b[31m", "its first line is 'hello  [31m'"),
+        (b"hello \x1b[31m", r"its first line is 'hello \x1b[31m'"),
         (b"amount,store\n1," + b"x" * 200_000 + b"\n", "is not valid CSV from line 2 on: field larger than field"),
         (b'id,amount,store\nN1,5,"abc\nN2,6,x\n', "is not valid CSV from line 2 on: unexpected end of data"),
         (b'id,amount,store\nN1,5,"un"closed\nN2,6,x\n', "is not valid CSV from line 2 on: ',' expected after '\"'"),

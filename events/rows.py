@@ -1,0 +1,292 @@
+"""Read the transactions of a file: JSON Lines, a JSON array or CSV, plain or compressed with gzip.
+
+The format is detected from the content, not from the name. Uses the standard library only.
+"""
+
+import codecs
+import csv
+import gzip
+import io
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+CSV_FIELDS = {"tx_id": str, "amount": float, "category": str, "store": str, "hour": int}
+# Names that are sent as tx_id, in order of precedence
+TX_ID_NAMES = ("tx_id", "transaction_id", "transactionid", "txid", "id")
+DELIMITERS = ",;\t|"
+# First line with which Excel declares the delimiter
+SEPARATOR_LINE = re.compile(rf"sep=([{DELIMITERS}])[\r\n]+", re.IGNORECASE)
+# int() rejects more than 4,300 digits; a double has at most 309.
+NUMBER = re.compile(r"[+-]?\d{1,400}(?:(?P<mark>[.,])\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
+# Either three decimals or a thousands separator
+AMBIGUOUS_NUMBER = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}", re.ASCII)
+
+GZIP_MAGIC = b"\x1f\x8b"
+# Formats that cannot be read, by their first bytes
+SIGNATURES = {
+    GZIP_MAGIC: "compressed twice",
+    b"PK\x03\x04": "an Excel workbook or another ZIP archive",
+    b"\xd0\xcf\x11\xe0": "an old Excel or Office document",
+    b"PAR1": "a Parquet file",
+    b"SQLite format 3": "an SQLite database",
+    b"%PDF": "a PDF document",
+}
+ACCEPTED = "JSON Lines, a JSON array or CSV, plain or compressed with gzip"
+CHUNK_CHARACTERS = 65_536
+SHOWN_CHARACTERS = 200
+# Finds the end of a value; numbers stay text, so that their length is not limited.
+SCANNER = json.JSONDecoder(parse_int=str, parse_float=str)
+# Start of a value in an array or between objects
+JSON_VALUE = re.compile(r"[^ \t\r\n,]")
+# The start of an object up to its first list, if that is a list of objects
+WRAPPED_ROWS = re.compile(r'\{(?:[^{}\[\]]|\{[^{}\[\]]*\})*"(?P<name>[^"]+)"\s*:\s*\[\s*\{')
+
+
+class FileError(Exception):
+    """The file cannot be used; the user reads the message."""
+
+
+class Row(NamedTuple):
+    """A transaction of the file.
+
+    Attributes
+    ----------
+    line
+        Number of its first line.
+    body
+        JSON text to send. A malformed row is sent too, so that the service names the problem.
+    identity
+        Input of the idempotency key: the fields that are sent and the columns that are not.
+    problem
+        Why the row cannot be sent; empty if it can.
+    note
+        Message to print before this row.
+    """
+
+    line: int
+    body: str
+    identity: str
+    problem: str = ""
+    note: str = ""
+
+
+def read(path: Path) -> Iterator[Row]:
+    """Yield the transactions of a file; raise :class:`FileError` if it cannot be read or has another format."""
+    try:
+        with path.open("rb") as file:
+            binary = gzip.GzipFile(fileobj=file) if file.peek(2).startswith(GZIP_MAGIC) else file
+            encoding = _encoding(path, binary.peek(CHUNK_CHARACTERS))
+            with io.TextIOWrapper(binary, encoding=encoding, newline="") as text:
+                yield from _rows(path, text)
+    except UnicodeDecodeError as error:
+        raise FileError(f"{path} is not valid {error.encoding.upper()}: save it as UTF-8 first") from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise FileError(f"{path} is damaged or truncated: {error}") from error
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _encoding(path: Path, head: bytes) -> str:
+    """Return the encoding of a text file from its first bytes; spreadsheets write UTF-16 and byte order marks."""
+    for magic, kind in SIGNATURES.items():
+        if head.startswith(magic):
+            raise FileError(f"{path} is {kind}; this script reads {ACCEPTED}")
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    # In UTF-16, every other byte of ASCII text is zero.
+    for encoding, zeros, others in (("utf-16-le", head[1::2], head[::2]), ("utf-16-be", head[::2], head[1::2])):
+        if zeros.count(0) > len(zeros) // 2 and 0 not in others:
+            return encoding
+    if 0 in head:
+        raise FileError(f"{path} is a binary file; this script reads {ACCEPTED}")
+    return "utf-8-sig"
+
+
+def _rows(path: Path, text: TextIO) -> Iterator[Row]:
+    head = text.read(CHUNK_CHARACTERS)
+    start = head.lstrip()
+    first_line = _first_line(start)
+    if start.startswith("<"):
+        raise FileError(f"{path} looks like HTML or XML; this script reads {ACCEPTED}")
+    if name := _wrapper(start):
+        raise FileError(f"{path} is one object, not a list; the rows seem to be under {name!r}")
+    if start.startswith("[") or (start.startswith("{") and _end(first_line) is None and _end(start)):
+        yield from _json_values(path, head + text.read())
+    elif start.startswith("{"):
+        lines = enumerate(_lines(head, text), start=1)
+        yield from (_json_row(number, line.strip()) for number, line in lines if line.strip())
+    elif start:
+        yield from _csv_rows(path, start, _lines(head, text))
+
+
+def _first_line(text: str) -> str:
+    return (text.splitlines() or [""])[0]
+
+
+def _lines(head: str, text: TextIO) -> Iterator[str]:
+    yield from io.StringIO(head + text.readline(), newline="")
+    yield from text
+
+
+def _end(text: str, start: int = 0) -> int | None:
+    """Return the end of the JSON value at ``start``, or None if it is malformed or incomplete."""
+    try:
+        return SCANNER.raw_decode(text, start)[1]
+    except (ValueError, RecursionError):
+        return None
+
+
+def _wrapper(text: str) -> str | None:
+    """Return the name of the list if the file is one object that contains a list of rows, else None."""
+    found = WRAPPED_ROWS.match(text)
+    end = _end(text) if found else None
+    # An object that does not end in this text is larger than any transaction.
+    if end is not None and (text[end:].strip() or "amount" in SCANNER.decode(text[:end])):
+        return None
+    return found["name"] if found else None
+
+
+def _json_values(path: Path, text: str) -> Iterator[Row]:
+    """Yield the items of a JSON array, or objects of several lines each."""
+    is_array = text.lstrip().startswith("[")
+    position = text.index("[") + 1 if is_array else 0
+    line = 1 + text.count("\n", 0, position)
+    while value := JSON_VALUE.search(text, position):
+        start = value.start()
+        line += text.count("\n", position, start)
+        if is_array and text.startswith("]", start):
+            if text[start + 1 :].strip():
+                raise FileError(f"{path} has more than one JSON array: text follows the bracket on line {line}")
+            return
+        end = _end(text, start)
+        if end is None:
+            raise FileError(f"{path} is not valid JSON from line {line} on")
+        yield _json_row(line, text[start:end])
+        line += text.count("\n", start, end)
+        position = end
+    if is_array:
+        raise FileError(f"{path} is truncated: the array has no closing bracket")
+
+
+def _json_row(line: int, text: str) -> Row:
+    try:
+        value = json.loads(text)
+        if isinstance(value, dict):
+            names = {_normal(name): name for name in reversed(value)}
+            name = next((names[name] for name in TX_ID_NAMES if name in names), "tx_id")
+            # The service accepts only strings.
+            if name != "tx_id" or type(value.get(name)) is int:
+                tx_id = value.pop(name)
+                value = {"tx_id": str(tx_id) if type(tx_id) is int else tx_id, **value}
+                text = json.dumps(value)
+        return Row(line, text, _identity(value, {}))
+    except (ValueError, RecursionError):
+        return Row(line, text, text)
+
+
+def _identity(sent: Any, not_sent: dict[str, str]) -> str:
+    # Separate, as the same key with another body is a conflict.
+    return json.dumps([sent, not_sent], sort_keys=True)
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[\s-]+", "_", name.strip().lower())
+
+
+def _csv_rows(path: Path, head: str, lines: Iterator[str]) -> Iterator[Row]:
+    separator = SEPARATOR_LINE.match(head)
+    header = head[separator.end() :] if separator else head
+    delimiter = _delimiter(path, _first_line(header), separator[1] if separator else DELIMITERS)
+    rows = _csv_cells(path, lines, delimiter)
+    if separator:
+        next(rows)
+    _, names = next(rows)
+    positions = _positions(path, names)
+    note = _columns(names, positions)
+    # With commas as delimiters, the decimal mark is a point; otherwise the first fraction determines it.
+    decimal_mark = "." if delimiter == "," else ""
+    for line, cells in rows:
+        texts = {field: cells[at] for field, at in positions.items() if at < len(cells) and cells[at].strip()}
+        amount = texts.get("amount", "").strip()
+        problem = _problem(cells, len(names), amount, delimiter, decimal_mark)
+        if not problem and (number := NUMBER.fullmatch(amount)):
+            decimal_mark = decimal_mark or number["mark"] or ""
+        transaction = {field: _value(field, text, decimal_mark) for field, text in texts.items()}
+        others = {names[at]: cells[at] for at in range(min(len(names), len(cells))) if at not in positions.values()}
+        yield Row(line, json.dumps(transaction), _identity(transaction, others), problem, note)
+        note = ""
+
+
+def _csv_cells(path: Path, lines: Iterator[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the first line number and the cells of each row that is not blank."""
+    # Without strict, an unclosed quote would swallow the rows that follow.
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    line = 1
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield line, cells
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise FileError(f"{path} is not valid CSV from line {line} on: {error}") from error
+
+
+def _delimiter(path: Path, header: str, candidates: str) -> str:
+    """Return the delimiter with which the header has a column ``amount``."""
+    for delimiter in candidates:
+        if "amount" in map(_normal, next(csv.reader([header], delimiter=delimiter))):
+            return delimiter
+    raise FileError(
+        f"{path} is neither JSON nor CSV with a column 'amount': its first line is {header[:SHOWN_CHARACTERS]!r}"
+    )
+
+
+def _positions(path: Path, names: list[str]) -> dict[str, int]:
+    """Return the column index of each field that the file has."""
+    normal = [_normal(name) for name in names]
+    positions = {}
+    for field in CSV_FIELDS:
+        name = next((name for name in (TX_ID_NAMES if field == "tx_id" else (field,)) if name in normal), None)
+        if name is None:
+            continue
+        if normal.count(name) > 1:
+            raise FileError(f"{path} cannot be used: column {name!r} appears twice")
+        positions[field] = normal.index(name)
+    return positions
+
+
+def _columns(names: list[str], positions: dict[str, int]) -> str:
+    """Return a note about columns that are renamed or not sent; empty if there are none."""
+    renamed = [f"{names[at]} as {field}" for field, at in positions.items() if _normal(names[at]) != field]
+    ignored = [name for at, name in enumerate(names) if at not in positions.values() and name]
+    parts = [f"sent {', '.join(renamed)}"] if renamed else []
+    parts += [f"not sent {', '.join(ignored)}"] if ignored else []
+    return f"columns: {'; '.join(parts)}" if parts else ""
+
+
+def _problem(cells: list[str], columns: int, amount: str, delimiter: str, decimal_mark: str) -> str:
+    """Return why a row is ambiguous; empty if it is not."""
+    if any(cell.strip() for cell in cells[columns:]):
+        return f"{len(cells)} cells for {columns} columns: a cell that contains {delimiter!r} must be in double quotes"
+    if not decimal_mark and AMBIGUOUS_NUMBER.fullmatch(amount):
+        return f"amount {amount} is ambiguous: write {re.sub('[.,]', '', amount)} or {amount}0"
+    return ""
+
+
+def _value(field: str, text: str, decimal_mark: str) -> Any:
+    """Convert a cell to the type of its field; return the text unchanged if it is not a number."""
+    kind = CSV_FIELDS[field]
+    if kind is str:
+        return text.strip() if field == "tx_id" else text
+    number = NUMBER.fullmatch(text.strip())
+    if not number or number["mark"] not in {None, decimal_mark}:
+        return text
+    if number[0].lstrip("+-").isdigit():
+        # The request hash of the service distinguishes 5 and 5.0.
+        return int(number[0])
+    value = float(number[0].replace(",", "."))
+    return int(value) if kind is int and value.is_integer() else value
