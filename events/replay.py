@@ -42,7 +42,7 @@ except ModuleNotFoundError as error:
 
 # A script finds only the modules in its own folder.
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from events.rows import ACCEPTED, FileError, Row, read
+from events.rows import ACCEPTED, TYPES, FileError, Row, read
 
 SAMPLES = Path(__file__).with_name("transactions.jsonl")
 DEFAULT_PORT = 3000
@@ -138,43 +138,58 @@ class Tally:
             print(f"{'replayed':<8} {self.replayed:>8}  already recorded, not counted again; --batch NAME counts them")
 
 
-def replay(rows: Iterator[Row], url: str, auth: Auth | None, keys: Keys, tally: Tally) -> None:
+def connect(auth: Auth | None) -> requests.Session:
+    session = requests.Session()
+    session.auth = auth
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(max_retries=RETRIES))
+    return session
+
+
+def declared_fields(session: requests.Session, url: str) -> dict[str, str]:
+    """Return the fields in the OpenAPI document of the service and their types; print a line if it cannot be read."""
+    response = _request(session, "GET", url, "/openapi.json")
+    try:
+        properties = response.json()["components"]["schemas"]["Transaction"]["properties"]
+        types = {
+            name: "time" if schema.get("format") == "date-time" else schema.get("type")
+            for name, schema in properties.items()
+        }
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        reason = f"{response.status_code} {_printable(response.text)[:SHOWN_CHARACTERS]}"
+        print(f"{url}/openapi.json cannot be read ({reason}): only built-in fields are sent", file=sys.stderr)
+        return {}
+    return {name: kind for name, kind in types.items() if kind in TYPES}
+
+
+def replay(rows: Iterator[Row], session: requests.Session, url: str, keys: Keys, tally: Tally) -> None:
     """Send the rows in order; raise :class:`UnusableError` if no further row can succeed."""
     reported = time.monotonic()
-    with requests.Session() as session:
-        session.auth = auth
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, HTTPAdapter(max_retries=RETRIES))
-        for row in rows:
-            if row.note:
-                print(_printable(row.note))
-            decision, problem = None, row.problem
-            if not problem:
-                response = _send(session, url, row, keys.key(row))
-                decision = _decision(response)
-                problem = f"{response.status_code} {_printable(response.text)[:SHOWN_CHARACTERS]}"
-                tally.replayed += response.headers.get("Idempotent-Replayed") == "true"
-            tally.outcome[decision["risk_level"] if decision else "failed"] += 1
-            sent = tally.outcome.total()
-            if decision is None:
-                print(f"line {row.line}: {problem}", file=sys.stderr)
-            elif sent <= SHOWN_ROWS:
-                if sent - tally.outcome["failed"] == 1:
-                    print(f"{'tx_id':<12} {'amount':>12}  {'level':<8} {'score':>3}  rules")
-                _print_row(decision, row.body)
-            if time.monotonic() - reported > PROGRESS_SECONDS:
-                reported = time.monotonic()
-                print(f"{sent} sent, {tally.outcome['failed']} failed, {tally.replayed} replayed", file=sys.stderr)
+    for row in rows:
+        if row.note:
+            print(_printable(row.note))
+        decision, problem = None, row.problem
+        if not problem:
+            response = _send(session, url, row, keys.key(row))
+            decision = _decision(response)
+            problem = f"{response.status_code} {_printable(response.text)[:SHOWN_CHARACTERS]}"
+            tally.replayed += response.headers.get("Idempotent-Replayed") == "true"
+        tally.outcome[decision["risk_level"] if decision else "failed"] += 1
+        sent = tally.outcome.total()
+        if decision is None:
+            print(f"line {row.line}: {problem}", file=sys.stderr)
+        elif sent <= SHOWN_ROWS:
+            if sent - tally.outcome["failed"] == 1:
+                print(f"{'tx_id':<12} {'amount':>12}  {'level':<8} {'score':>3}  rules")
+            _print_row(decision, row.body)
+        if time.monotonic() - reported > PROGRESS_SECONDS:
+            reported = time.monotonic()
+            print(f"{sent} sent, {tally.outcome['failed']} failed, {tally.replayed} replayed", file=sys.stderr)
 
 
 def _send(session: requests.Session, url: str, row: Row, key: str) -> requests.Response:
     headers = {"content-type": "application/json", "idempotency-key": key}
-    try:
-        response = session.post(
-            f"{url}/score", row.body.encode(), headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False
-        )
-    except (OSError, ValueError, HTTPError) as error:  # requests also raises errors of its dependencies
-        raise UnusableError(_unreachable(url, error)) from error
+    response = _request(session, "POST", url, "/score", data=row.body.encode(), headers=headers)
     status = response.status_code
     text = _printable(response.text)[:SHOWN_CHARACTERS]
     if response.is_redirect:
@@ -189,6 +204,14 @@ def _send(session: requests.Session, url: str, row: Row, key: str) -> requests.R
     ):
         raise UnusableError(f"{url}/score is not a scoring service ({status} {text}): check --url")
     return response
+
+
+def _request(session: requests.Session, method: str, url: str, path: str, **options: Any) -> requests.Response:
+    """Return the response to a request; raise :class:`UnusableError` if there is none."""
+    try:
+        return session.request(method, url + path, timeout=TIMEOUT_SECONDS, allow_redirects=False, **options)
+    except (OSError, ValueError, HTTPError) as error:  # requests also raises errors of its dependencies
+        raise UnusableError(_unreachable(url, error)) from error
 
 
 def _unreachable(url: str, error: Exception) -> str:
@@ -266,7 +289,9 @@ def _run(arguments: argparse.Namespace) -> int:
     stop: UnusableError | FileError | KeyboardInterrupt | None = None
     try:
         auth = arguments.auth() if arguments.auth else None
-        replay(read(arguments.file), arguments.url, auth, Keys(arguments.batch), tally)
+        with connect(auth) as session:
+            rows = read(arguments.file, lambda: declared_fields(session, arguments.url))
+            replay(rows, session, arguments.url, Keys(arguments.batch), tally)
     except (UnusableError, FileError, KeyboardInterrupt) as error:
         stop = error
     sent = tally.outcome.total()

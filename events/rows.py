@@ -10,11 +10,13 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-CSV_FIELDS = {"tx_id": str, "amount": float, "category": str, "store": str, "hour": int}
+# Types of fields, as a rule set declares them
+TYPES = ("string", "number", "integer", "boolean", "time")
+BUILT_IN_FIELDS = {"tx_id": "string", "amount": "number", "category": "string", "store": "string", "hour": "integer"}
 # Names that are sent as tx_id, in order of precedence
 TX_ID_NAMES = ("tx_id", "transaction_id", "transactionid", "txid", "id")
 DELIMITERS = ",;\t|"
@@ -22,6 +24,8 @@ DELIMITERS = ",;\t|"
 SEPARATOR_LINE = re.compile(rf"sep=([{DELIMITERS}])[\r\n]+", re.IGNORECASE)
 # int() rejects more than 4,300 digits; a double has at most 309.
 NUMBER = re.compile(r"[+-]?\d{1,400}(?:(?P<mark>[.,])\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
+# Spreadsheets write integers as 3.0; a double holds only 15 digits exactly.
+WHOLE_FRACTION = re.compile(r"[.,]0+$", re.ASCII)
 # Either three decimals or a thousands separator
 AMBIGUOUS_NUMBER = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}", re.ASCII)
 
@@ -60,7 +64,7 @@ class Row(NamedTuple):
     body
         JSON text to send. A malformed row is sent too, so that the service names the problem.
     identity
-        Input of the idempotency key: the fields that are sent and the columns that are not.
+        Input of the idempotency key: the content of the row, the same whether or not its columns are declared.
     problem
         Why the row cannot be sent; empty if it can.
     note
@@ -74,14 +78,28 @@ class Row(NamedTuple):
     note: str = ""
 
 
-def read(path: Path) -> Iterator[Row]:
-    """Yield the transactions of a file; raise :class:`FileError` if it cannot be read or has another format."""
+def read(path: Path, fields: Callable[[], Mapping[str, str]]) -> Iterator[Row]:
+    """Yield the transactions of a file.
+
+    Parameters
+    ----------
+    path
+        A file or a pipe.
+    fields
+        Returns the fields that a rule set declares: names and types, of :data:`TYPES`. The built-in fields need not be
+        among them. Called only for CSV, whose cells have no types.
+
+    Raises
+    ------
+    FileError
+        The file cannot be read or has another format.
+    """
     try:
         with path.open("rb") as file:
             binary = gzip.GzipFile(fileobj=file) if file.peek(2).startswith(GZIP_MAGIC) else file
             encoding = _encoding(path, binary.peek(CHUNK_CHARACTERS))
             with io.TextIOWrapper(binary, encoding=encoding, newline="") as text:
-                yield from _rows(path, text)
+                yield from _rows(path, text, fields)
     except UnicodeDecodeError as error:
         raise FileError(f"{path} is not valid {error.encoding.upper()}: save it as UTF-8 first") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -106,7 +124,7 @@ def _encoding(path: Path, head: bytes) -> str:
     return "utf-8-sig"
 
 
-def _rows(path: Path, text: TextIO) -> Iterator[Row]:
+def _rows(path: Path, text: TextIO, fields: Callable[[], Mapping[str, str]]) -> Iterator[Row]:
     head = text.read(CHUNK_CHARACTERS)
     start = head.lstrip()
     first_line = _first_line(start)
@@ -120,7 +138,7 @@ def _rows(path: Path, text: TextIO) -> Iterator[Row]:
         lines = enumerate(_lines(head, text), start=1)
         yield from (_json_row(number, line.strip()) for number, line in lines if line.strip())
     elif start:
-        yield from _csv_rows(path, start, _lines(head, text))
+        yield from _csv_rows(path, start, _lines(head, text), fields)
 
 
 def _first_line(text: str) -> str:
@@ -188,16 +206,16 @@ def _json_row(line: int, text: str) -> Row:
         return Row(line, text, text)
 
 
-def _identity(sent: Any, not_sent: dict[str, str]) -> str:
-    # Separate, as the same key with another body is a conflict.
-    return json.dumps([sent, not_sent], sort_keys=True)
+def _identity(fields: Any, other_cells: dict[str, str]) -> str:
+    # Separate: JSON rows are sent with all their fields, and the same key with another body is a conflict.
+    return json.dumps([fields, other_cells], sort_keys=True)
 
 
 def _normal(name: str) -> str:
     return re.sub(r"[\s-]+", "_", name.strip().lower())
 
 
-def _csv_rows(path: Path, head: str, lines: Iterator[str]) -> Iterator[Row]:
+def _csv_rows(path: Path, head: str, lines: Iterator[str], declared: Callable[[], Mapping[str, str]]) -> Iterator[Row]:
     separator = SEPARATOR_LINE.match(head)
     header = head[separator.end() :] if separator else head
     delimiter = _delimiter(path, _first_line(header), separator[1] if separator else DELIMITERS)
@@ -205,19 +223,24 @@ def _csv_rows(path: Path, head: str, lines: Iterator[str]) -> Iterator[Row]:
     if separator:
         next(rows)
     _, names = next(rows)
-    positions = _positions(path, names)
+    fields = {**BUILT_IN_FIELDS, **declared()}
+    positions = _positions(path, names, fields)
+    built_in = {at for field, at in positions.items() if field in BUILT_IN_FIELDS}
     note = _columns(names, positions)
     # With commas as delimiters, the decimal mark is a point; otherwise the first fraction determines it.
     decimal_mark = "." if delimiter == "," else ""
     for line, cells in rows:
         texts = {field: cells[at] for field, at in positions.items() if at < len(cells) and cells[at].strip()}
-        amount = texts.get("amount", "").strip()
-        problem = _problem(cells, len(names), amount, delimiter, decimal_mark)
-        if not problem and (number := NUMBER.fullmatch(amount)):
-            decimal_mark = decimal_mark or number["mark"] or ""
-        transaction = {field: _value(field, text, decimal_mark) for field, text in texts.items()}
-        others = {names[at]: cells[at] for at in range(min(len(names), len(cells))) if at not in positions.values()}
-        yield Row(line, json.dumps(transaction), _identity(transaction, others), problem, note)
+        numbers = {field: text.strip() for field, text in texts.items() if fields[field] == "number"}
+        problem = _surplus(cells, len(names), delimiter)
+        if not problem:
+            decimal_mark = decimal_mark or _decimal_mark(numbers.values())
+            problem = "" if decimal_mark else _ambiguity(numbers)
+        transaction = {field: _value(field, fields[field], text, decimal_mark) for field, text in texts.items()}
+        # A row keeps its key when a rule set declares another of its columns: its content is the same.
+        values = {field: value for field, value in transaction.items() if field in BUILT_IN_FIELDS}
+        others = {names[at]: cells[at] for at in range(min(len(names), len(cells))) if at not in built_in}
+        yield Row(line, json.dumps(transaction), _identity(values, others), problem, note)
         note = ""
 
 
@@ -245,12 +268,14 @@ def _delimiter(path: Path, header: str, candidates: str) -> str:
     )
 
 
-def _positions(path: Path, names: list[str]) -> dict[str, int]:
+def _positions(path: Path, names: list[str], fields: Mapping[str, str]) -> dict[str, int]:
     """Return the column index of each field that the file has."""
     normal = [_normal(name) for name in names]
     positions = {}
-    for field in CSV_FIELDS:
-        name = next((name for name in (TX_ID_NAMES if field == "tx_id" else (field,)) if name in normal), None)
+    for field in fields:
+        # A column `id` is not sent as tx_id if `id` is a field itself.
+        candidates = TX_ID_NAMES if field == "tx_id" else (field,)
+        name = next((name for name in candidates if name in normal and (name == field or name not in fields)), None)
         if name is None:
             continue
         if normal.count(name) > 1:
@@ -268,25 +293,44 @@ def _columns(names: list[str], positions: dict[str, int]) -> str:
     return f"columns: {'; '.join(parts)}" if parts else ""
 
 
-def _problem(cells: list[str], columns: int, amount: str, delimiter: str, decimal_mark: str) -> str:
-    """Return why a row is ambiguous; empty if it is not."""
+def _surplus(cells: list[str], columns: int, delimiter: str) -> str:
+    """Return why a row has more cells than columns; empty if it has not."""
     if any(cell.strip() for cell in cells[columns:]):
         return f"{len(cells)} cells for {columns} columns: a cell that contains {delimiter!r} must be in double quotes"
-    if not decimal_mark and AMBIGUOUS_NUMBER.fullmatch(amount):
-        return f"amount {amount} is ambiguous: write {re.sub('[.,]', '', amount)} or {amount}0"
     return ""
 
 
-def _value(field: str, text: str, decimal_mark: str) -> Any:
-    """Convert a cell to the type of its field; return the text unchanged if it is not a number."""
-    kind = CSV_FIELDS[field]
-    if kind is str:
+def _decimal_mark(numbers: Iterable[str]) -> str:
+    """Return the decimal mark of the first number that has one for certain; empty if none has."""
+    for text in numbers:
+        number = NUMBER.fullmatch(text)
+        if number and number["mark"] and not AMBIGUOUS_NUMBER.fullmatch(text):
+            return number["mark"]
+    return ""
+
+
+def _ambiguity(numbers: Mapping[str, str]) -> str:
+    """Return which number is ambiguous as long as the decimal mark is unknown; empty if none is."""
+    for field, text in numbers.items():
+        if AMBIGUOUS_NUMBER.fullmatch(text):
+            return f"{field} {text} is ambiguous: write {re.sub('[.,]', '', text)} or {text}0"
+    return ""
+
+
+def _value(field: str, kind: str, text: str, decimal_mark: str) -> Any:
+    """Convert a cell to the type of its field; return the text if it has another type, for the service to refuse."""
+    if kind == "string":
         return text.strip() if field == "tx_id" else text
+    if kind == "time":
+        return text.strip()
+    if kind == "boolean":
+        return {"true": True, "false": False}.get(text.strip().lower(), text)
     number = NUMBER.fullmatch(text.strip())
     if not number or number["mark"] not in {None, decimal_mark}:
         return text
-    if number[0].lstrip("+-").isdigit():
+    digits = WHOLE_FRACTION.sub("", number[0]) if kind == "integer" else number[0]
+    if digits.lstrip("+-").isdigit():
         # The request hash of the service distinguishes 5 and 5.0.
-        return int(number[0])
+        return int(digits)
     value = float(number[0].replace(",", "."))
-    return int(value) if kind is int and value.is_integer() else value
+    return int(value) if kind == "integer" and value.is_integer() else value

@@ -197,6 +197,13 @@ class Receiver:
 
     url: str = ""
     sent: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    document: bytes = b'{"components": {"schemas": {"Transaction": {"properties": {}}}}}'
+    document_status: int = 200
+    document_requests: int = 0
+
+    def declare(self, **properties: Any) -> None:
+        """Declare fields in the OpenAPI document."""
+        self.document = json.dumps({"components": {"schemas": {"Transaction": {"properties": properties}}}}).encode()
 
     @property
     def keys(self) -> list[str]:
@@ -212,6 +219,11 @@ def receiver() -> Iterator[Receiver]:
     receiver = Receiver()
 
     class Handler(QuietHandler):
+        def do_GET(self) -> None:
+            assert self.path == "/openapi.json"
+            receiver.document_requests += 1
+            self.respond(receiver.document_status, receiver.document, Content_Type="application/json")
+
         def do_POST(self) -> None:
             receiver.sent.append((self.headers["Idempotency-Key"], json.loads(self.body())))
             self.respond(200, DECISION, Content_Type="application/json")
@@ -335,8 +347,118 @@ def test_key_depends_on_the_fields_that_are_sent(stack: LocalStack, tmp_path: Pa
     (tmp_path / "csv").write_text("ts,tx_id,amount\nx,TX-convert,5.5\n")
     (tmp_path / "json").write_text('{"ts": "x", "tx_id": "TX-convert", "amount": 5.5}')
     for name in ("csv", "json"):
-        result = replay(tmp_path / name, "--url", stack.url)
-        assert (result.returncode, result.stderr) == (0, "")
+        assert replay(tmp_path / name, "--url", stack.url).returncode == 0
+
+
+OWN_FIELDS = {
+    "country": {"type": "string"},
+    "card_present": {"type": "boolean"},
+    "items": {"type": "integer"},
+    "limit": {"type": "number"},
+    "paid_at": {"type": "string", "format": "date-time"},
+}
+
+
+def test_declared_columns_are_sent_with_their_types(receiver: Receiver, tmp_path: Path) -> None:
+    file = tmp_path / "some.csv"
+    file.write_text(
+        "tx_id,amount,Country,Card Present,items,limit,paid_at,note\n"
+        "A,5,048,TRUE,12345678901234567.0,2.5, 2026-11-25T08:30:00+01:00,x\n"
+        "B,5,,false,3.5,x,,x\n"
+        "C,5,PL,yes,1e3,,,x\n"
+    )
+    receiver.declare(**OWN_FIELDS, note={"type": ["string", "null"]})
+    result = replay(file, "--url", receiver.url)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("columns: not sent note\n")
+    assert receiver.bodies == [
+        {
+            "tx_id": "A",
+            "amount": 5,
+            "country": "048",
+            "card_present": True,
+            "items": 12345678901234567,
+            "limit": 2.5,
+            "paid_at": "2026-11-25T08:30:00+01:00",
+        },
+        {"tx_id": "B", "amount": 5, "card_present": False, "items": 3.5, "limit": "x"},
+        {"tx_id": "C", "amount": 5, "country": "PL", "card_present": "yes", "items": 1000},
+    ]
+    assert receiver.document_requests == 1
+
+
+def test_row_keeps_its_key_when_a_column_is_declared(receiver: Receiver, tmp_path: Path) -> None:
+    file = tmp_path / "some.csv"
+    file.write_text("tx_id,amount,limit\nA,5,2.50\nA,5,3\n")
+    assert replay(file, "--url", receiver.url).returncode == 0
+    receiver.declare(**OWN_FIELDS)
+    assert replay(file, "--url", receiver.url).returncode == 0
+    assert receiver.bodies[2:] == [{"tx_id": "A", "amount": 5, "limit": 2.5}, {"tx_id": "A", "amount": 5, "limit": 3}]
+    assert receiver.keys[2:] == receiver.keys[:2]
+    assert receiver.keys[0] != receiver.keys[1]
+
+
+def test_keys_of_files_in_progress(receiver: Receiver, tmp_path: Path) -> None:
+    """A new version of the script must not count the rows of an interrupted replay again."""
+    (tmp_path / "csv").write_text("ts,tx_id,amount,hour,store\n1,A,3001.50,3.0,Łódź\n")
+    (tmp_path / "json").write_text('{"id": 17, "amount": 5.0, "country": "PL"}')
+    for name in ("csv", "json"):
+        assert replay(tmp_path / name, "--url", receiver.url, "--batch", "june").returncode == 0
+    assert receiver.keys == ["f870d637518ff9ece745becc9eea4f58-1", "ea93f9431233a87de23de6065829af89-1"]
+
+
+def test_declared_id_is_not_sent_as_tx_id(receiver: Receiver, tmp_path: Path) -> None:
+    file = tmp_path / "some.csv"
+    file.write_text("id,amount\nA,5\n")
+    receiver.declare(id={"type": "string"})
+    assert replay(file, "--url", receiver.url).returncode == 0
+    assert receiver.bodies == [{"id": "A", "amount": 5}]
+
+
+def test_decimal_mark_of_a_declared_column(receiver: Receiver, tmp_path: Path) -> None:
+    file = tmp_path / "some.csv"
+    file.write_text("amount;limit;items\n5;3,001;1\n5;2,5;1\n3,001;3,001;2,0\n5;2.5;1\n")
+    receiver.declare(**OWN_FIELDS)
+    result = replay(file, "--url", receiver.url)
+    assert result.stderr == "line 2: limit 3,001 is ambiguous: write 3001 or 3,0010\n"
+    assert receiver.bodies == [
+        {"amount": 5, "limit": 2.5, "items": 1},
+        {"amount": 3.001, "limit": 3.001, "items": 2},
+        {"amount": 5, "limit": "2.5", "items": 1},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "document"),
+    [
+        (403, b'{"message":"Forbidden"}'),
+        (404, b'{"error":"No"}'),
+        (503, b'{"error":"Later"}'),
+        (200, b"<html>"),
+        (200, b'{"components": {"schemas": []}}'),
+        (200, b'{"components": {"schemas": {"Transaction": {"properties": {"limit": true}}}}}'),
+        (200, b"[" * 100_000),
+    ],
+)
+def test_without_the_document_only_built_in_fields_are_sent(
+    receiver: Receiver, tmp_path: Path, status: int, document: bytes
+) -> None:
+    file = tmp_path / "some.csv"
+    file.write_text("amount,limit\n5,2.5\n")
+    receiver.document_status, receiver.document = status, document
+    result = replay(file, "--url", receiver.url)
+    assert result.returncode == 0
+    reason = f"{status} {document.decode()[:200]}"
+    assert result.stderr == f"{receiver.url}/openapi.json cannot be read ({reason}): only built-in fields are sent\n"
+    assert receiver.bodies == [{"amount": 5}]
+
+
+def test_json_needs_no_document(receiver: Receiver, tmp_path: Path) -> None:
+    for content in (JSON_LINES, ARRAY, json.dumps({"amount": 5, "limit": 2.5}, indent=2)):
+        (tmp_path / "file").write_text(content)
+        assert replay(tmp_path / "file", "--url", receiver.url).returncode == 0
+    assert receiver.bodies[-1] == {"amount": 5, "limit": 2.5}
+    assert receiver.document_requests == 0
 
 
 def test_delimiter_declared_by_excel(receiver: Receiver, tmp_path: Path) -> None:
@@ -596,6 +718,8 @@ def test_html_502_fails_the_row() -> None:
 def test_missing_packages_name_the_command_to_run(tmp_path: Path) -> None:
     advice = "run `make install` once, then `.venv/bin/python events/replay.py`\n"
     assert_one_error(replay(python=("-S",)), f"error: this Python has no requests: {advice}")
+    # Other programs read files without it.
+    subprocess.run([sys.executable, "-S", "-c", "from events import rows"], cwd=ROOT, check=True)
     site = Path(sysconfig.get_path("purelib"))
     for name in ("requests", "urllib3", "idna", "certifi", "charset_normalizer"):
         (tmp_path / name).symlink_to(site / name)
