@@ -49,6 +49,7 @@ DEFAULT_PORT = 3000
 RISK_LEVELS = ("CRITICAL", "HIGH", "MEDIUM", "LOW")
 SHOWN_ROWS = 50
 SHOWN_CHARACTERS = 200
+SHOWN_WARNINGS = 5
 PROGRESS_SECONDS = 5
 TIMEOUT_SECONDS = 10
 RETRIES = Retry(total=4, backoff_factor=0.2, status_forcelist=[503], allowed_methods=None, raise_on_status=False)
@@ -122,11 +123,24 @@ class Keys:
 
 
 class Tally:
-    """Counts rows by outcome: risk level or ``failed``; and how many of them were replayed."""
+    """Counts rows by outcome: risk level or ``failed``; and how many of them were replayed or have warnings."""
 
     def __init__(self) -> None:
         self.outcome: Counter[str] = Counter()
         self.replayed = 0
+        self.warned = 0
+        self._shown_warnings: set[str] = set()
+
+    def warn(self, line: int, decision: dict[str, Any]) -> None:
+        """Count the row if its decision has warnings; print those that were not printed before."""
+        warnings = decision.get("warnings")
+        if not isinstance(warnings, list):
+            return
+        self.warned += 1
+        for text in (_printable(str(warning))[:SHOWN_CHARACTERS] for warning in warnings):
+            if text not in self._shown_warnings and len(self._shown_warnings) < SHOWN_WARNINGS:
+                self._shown_warnings.add(text)
+                print(f"line {line}: {text}", file=sys.stderr)
 
     def print(self) -> None:
         total = self.outcome.total()
@@ -136,6 +150,8 @@ class Tally:
         print(f"{'failed':<8} {self.outcome['failed']:>8}")
         if self.replayed:
             print(f"{'replayed':<8} {self.replayed:>8}  already recorded, not counted again; --batch NAME counts them")
+        if self.warned:
+            print(f"{'warned':<8} {self.warned:>8}  scored with warnings; the first are printed above")
 
 
 def connect(auth: Auth | None) -> requests.Session:
@@ -178,10 +194,12 @@ def replay(rows: Iterator[Row], session: requests.Session, url: str, keys: Keys,
         sent = tally.outcome.total()
         if decision is None:
             print(f"line {row.line}: {problem}", file=sys.stderr)
-        elif sent <= SHOWN_ROWS:
-            if sent - tally.outcome["failed"] == 1:
-                print(f"{'tx_id':<12} {'amount':>12}  {'level':<8} {'score':>3}  rules")
-            _print_row(decision, row.body)
+        else:
+            tally.warn(row.line, decision)
+            if sent <= SHOWN_ROWS:
+                if sent - tally.outcome["failed"] == 1:
+                    print(f"{'tx_id':<12} {'amount':>12}  {'level':<8} {'score':>3}  rules")
+                _print_row(decision, row.body)
         if time.monotonic() - reported > PROGRESS_SECONDS:
             reported = time.monotonic()
             print(f"{sent} sent, {tally.outcome['failed']} failed, {tally.replayed} replayed", file=sys.stderr)

@@ -461,6 +461,31 @@ def test_json_needs_no_document(receiver: Receiver, tmp_path: Path) -> None:
     assert receiver.document_requests == 0
 
 
+def test_warnings_are_counted_and_printed_once(tmp_path: Path) -> None:
+    class Handler(QuietHandler):
+        def do_POST(self) -> None:
+            unknown = [name for name in json.loads(self.body()) if name != "amount"]
+            warnings = {"warnings": [f"Unknown field {name!r} was ignored" for name in unknown]} if unknown else {}
+            self.respond(200, json.dumps(json.loads(DECISION) | warnings).encode())
+
+    file = tmp_path / "some.jsonl"
+    typos = (
+        [{"categroy": "x"}] * 60 + [{}, {"sotre": "x", "categroy": "x"}] + [{f"x{number}": 1} for number in range(9)]
+    )
+    file.write_text("".join(json.dumps({"amount": 5, **typo}) + "\n" for typo in typos))
+    with serving(Handler) as url:
+        result = replay(file, "--url", url)
+    assert result.returncode == 0
+    assert result.stderr.splitlines() == [
+        "line 1: Unknown field 'categroy' was ignored",
+        "line 62: Unknown field 'sotre' was ignored",
+        "line 63: Unknown field 'x0' was ignored",
+        "line 64: Unknown field 'x1' was ignored",
+        "line 65: Unknown field 'x2' was ignored",
+    ]
+    assert summary(result)["warned"] == 70
+
+
 def test_delimiter_declared_by_excel(receiver: Receiver, tmp_path: Path) -> None:
     file = tmp_path / "some.csv"
     file.write_text("sep=;\namount\n5,5\nmuch\n")
