@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scoring import contract, http_api
-from scoring.errors import NotFound
+from scoring import contract, http_api, scorers
+from scoring.errors import NotFound, RuleSetError
 
 FOLDER = Path(__file__).parent
 PAGE_HEADERS = {
@@ -61,7 +61,15 @@ def page(event: http_api.Event) -> http_api.Response:
 
 
 def document(event: http_api.Event) -> http_api.Response:
-    return http_api.response(contract.DOCUMENT, "application/json", 200, None)
+    return http_api.response(_document(), "application/json", 200, None)
+
+
+def _document() -> str:
+    try:
+        return contract.document_with(scorers.load().fields)
+    except RuleSetError:
+        # The API can be read without a valid rule set; /health and /score report the error.
+        return contract.DOCUMENT
 
 
 def file(event: http_api.Event) -> http_api.Response:

@@ -169,12 +169,13 @@ def test_request_button_and_response_fit_on_one_screen(visit: Visit, service: Lo
     assert all(label in body for label in (R1, R2, R3))
     transaction, button_box, response = visit.boxes_of_score()
     assert max(map(bottom, (transaction, button_box, response))) <= DESKTOP[1]
-    # The response is beside the request, and neither has a scroll bar.
+    # The response is beside the request, and shows at least 15 lines without scrolling.
     assert bottom(transaction) <= button_box["y"]
     assert max(box["x"] + box["width"] for box in (transaction, button_box)) <= response["x"]
     assert response["x"] + response["width"] <= DESKTOP[0]
     code = visit.operation("POST /score").locator(".live-responses-table .highlight-code pre").first
-    assert code.evaluate("element => element.scrollHeight <= element.clientHeight")
+    assert code.evaluate("element => element.clientHeight") >= 15 * 14
+    # The request has no scroll bar.
     textarea = visit.operation("POST /score").locator("textarea")
     assert textarea.evaluate("element => element.scrollHeight <= element.clientHeight")
 
@@ -215,6 +216,25 @@ def test_authorize_takes_only_a_token_and_servers_are_hidden(visit: Visit, servi
     with visit.page.expect_request(lambda request: request.method == "POST") as caught:
         visit.execute("POST /score")
     assert caught.value.headers["authorization"] == "Bearer a.b.c"
+    assert visit.errors == []
+
+
+def test_page_shows_the_fields_of_the_rule_set(visit: Visit, tmp_path: Path) -> None:
+    own = {
+        "card_country": {"type": "string", "max_length": 2, "description": "Country that issued the card."},
+        "currency": {"type": "string", "one_of": ["PLN", "EUR"], "required": True},
+    }
+    root = checkout(tmp_path / "checkout", {**DOCUMENT, "fields": own})
+    with started(tmp_path / "stack.log", root) as stack:
+        visit.page.goto(f"{stack.url}/docs")
+        score = visit.operation("POST /score")
+        expect(score.locator("textarea")).to_have_value(re.compile('"currency": "PLN"'))
+        assert visit.execute("POST /score")[0] == "200"
+        score.get_by_role("tab", name="Schema").first.click()
+        schema = score.locator(".opblock-section-request-body")
+        for text in ("card_country", "Country that issued the card.", "currency"):
+            expect(schema.get_by_text(text).first).to_be_visible()
+        visit.page.screenshot(path=tmp_path / "fields.png", full_page=True)
     assert visit.errors == []
 
 

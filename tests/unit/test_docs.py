@@ -7,12 +7,17 @@ import json
 from html.parser import HTMLParser
 from typing import Any
 
+import jsonschema_rs
 import pytest
 
 from functions.docs import app
-from scoring import contract
+from scoring import contract, scorers
+from scoring.assessment import Scorer
+from scoring.errors import RuleSetError
+from scoring.scorers import rules_loader
 from tests import events
 from tests.generated import OPENAPI_FILE
+from tests.rule_set import DOCUMENT
 
 # The limit of Lambda.
 MAX_RESPONSE_BYTES = 6_000_000
@@ -158,10 +163,74 @@ def test_gzip_is_negotiated(accepted: str, is_compressed: bool) -> None:  # noqa
     assert get("style.css", accept_encoding=accepted)["isBase64Encoded"] is is_compressed
 
 
-def test_openapi_document_is_served_unchanged() -> None:
+def served_document(monkeypatch: pytest.MonkeyPatch, document: dict[str, Any] = DOCUMENT) -> dict[str, Any]:
+    """Return the OpenAPI document that is served with a rule set."""
+    monkeypatch.setattr(scorers, "load", lambda: rules_loader.from_document(document))
+    response = app.lambda_handler(events.load("openapi"), None)
+    assert response["headers"]["Cache-Control"] == "no-store"
+    served: dict[str, Any] = json.loads(response["body"])
+    return served
+
+
+def test_openapi_document_is_served_unchanged_without_own_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert served_document(monkeypatch) == json.loads(OPENAPI_FILE.read_text(encoding="utf-8"))
+
+
+def test_openapi_document_has_the_fields_of_the_rule_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = {
+        "country": {
+            "type": "string",
+            "max_length": 2,
+            "case": "ignore",
+            "one_of": ["PL", "DE"],
+            "description": "Of it.",
+        },
+        "currency": {"type": "string", "one_of": ["PLN", "EUR"], "required": True},
+        "items": {"type": "integer", "minimum": 1},
+        "card_present": {"type": "boolean"},
+        "at": {"type": "time", "required": True},
+        "amount": {"maximum": 5000},
+        "hour": {"minimum": 6},
+    }
+    rules = {**DOCUMENT, "fields": own, "defaults": {"items": 1, "card_present": True}, "unknown_fields": "refuse"}
+    served = served_document(monkeypatch, rules)
+    transaction = served["components"]["schemas"]["Transaction"]
+    assert transaction["required"] == ["amount", "currency", "at"]
+    assert transaction["additionalProperties"] is False
+    properties = transaction["properties"]
+    assert list(properties)[5:] == ["country", "currency", "items", "card_present", "at"]
+    assert properties["country"] == {
+        "type": "string",
+        "maxLength": 2,
+        "description": "Of it. One of PL, DE, in any case.",
+    }
+    assert properties["currency"] == {"type": "string", "enum": ["PLN", "EUR"]}
+    assert properties["items"] == {"type": "integer", "format": "int64", "minimum": 1, "default": 1}
+    assert properties["card_present"] == {"type": "boolean", "default": True}
+    assert properties["at"] == {"type": "string", "format": "date-time"}
+    assert (properties["amount"]["maximum"], properties["amount"]["examples"]) == (5000, [4500.0])
+    assert (properties["hour"]["minimum"], "default" in properties["hour"]) == (6, False)
+    examples = served["paths"]["/score"]["post"]["requestBody"]["content"]["application/json"]["examples"]
+    required = {"currency": "PLN", "at": "2026-11-25T08:30:00+01:00"}
+    # The first example has an hour that this rule set refuses.
+    assert examples.keys() == {"low", "minimal"}
+    assert examples["minimal"]["value"] == {"amount": 20, **required}
+    schema = jsonschema_rs.Draft202012Validator(transaction, validate_formats=True)
+    assert all(schema.is_valid(example["value"]) for example in examples.values())
+
+
+def test_openapi_document_without_valid_examples_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    served = served_document(monkeypatch, {**DOCUMENT, "fields": {"amount": {"minimum": 10_000}}})
+    assert "examples" not in served["paths"]["/score"]["post"]["requestBody"]["content"]["application/json"]
+
+
+def test_openapi_document_is_served_with_a_broken_rule_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load() -> Scorer:
+        raise RuleSetError
+
+    monkeypatch.setattr(scorers, "load", load)
     response = app.lambda_handler(events.load("openapi"), None)
     assert response["body"].encode() == OPENAPI_FILE.read_bytes()
-    assert response["headers"]["Cache-Control"] == "no-store"
 
 
 def test_openapi_document_lists_the_files() -> None:

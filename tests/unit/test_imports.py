@@ -38,7 +38,7 @@ def test_core_imports_no_network_modules(module: str) -> None:
     assert not any(name.startswith(("scoring.aws", "scoring.ledger")) for name in modules)
 
 
-@pytest.mark.parametrize("function", ["docs", "lab", "fallback", "transaction", "reconcile"])
+@pytest.mark.parametrize("function", ["lab", "fallback", "transaction", "reconcile"])
 def test_functions_that_do_not_score_import_no_scorer(function: str) -> None:
     assert "scoring.scorers" not in imported(f"import functions.{function}.app")
 
