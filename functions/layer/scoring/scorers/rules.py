@@ -10,7 +10,7 @@ raises it: floors win over ceilings.
 :mod:`scoring.scorers.rules_loader` builds a rule set from ``rules.json``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from scoring.assessment import RISK_LEVELS, Assessment, Reason
@@ -111,50 +111,62 @@ class RuleSet(NamedTuple):
         if not hits:
             return Assessment(0, RISK_LEVELS[0])
         score = max(0, sum([rule.points for rule in hits]))
-        by_score = sum([score >= minimum for _, minimum in self.levels])
-        limits = [rule for rule in hits if rule.level]
-        lowered = min([by_score, *(rule.ceiling for rule in limits)])
-        level = max([lowered, *(rule.floor for rule in limits)])
+        level = self._level_of(score)
         reasons = self._reasons(hits, transaction)
-        if level != by_score or lowered != by_score:
-            for rule, reason in zip(hits, reasons, strict=True):
-                if lowered < level == rule.floor or rule.ceiling == level == lowered < by_score:
-                    reason["level"] = rule.level
+        limits = [(rule, reason) for rule, reason in zip(hits, reasons, strict=True) if rule.level]
+        if limits:
+            level = _limited(level, limits)
         return Assessment(score, RISK_LEVELS[level], tuple([rule.label for rule in hits]), reasons)
 
+    def _level_of(self, score: int) -> int:
+        """Return the level for a score, as an index of RISK_LEVELS."""
+        level = len(self.levels)
+        for _, minimum in self.levels:
+            if score >= minimum:
+                break
+            level -= 1
+        return level
+
     def _reasons(self, hits: list[Rule], transaction: Transaction) -> tuple[Reason, ...]:
-        values, facts = transaction.values, transaction.facts
+        values = {**self.fields.defaults, **transaction.values}
         quotable = MAX_QUOTED_VALUES
         reasons: list[Reason] = []
         for rule in hits:
             because: dict[str, Any] = {}
             if quotable:
-                _add_deciding_fields(because, rule.conditions, facts, holds=True)
-                if len(because) > quotable:
-                    because = dict(list(because.items())[:quotable])
-                quotable -= len(because)
-                for name in because:
-                    value = values[name] if name in values else self.fields.defaults.get(name)
+                names: list[str] = []
+                _add_deciding_fields(names, rule.conditions, transaction.facts, holds=True)
+                for name in names:
+                    value = values.get(name)
                     if isinstance(value, str) and len(value) > SHOWN_LENGTH:
                         value = value[: SHOWN_LENGTH - 1] + "…"
                     because[name] = value
+                if len(because) > quotable:
+                    because = dict(list(because.items())[:quotable])
+                quotable -= len(because)
             reasons.append({"rule": rule.label, "points": rule.points, "because": because})
         return tuple(reasons)
 
 
-def _add_deciding_fields(
-    names: dict[str, Any], conditions: tuple[Condition, ...], facts: Facts, *, holds: bool
-) -> None:
-    """Add the fields because of which conditions hold or fail, as names of a dict."""
-    for condition in conditions:
-        if not condition.group:
-            for name in condition.fields:
-                names[name] = None
-        elif condition.group == "not":
-            _add_deciding_fields(names, condition.parts, facts, holds=not holds)
-        else:
-            parts = condition.parts
-            # "all" holds because of every part and fails because of those that fail; "any" is the reverse.
-            if (condition.group == "all") != holds:
-                parts = tuple([part for part in parts if part.holds(facts) == holds])
+def _limited(level: int, limits: list[tuple[Rule, Reason]]) -> int:
+    """Apply the floors and ceilings of the rules that hit, and mark the reasons of those that set the level."""
+    lowered = min(level, *[rule.ceiling for rule, _ in limits])
+    raised = max(lowered, *[rule.floor for rule, _ in limits])
+    for rule, reason in limits:
+        if lowered < raised == rule.floor or rule.ceiling == raised == lowered < level:
+            reason["level"] = rule.level
+    return raised
+
+
+def _add_deciding_fields(names: list[str], conditions: Iterable[Condition], facts: Facts, *, holds: bool) -> None:
+    """Add the fields because of which conditions hold or fail."""
+    for _, fields, group, parts in conditions:
+        if fields:
+            names += fields
+        elif group == "not":
+            _add_deciding_fields(names, parts, facts, holds=not holds)
+        elif (group == "all") == holds:
+            # "all" holds because of every part, as "any" fails because of every part.
             _add_deciding_fields(names, parts, facts, holds=holds)
+        else:
+            _add_deciding_fields(names, [part for part in parts if part.holds(facts) == holds], facts, holds=holds)
