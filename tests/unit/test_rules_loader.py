@@ -1,6 +1,7 @@
 """Rule set documents and files: every error names its cause in one line."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,16 @@ def with_rule(**changes: Any) -> dict[str, Any]:
 
 def with_condition(**changes: Any) -> dict[str, Any]:
     return with_rule(when=[{"field": "amount", "operator": ">", "value": 3000, **changes}])
+
+
+def error_of(document: Any) -> str:
+    """Return the error of an invalid document: one line of a sane length."""
+    with pytest.raises(RuleSetError) as caught:
+        rules_loader.from_document(document)
+    text = str(caught.value)
+    assert text.isprintable()
+    assert len(text) < 500
+    return text
 
 
 @pytest.mark.parametrize(
@@ -131,12 +142,255 @@ def with_condition(**changes: Any) -> dict[str, Any]:
     ],
 )
 def test_invalid_document(document: Any, message: str) -> None:
+    assert message in error_of(document)
+
+
+def with_field(declaration: Any, name: str = "country", **changes: Any) -> dict[str, Any]:
+    return changed(fields={name: declaration}, **changes)
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (changed(fields=[]), "The rule set's 'fields' must be an object"),
+        (changed(fields={f"f{number}": {"type": "time"} for number in range(51)}), "'fields' must be at most 50"),
+        (with_field("string"), "Field 'country' must be an object"),
+        (with_field({}), "Field 'country' lacks 'type'"),
+        (with_field({"type": "text"}), "Field 'country': unknown type 'text'; known are string, number, integer, "),
+        (with_field({"type": ["string"]}), "Field 'country': 'type' must be a string, not an array"),
+        (with_field({"type": "string", "pattern": "a"}), "Field 'country' has an unknown name 'pattern'"),
+        (with_field({"type": "string", "minimum": 1}), "Field 'country' has an unknown name 'minimum'"),
+        (with_field({"type": "boolean", "one_of": [True]}), "Field 'country' has an unknown name 'one_of'"),
+        *(
+            (with_field({"type": "string"}, name), f"Field {name[:64]!r}: a name must have 1 to 40 lower-case letters")
+            for name in ("", "Country", "1st", "a" * 41, "card-country", "_x", "x\n", "a" * 1_000, "\u0131d")
+        ),
+        (with_field({"type": "string", "max_length": 0}), "'max_length' must be an integer from 1 to 65536"),
+        (with_field({"type": "string", "max_length": True}), "'max_length' must be an integer from 1 to 65536"),
+        (with_field({"type": "string", "case": "fold"}), "Field 'country': 'case' must be 'ignore', not 'fold'"),
+        (with_field({"type": "string", "required": 1}), "Field 'country': 'required' must be true or false"),
+        (with_field({"type": "string", "description": ""}), "'description' must have 1 to 200 printable characters"),
+        (with_field({"type": "string", "one_of": "PL"}), "'one_of' must be a list of at least one value"),
+        (with_field({"type": "string", "one_of": []}), "'one_of' must be a list of at least one value"),
+        (with_field({"type": "string", "one_of": ["a", 1]}), "'one_of': Field 'country' must be a string"),
+        (with_field({"type": "string", "one_of": ["a", "a"]}), "Field 'country': 'one_of' has a value more than once"),
+        (
+            with_field({"type": "string", "one_of": ["a", "A"], "case": "ignore"}),
+            "Field 'country': 'one_of' has a value more than once",
+        ),
+        (
+            with_field({"type": "string", "one_of": ["POL"], "max_length": 2}),
+            "Field 'country': 'one_of': Field 'country' must have at most 2 characters",
+        ),
+        (with_field({"type": "number", "minimum": "1"}), "'minimum': Field 'country' must be a number"),
+        (with_field({"type": "number", "maximum": 10**400}), "'maximum': Field 'country' must be a finite number"),
+        (with_field({"type": "number", "minimum": 2, "maximum": 1}), "'minimum' is greater than 'maximum'"),
+        (with_field({"type": "integer", "minimum": 0.5}), "'minimum': Field 'country' must be an integer of 64 bits"),
+        (with_field({"type": "integer", "maximum": 2**63}), "'maximum': Field 'country' must be an integer of 64 bits"),
+        # Built-in fields can only be narrowed.
+        (with_field({"type": "integer"}, "amount"), "Field 'amount' is built in: its type is number, not 'integer'"),
+        (with_field({"minimum": -1}, "amount"), "Field 'amount': 'minimum': Field 'amount' must not be negative"),
+        (with_field({"required": False}, "amount"), "Field 'amount' is built in and always required"),
+        (with_field({"maximum": 24}, "hour"), "'maximum': Field 'hour' must be an integer from 0 to 23"),
+        (with_field({"max_length": 129}, "tx_id"), "Field 'tx_id': 'max_length' must be an integer from 1 to 128"),
+        (with_field({"one_of": [""]}, "tx_id"), "'one_of': Field 'tx_id' must have 1 to 128 characters"),
+        (with_field({"one_of": [5]}, "hour", defaults={"hour": 12}), "'defaults': Field 'hour' must be one of 5"),
+        (with_field({"required": True}, "hour"), "The rule set's 'defaults' has an unknown name 'hour'"),
+        (changed(defaults={"country": "PL"}), "The rule set's 'defaults' has an unknown name 'country'"),
+        (changed(unknown_fields="ignore"), "'unknown_fields' must be 'warn' or 'refuse', not 'ignore'"),
+        (changed(unknown_fields=["warn"]), "'unknown_fields' must be 'warn' or 'refuse', not an array"),
+        (changed(**{"$schema": 1}), "The rule set's '$schema' must be a string"),
+        # What a rule says beside its conditions
+        (changed(rules=[{"label": R1, "when": []}]), f"Rule '{R1}' lacks 'points' or 'level'"),
+        (
+            with_rule(level="CRITICAL"),
+            f"Rule '{R1}': unknown level 'CRITICAL'; known are at least MEDIUM, at least HIGH",
+        ),
+        (with_rule(level="at least LOW"), f"Rule '{R1}': unknown level 'at least LOW'"),
+        (with_rule(level="at most CRITICAL"), f"Rule '{R1}': unknown level 'at most CRITICAL'"),
+        (with_rule(level=["at most LOW"]), f"Rule '{R1}': unknown level an array"),
+        (with_rule(enabled="no"), f"Rule '{R1}': 'enabled' must be true or false"),
+        (with_rule(description="a\nb"), f"Rule '{R1}': 'description' must have 1 to 500 printable characters"),
+        (with_rule(owner=7), f"Rule '{R1}': 'owner' must have 1 to 100 printable characters"),
+        (with_rule(tags="card"), f"Rule '{R1}': 'tags' must be a list of at most 20 tags"),
+        (with_rule(tags=["t"] * 21), f"Rule '{R1}': 'tags' must be a list of at most 20 tags"),
+        (with_rule(tags=[[]]), f"Rule '{R1}': a tag must have 1 to 50 printable characters"),
+        (with_rule(tags=["a", "a"]), f"Rule '{R1}': 'tags' has a tag more than once"),
+        (with_rule(enabled=False, when=[]), f"Rule '{R1}' when: must be a list of at least one condition"),
+        (
+            changed(rules=[{**DOCUMENT["rules"][0], "label": f"{number:0200}"} for number in range(101)]),
+            "The labels of all rules must have at most 20000 characters together",
+        ),
+    ],
+)
+def test_invalid_fields_and_rules(document: dict[str, Any], message: str) -> None:
+    assert message in error_of(document)
+
+
+OWN = {
+    "country": {"type": "string"},
+    "ip": {"type": "string"},
+    "usual": {"type": "number"},
+    "items": {"type": "integer"},
+    "paid": {"type": "boolean"},
+    "at": {"type": "time"},
+}
+
+
+def compare(field: str, sign: str, **more: Any) -> dict[str, Any]:
+    return {"field": field, "operator": sign, **more}
+
+
+def nested(depth: int) -> dict[str, Any]:
+    inner = compare("amount", ">", value=1)
+    for _ in range(depth):
+        inner = {"all": [inner]}
+    return inner
+
+
+@pytest.mark.parametrize(
+    ("condition", "place", "message"),
+    [
+        # Groups
+        ({}, "", "the condition lacks 'field'"),
+        ({"all": []}, ".all", "must be a list of at least one condition"),
+        ({"any": {}}, ".any", "must be a list of at least one condition"),
+        ({"not": []}, ".not", "the condition must be an object"),
+        ({"none": [nested(0)]}, "", "the condition lacks 'field'"),
+        ({"all": [nested(0)], "any": [nested(0)]}, "", "the group has an unknown name 'any'"),
+        ({"any": [nested(0), {"not": compare("x", "==")}]}, ".any[1].not", "unknown field 'x'; known are amount, at, "),
+        (nested(6), ".all[0].all[0].all[0].all[0].all[0]", "groups must not be nested more than 5 deep"),
+        ({"any": [nested(0)] * 51}, ".any[49]", "a rule must have at most 50 conditions"),
+        # Comparisons with a value
+        (compare("amount", ">"), "", "the condition lacks 'value' or 'other'"),
+        (compare("amount", ">", value=1, note="x"), "", "the condition has an unknown name 'note'"),
+        (compare("amount", "contains", value="1"), "", "operator 'contains' does not apply to a number"),
+        (compare("hour", "starts with", value="1"), "", "operator 'starts with' does not apply to an hour"),
+        (compare("country", ">", value="PL"), "", "operator '>' does not apply to a string"),
+        (compare("country", "between", value=["A", "B"]), "", "operator 'between' does not apply to a string"),
+        (compare("paid", "in", value=[True]), "", "operator 'in' does not apply to a boolean"),
+        (compare("at", "in", value=["2026-11-25T08:30:00Z"]), "", "operator 'in' does not apply to a time"),
+        (compare("country", "==", value=1), "", "the value must be a string, not a number"),
+        (compare("items", "==", value="1"), "", "the value must be a number, not '1'"),
+        (compare("paid", "==", value="true"), "", "the value must be true or false, not 'true'"),
+        (compare("paid", "==", value=0), "", "the value must be true or false, not a number"),
+        (compare("amount", "==", value=True), "", "the value must be a number, not a boolean"),
+        (compare("at", ">", value="2026-11-25"), "", "the value must be a time with an offset in RFC 3339, not '2026-"),
+        (
+            compare("amount", "not in", value=1),
+            "",
+            "the value of operator 'not in' must be a list of at least one value",
+        ),
+        (compare("amount", "between", value=1), "", "the value of operator 'between' must be a list of two values"),
+        (compare("amount", "between", value=[1, 2, 3]), "", "operator 'between' must be a list of two values"),
+        (compare("amount", "between", value=[1, None]), "", "the value must be a number, not null"),
+        (
+            compare("country", "contains", value=""),
+            "",
+            "the value of operator 'contains' must have 1 to 1000 characters",
+        ),
+        (compare("country", "ends with", value="x" * 1001), "", "operator 'ends with' must have 1 to 1000 characters"),
+        # Presence
+        (compare("country", "is missing", value=None), "", "operator 'is missing' excludes 'value'"),
+        (compare("at", "is present", of="hour"), "", "operator 'is present' excludes 'of'"),
+        # Parts of a time
+        (compare("amount", ">", of="hour", value=1), "", "'of' applies to times only, not to 'amount'"),
+        (compare("at", ">", of="minute", value=1), "", "'of' must be 'hour' or 'weekday', not 'minute'"),
+        (compare("at", ">", of="weekday", value="friday"), "", "operator '>' does not apply to a weekday"),
+        (compare("at", "==", of="weekday", value="Friday"), "", "the value must be one of monday, tuesday, "),
+        (compare("at", "==", of="weekday", value=5), "", "the value must be one of monday, "),
+        (compare("at", "==", of="hour", value="5"), "", "the value must be a number, not '5'"),
+        # Comparisons with another field
+        (compare("country", "==", other="x"), "", "unknown field 'x'"),
+        (compare("country", "==", other="ip", value="PL"), "", "'other' excludes 'value'"),
+        (compare("at", "==", other="at", of="hour"), "", "'other' excludes 'of'"),
+        (compare("country", "==", other="amount"), "", "'country' is a string and 'amount' is a number"),
+        (compare("paid", "!=", other="items"), "", "'paid' is a boolean and 'items' is a number"),
+        (
+            compare("country", "contains", other="ip"),
+            "",
+            "operator 'contains' does not compare two fields that are strings",
+        ),
+        (compare("amount", "in", other="usual"), "", "operator 'in' does not compare two fields that are numbers"),
+        (compare("country", "==", other="ip", times=2), "", "'times' applies to numbers only, not to 'ip'"),
+        (compare("amount", ">", value=1, times=2), "", "'times' needs 'other'"),
+        *(
+            (compare("amount", ">", other="usual", times=times), "", "'times' must be a finite number greater than 0")
+            for times in (0, -1, "2", True, None, 1e400, 10**400)
+        ),
+    ],
+)
+def test_invalid_condition(condition: Any, place: str, message: str) -> None:
+    error = error_of(changed(fields=OWN, rules=[{"label": "R", "points": 1, "when": [nested(0), condition]}]))
+    assert f"Rule 'R' when[1]{place}: " in error
+    assert message in error
+
+
+def test_unknown_field_of_many() -> None:
+    fields = {f"field_number_{number:02}_of_fifty": {"type": "time"} for number in range(50)}
+    error = error_of(changed(fields=fields, rules=[{"label": "R", "points": 1, "when": [compare("x", "is missing")]}]))
+    assert error.endswith(", ...")
+
+
+def wide(count: int) -> dict[str, Any]:
+    return {"any": [nested(0)] * count}
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        pytest.param({"when": [wide(12_000)]}, id="wide"),
+        pytest.param({"when": [{"all": [wide(49)] * 300}]}, id="wide at two levels"),
+        pytest.param({"when": [nested(400)]}, id="deep"),
+        pytest.param({"when": [compare("country", "==", value="x" * 900_000)], "note": 1}, id="a long string"),
+        pytest.param({"when": [compare("amount", "in", value=[*range(100_000), "x"])]}, id="a long list"),
+        pytest.param({"when": [compare("amount", "==", value=10**4_000)]}, id="a huge number"),
+        pytest.param({"when": [compare("x" * 900_000, "is missing")]}, id="a long field"),
+        pytest.param({"when": [nested(0)], **{f"name {number}": 1 for number in range(60_000)}}, id="many names"),
+        pytest.param({"when": [nested(0)], "tags": ["x"] * 200_000}, id="many tags"),
+        pytest.param({"when": [nested(0)], "label": "x" * 900_000}, id="a long label"),
+    ],
+)
+def test_hostile_rule_set_is_refused_fast(tmp_path: Path, rule: dict[str, Any]) -> None:
+    file = tmp_path / "rules.json"
+    document = changed(fields=OWN, rules=[{"label": "R", "points": 1, **rule}])
+    file.write_text(json.dumps(document, separators=(",", ":")), encoding="utf-8")
+    start = time.process_time()
     with pytest.raises(RuleSetError) as caught:
-        rules_loader.from_document(document)
-    text = str(caught.value)
-    assert message in text
-    assert text.isprintable()
-    assert len(text) < 500
+        rules_loader.from_file(str(file))
+    assert time.process_time() - start < 0.1
+    assert len(str(caught.value)) < 500
+
+
+def test_hostile_fields_are_refused_fast(tmp_path: Path) -> None:
+    file = tmp_path / "rules.json"
+    for fields in (
+        {f"f{number}": {"type": "string"} for number in range(25_000)},
+        {"f": {"type": "string", "one_of": [f"{number}" for number in range(80_000)] + ["0"]}},
+    ):
+        file.write_text(json.dumps(changed(fields=fields)), encoding="utf-8")
+        start = time.process_time()
+        with pytest.raises(RuleSetError):
+            rules_loader.from_file(str(file))
+        assert time.process_time() - start < 0.1
+
+
+def test_hostile_transaction_is_assessed_fast() -> None:
+    """Every condition searches the largest text, which almost matches."""
+    searches = [
+        compare("country", sign, value="a" * 998 + "b")
+        for sign in ("contains", "starts with", "ends with")
+        for _ in "ab"
+    ]
+    rules = [{"label": f"R{number}", "points": 1, "when": [{"any": searches}]} for number in range(200)]
+    rule_set = rules_loader.from_document(
+        changed(fields={"country": {"type": "string", "case": "ignore"}}, rules=rules)
+    )
+    start = time.process_time()
+    transaction = rule_set.fields.read({"amount": 1, "country": "a" * 65_000})
+    assert rule_set.assess(transaction).triggered_rules == ()
+    # 400 searches in 65,000 characters
+    assert time.process_time() - start < 0.5
 
 
 def repeating(member: str) -> bytes:

@@ -186,6 +186,17 @@ def test_unrecorded_decision_is_counted(invoke: Functions, dynamodb: Any, new_me
     }
 
 
+def test_unknown_fields_are_counted_once(invoke: Functions, new_metric_lines: MetricLines, log: io.StringIO) -> None:
+    event = events.post('{"amount": 5, "private": 1, "other": 2}', idempotency_key="k1")
+    assert len(json.loads(invoke("ScoreFunction", event)["body"])["warnings"]) == 2
+    assert counts(new_metric_lines()) == {
+        metric(name, **level): 1 for name in ("Decisions", "UnknownFields") for level in ({}, {"risk_level": "LOW"})
+    }
+    assert "private" not in log.getvalue()
+    assert "Idempotent-Replayed" in invoke("ScoreFunction", event)["headers"]
+    assert counts(new_metric_lines()) == {}
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [("{}", "InvalidRequest"), ('{"amount": "' + "1" * 70_000 + '"}', "PayloadTooLarge")],
