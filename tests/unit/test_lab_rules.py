@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 import check_rules
 import scoring
 from scoring import score_transaction, scorers
+from scoring.decision import decide
+from scoring.scorers import rules_loader
 from tests import events, rule_set
 from tests.expected import RESPONSES, responses
 from tests.generated import OPENAPI_FILE
@@ -115,14 +117,21 @@ def test_docstring_example() -> None:
 
 def test_readme_examples() -> None:
     text = README.read_text(encoding="utf-8")
-    found = re.search(r"-d '(\{.+\})'\n +(\{[^}]+\})\n", text)
+    found = re.search(r"-d '(\{.+\})'\n((?: +[{\"].+\n)+)", text)
     assert found
     request, response = json.loads(found[1]), json.loads(found[2])
-    assert response.items() >= {**score_transaction(request), "tx_id": request["tx_id"], "version": VERSION}.items()
+    decided = decide(request, "order-17", scorers.load()).response
+    assert {**decided, "evaluated_at": response["evaluated_at"]} == response
     assert f'`{{"status": "ok", "version": "{VERSION}"}}`' in text
     rule = re.search(r"\n\n( {4}\{\"label\".*\n(?: {4}.*\n)+)", text)
     assert rule
-    assert json.loads(rule[1]) in json.loads(Path(scorers.RULES_FILE).read_text(encoding="utf-8"))["rules"]
+    shipped = json.loads(Path(scorers.RULES_FILE).read_text(encoding="utf-8"))
+    assert json.loads(rule[1]) in shipped["rules"]
+    own = re.search(r"\n\n( {4}\"fields\".*\n(?: {4}.*\n)+)", text)
+    assert own
+    rules = rules_loader.from_document({**shipped, **json.loads(f"{{{own[1]}}}")})
+    foreign = {"amount": 1, "hour": 23, "ip_country": "de", "card_country": "PL"}
+    assert rules.assess(rules.fields.read(foreign)).risk_level == "HIGH"
 
 
 def test_rules_guide_examples() -> None:

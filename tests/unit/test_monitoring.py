@@ -40,6 +40,7 @@ def emitted_metrics(invoke: Functions, dynamodb: Any, new_metric_lines: MetricLi
     """Invoke the functions so that they emit every metric, and return all of them."""
     for name in ("score-low", "score-medium", "score-high", "score-critical", "score-missing-amount"):
         invoke("ScoreFunction", events.load(name))
+    invoke("ScoreFunction", events.post('{"amount": 5, "unknown": 1}'))
     dynamodb.delete_table(TableName="DecisionsTable")
     invoke("ScoreFunction", events.post('{"amount": 5}'))
     invoke("ReconcileFunction", events.load("reconcile"))
