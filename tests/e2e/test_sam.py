@@ -73,11 +73,11 @@ def test_layer_holds_the_imported_packages_without_native_code(build: Path) -> N
 
 def test_build_with_invalid_rules_fails_with_the_reason(tmp_path: Path) -> None:
     root = deployment.deployable_copy(tmp_path / "checkout")
-    document = json.dumps(DOCUMENT).replace('"points": 3', '"points": 0')
+    document = json.dumps(DOCUMENT).replace('"points": 3', '"points": "3"')
     (root / "functions/layer/scoring/scorers/rules.json").write_text(document, encoding="utf-8")
     result = subprocess.run([SAM, "build"], cwd=root, env=ENVIRONMENT, check=False, capture_output=True, text=True)
     assert result.returncode != 0
-    assert f"rules.json: Rule '{R1}': 'points' must be an integer from 1 to 1000000\n" in result.stderr
+    assert f"rules.json: Rule '{R1}': 'points' must be an integer from -1000000 to 1000000\n" in result.stderr
     assert "Traceback" not in result.stderr
 
 

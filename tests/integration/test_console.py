@@ -141,7 +141,7 @@ def test_files_get_no_colors(stack: LocalStack) -> None:
 def test_invalid_rules_are_one_line_and_503_until_fixed(stack: LocalStack) -> None:
     rules = stack.root / "functions/layer/scoring/scorers/rules.json"
     valid = rules.read_text()
-    no_points = valid.replace('"points": 3', '"points": 0')
+    no_points = valid.replace('"points": 3', '"points": "3"')
     printed = Printed(stack)
 
     def error_line() -> str:
