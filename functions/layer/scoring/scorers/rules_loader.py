@@ -26,6 +26,8 @@ MAX_TAGS = 20
 MAX_TAG_LENGTH = 50
 # Also limits the number of values.
 MAX_FILE_BYTES = 1_000_000
+# Of an error. A label, names of fields and values can each take a few hundred characters.
+MAX_ERROR_LENGTH = 480
 
 _UNKNOWN_FIELDS = ("warn", "refuse")
 # What `level` of a rule can be, with the floor and ceiling that it sets as indexes of RISK_LEVELS.
@@ -57,18 +59,10 @@ def from_document(document: Any) -> RuleSet:
     RuleSetError
         The document is invalid; the text names the rule, field or other part of the document, and the problem.
     """
-    checks.check_names("The rule set", document, *_NAMES)
-    if not isinstance(document.get("$schema", ""), str):
-        raise RuleSetError("The rule set's '$schema' must be a string")
-    version = checks.check_printable("The rule set's 'version'", document["version"], MAX_VERSION_LENGTH)
-    refuse_unknown = document.get("unknown_fields", "warn")
-    if refuse_unknown not in _UNKNOWN_FIELDS:
-        raise RuleSetError(
-            f"The rule set's 'unknown_fields' must be 'warn' or 'refuse', not {checks.shown(refuse_unknown)}"
-        )
-    declared = fields_loader.load(document.get("fields", {}))
-    fields = _fields(declared, document.get("defaults", {}), refuse_unknown=refuse_unknown == "refuse")
-    return RuleSet(version, fields, _rules(document["rules"], declared), _levels(document["levels"]))
+    try:
+        return _rule_set(document)
+    except RuleSetError as error:
+        raise RuleSetError(_shortened(str(error))) from None
 
 
 def from_file(path: str) -> RuleSet:
@@ -108,6 +102,27 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[Any, Any]:
     if len(fields) != len(pairs):
         fields[checks.REPEATED] = strict_json.repeated_name(pairs)
     return fields
+
+
+def _rule_set(document: Any) -> RuleSet:
+    checks.check_names("The rule set", document, *_NAMES)
+    if not isinstance(document.get("$schema", ""), str):
+        raise RuleSetError("The rule set's '$schema' must be a string")
+    version = checks.check_printable("The rule set's 'version'", document["version"], MAX_VERSION_LENGTH)
+    refuse_unknown = document.get("unknown_fields", "warn")
+    if refuse_unknown not in _UNKNOWN_FIELDS:
+        raise RuleSetError(
+            f"The rule set's 'unknown_fields' must be 'warn' or 'refuse', not {checks.shown(refuse_unknown)}"
+        )
+    declared = fields_loader.load(document.get("fields", {}))
+    fields = _fields(declared, document.get("defaults", {}), refuse_unknown=refuse_unknown == "refuse")
+    return RuleSet(version, fields, _rules(document["rules"], declared), _levels(document["levels"]))
+
+
+def _shortened(text: str) -> str:
+    """Return an error with its middle left out if it is long: the place comes first, the problem last."""
+    half = MAX_ERROR_LENGTH // 2
+    return text if len(text) <= MAX_ERROR_LENGTH else f"{text[:half]} ... {text[-half:]}"
 
 
 def _fields(declared: Mapping[str, Field], defaults: Any, *, refuse_unknown: bool) -> Fields:
