@@ -1,0 +1,329 @@
+"""Generated rule sets: the loader, the JSON Schema and a second evaluator agree."""
+
+import itertools
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from random import Random
+from typing import Any, NamedTuple
+
+import jsonschema_rs
+import pytest
+
+from scoring import scorers
+from scoring.assessment import RISK_LEVELS
+from scoring.errors import RuleSetError
+from scoring.fields import BUILT_IN
+from scoring.scorers import conditions_loader, fields_loader, rules_loader
+from scoring.scorers.rules import RuleSet
+from tests import rule_sets
+from tests.local.template import ROOT
+from tests.rule_set import DOCUMENT
+
+SEED = 2026
+DOCUMENTS = 10_000
+TRANSACTIONS = 100
+MINIMUM_LOADED = 5_500
+
+SCHEMA_FILE = ROOT / "functions" / "layer" / "scoring" / "scorers" / "rules.schema.json"
+SCHEMA: dict[str, Any] = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+VALIDATOR = jsonschema_rs.Draft202012Validator(SCHEMA)
+
+# The only errors of documents that satisfy the schema: JSON Schema cannot express these rules.
+BEYOND_THE_SCHEMA = {
+    "type of a field": (
+        r"Rule .* when[^:]*: (operator '.*' does not apply to an? .*|'\w+' is an? \w+ and '\w+' is an? \w+|"
+        r"operator '.*' does not compare two fields .*|'of' applies to times only, .*|"
+        r"'times' applies to numbers only, .*|the value must be (an? .*|true or false, .*))"
+    ),
+    "unknown field": r"Rule .*: unknown field .*",
+    "default": r"The rule set's 'defaults'(: Field | has an unknown name ).*",
+    "repeated label": r"Rule .* appears more than once",
+    "length of all labels": r"The labels of all rules must have at most 20000 characters together",
+    "order of levels": r"The rule set's 'levels' must decrease .*",
+    "limits of a field": r"Field '\w+': 'minimum' is greater than 'maximum'",
+    "one_of against the other limits": r"Field '\w+': 'one_of'(: Field .*| has a value more than once)",
+    "number of own fields": r"The rule set's 'fields' must be at most 50, .*",
+    "number of conditions": r"Rule .*: a rule must have at most 50 conditions",
+    "3.0 for an integer": (
+        r"(Rule .*: 'points'|Field '\w+': '(max_length|minimum|maximum)'(: Field '\w+')?|The rule set's level \w+) "
+        r"must be an integer .*"
+    ),
+    "lone surrogate": r"Rule .* when[^:]*: the value must be valid Unicode text, .*",
+    "printable": r".* must have 1 to \d+ printable characters, not all blank",
+}
+
+
+class Outcome(NamedTuple):
+    """A generated document, and what the loader makes of it."""
+
+    document: rule_sets.Document
+    mutated: bool
+    rule_set: RuleSet | None
+    error: str
+
+
+def load(document: Any, *, mutated: bool = True) -> Outcome:
+    try:
+        return Outcome(document, mutated, rules_loader.from_document(document), "")
+    except RuleSetError as error:
+        return Outcome(document, mutated, None, str(error))
+
+
+def satisfies_schema(document: Any) -> bool:
+    try:
+        return VALIDATOR.is_valid(document)
+    except UnicodeEncodeError:  # some lone surrogates
+        return False
+
+
+@pytest.fixture(scope="module")
+def outcomes() -> list[Outcome]:
+    """Return what the loader makes of 10,000 documents, every second one mutated."""
+    rng = Random(SEED)
+    found = []
+    for number in range(DOCUMENTS):
+        document = rule_sets.generate(rng)
+        mutated = number % 2 == 1
+        found.append(load(rule_sets.mutate(rng, document) if mutated else document, mutated=mutated))
+    return found
+
+
+def test_document_loads_or_fails_in_one_line(outcomes: list[Outcome]) -> None:
+    for outcome in outcomes:
+        assert outcome.rule_set or outcome.mutated, outcome.error
+        assert outcome.error.isprintable()
+        assert len(outcome.error) < 500
+    loaded = sum(outcome.rule_set is not None for outcome in outcomes)
+    print(f"{loaded} of {len(outcomes)} documents loaded")  # noqa: T201
+    assert MINIMUM_LOADED < loaded < DOCUMENTS * 0.8
+
+
+def test_loaded_rule_set_agrees_with_the_second_evaluator(outcomes: list[Outcome]) -> None:
+    rng = Random(SEED)
+    evaluated = hits = 0
+    decided = Counter[tuple[rule_sets.Condition, bool]]()
+    levels, limits, quotes = Counter[str](), Counter[str](), Counter[int]()
+    for document, _, rule_set, _ in outcomes:
+        if rule_set is None:
+            continue
+        declared = rule_sets.declarations(document)
+        for transaction in rule_sets.transactions(rng, document, TRANSACTIONS):
+            read = rule_set.fields.read(transaction)
+            assessment = rule_set.assess(read)
+            expected = rule_sets.assess(document, transaction, decided)
+            assert tuple(assessment) == expected, f"{json.dumps(document)}\n{json.dumps(transaction)}"
+            # Also tells 1 from 1.0 and true.
+            assert repr(assessment.reasons) == repr(expected.reasons)
+            assert read.unknown == tuple(name for name in transaction if name not in declared)
+            hits += len(expected.rules)
+            levels[expected.level] += 1
+            limits.update(reason["level"] for reason in expected.reasons if "level" in reason)
+            quotes[sum(len(reason["because"]) for reason in expected.reasons)] += 1
+        evaluated += TRANSACTIONS * len(rule_set.labels)
+        assert rule_set.labels == tuple(rule["label"] for rule in document["rules"] if rule.get("enabled", True))
+
+    # Every operator decided a hit by holding and, inside a `not`, by failing.
+    assert 0.2 < hits / evaluated < 0.8
+    conditions = [
+        rule_sets.Condition(kind, operator, other)
+        for other, operators in ((False, rule_sets.VALUE_OPERATORS), (True, rule_sets.OTHER_OPERATORS))
+        for kind in operators
+        for operator in (*operators[kind], *(rule_sets.PRESENCE if not other and kind != "weekday" else ()))
+    ]
+    for condition, held in itertools.product(conditions, (True, False)):
+        assert decided[condition, held] >= (40 if held else 1), (condition, held)
+    assert min(levels[level] for level in RISK_LEVELS) > 1000
+    assert min(limits[limit] for limit in rule_sets.FLOORS + rule_sets.CEILINGS) > 100
+    assert max(quotes) == rule_sets.MAX_QUOTED_VALUES
+
+
+def test_schema_and_loader_agree(outcomes: list[Outcome]) -> None:
+    found = Counter[str]()
+    for document, _, rule_set, error in outcomes:
+        if rule_set is not None:
+            VALIDATOR.validate(document)
+        elif satisfies_schema(document):
+            found[reason(error)] += 1
+            if reason(error) == "3.0 for an integer":
+                assert any(isinstance(value, float) and value.is_integer() for _, value in parts(document))
+    assert found.total() > 50
+    assert len(found) > 5
+
+
+def reason(error: str) -> str:
+    """Return why the loader refuses a document that satisfies the schema."""
+    reasons = [name for name, pattern in BEYOND_THE_SCHEMA.items() if re.fullmatch(pattern, error)]
+    assert len(reasons) == 1, error
+    return reasons[0]
+
+
+def changed(**changes: Any) -> rule_sets.Document:
+    return {**DOCUMENT, **changes}
+
+
+def with_condition(condition: dict[str, Any], **fields: Any) -> rule_sets.Document:
+    return changed(fields=fields, rules=[{"label": "R", "points": 1, "when": [condition]}])
+
+
+CONDITION = {"field": "amount", "operator": ">", "value": 1}
+NUMBERS = {f"f{number}": {"type": "number"} for number in range(51)}
+
+
+@pytest.mark.parametrize(
+    ("expected", "document"),
+    [
+        ("type of a field", with_condition({"field": "x", "operator": ">", "value": 1}, x={"type": "string"})),
+        ("type of a field", with_condition({"field": "x", "operator": "==", "value": 1}, x={"type": "time"})),
+        ("type of a field", with_condition({"field": "x", "operator": ">", "other": "amount"}, x={"type": "string"})),
+        ("unknown field", with_condition({"field": "colour", "operator": "is missing"})),
+        ("default", changed(defaults={"colour": "red"})),
+        ("default", changed(fields={"x": {"type": "number", "maximum": 1}}, defaults={"x": 2})),
+        ("default", changed(fields={"hour": {"required": True}}, defaults={"hour": 1})),
+        ("repeated label", changed(rules=DOCUMENT["rules"] * 2)),
+        (
+            "length of all labels",
+            changed(rules=[{"label": f"{n:0200}", "points": 1, "when": [CONDITION]} for n in range(101)]),
+        ),
+        ("order of levels", changed(levels={"CRITICAL": 2, "HIGH": 2, "MEDIUM": 1})),
+        ("order of levels", changed(levels={"CRITICAL": 2, "HIGH": 1, "MEDIUM": 1})),
+        ("limits of a field", changed(fields={"x": {"type": "integer", "minimum": 2, "maximum": 1}})),
+        ("one_of against the other limits", changed(fields={"x": {"type": "number", "minimum": 2, "one_of": [1]}})),
+        (
+            "one_of against the other limits",
+            changed(fields={"x": {"type": "string", "case": "ignore", "one_of": ["a", "A"]}}),
+        ),
+        ("number of own fields", changed(fields=NUMBERS)),
+        ("number of conditions", with_condition({"all": [{"any": [CONDITION] * 26}, {"any": [CONDITION] * 25}]})),
+        ("3.0 for an integer", changed(levels={"CRITICAL": 3.0, "HIGH": 2, "MEDIUM": 1})),
+        ("3.0 for an integer", changed(fields={"x": {"type": "integer", "minimum": 3.0}})),
+        ("lone surrogate", with_condition({"field": "store", "operator": "==", "value": "\ud83c"})),
+        ("printable", changed(version="zero\u200bwidth")),
+    ],
+)
+def test_document_that_only_the_loader_refuses(expected: str, document: rule_sets.Document) -> None:
+    assert satisfies_schema(document)
+    assert reason(load(document).error) == expected
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        changed(unknown=1),
+        changed(version="x" * 65),
+        changed(rules=[]),
+        changed(fields={"X": {"type": "string"}}),
+        changed(fields={"x": {"type": "string", "minimum": 1}}),
+        changed(fields={"x": {"type": "time", "one_of": []}}),
+        changed(fields={"x": {}}),
+        changed(fields={"amount": {"minimum": -1}}),
+        changed(fields={"amount": {"required": False}}),
+        changed(fields={"hour": {"maximum": 24}}),
+        changed(fields={"store": {"type": "number"}}),
+        changed(fields={"tx_id": {"max_length": 129}}),
+        changed(defaults={"amount": 1}),
+        changed(defaults={"hour": 24}),
+        changed(defaults={"x": None}),
+        changed(rules=[{"label": "R", "when": [CONDITION]}]),
+        changed(rules=[{"label": "R", "level": "at least LOW", "when": [CONDITION]}]),
+        with_condition({**CONDITION, "other": "hour"}),
+        with_condition({**CONDITION, "times": 2}),
+        with_condition({**CONDITION, "of": "hour"}),
+        with_condition({"field": "amount", "operator": ">"}),
+        with_condition({"field": "amount", "operator": "between", "value": [1, 2, 3]}),
+        with_condition({"field": "amount", "operator": "in", "value": []}),
+        with_condition({"field": "amount", "operator": "contains", "value": "1"}),
+        with_condition({"field": "amount", "operator": ">", "other": "store"}),
+        with_condition({"field": "amount", "operator": ">", "other": "hour", "times": 0}),
+        with_condition({"field": "store", "operator": "between", "value": ["a", "b"]}),
+        with_condition({"field": "store", "operator": "contains", "value": ""}),
+        with_condition({"field": "store", "operator": "in", "value": "abc"}),
+        with_condition({"field": "store", "operator": "is missing", "value": "a"}),
+        with_condition({"field": "t", "of": "hour", "operator": ">", "value": "5"}, t={"type": "time"}),
+        with_condition({"field": "t", "of": "weekday", "operator": "==", "value": "Monday"}, t={"type": "time"}),
+        with_condition({"field": "t", "operator": ">", "value": "2026-01-01T00:00:00"}, t={"type": "time"}),
+        with_condition({"all": []}),
+        with_condition({"all": [CONDITION], "any": [CONDITION]}),
+        with_condition({"not": {"not": {"not": {"not": {"not": {"not": CONDITION}}}}}}),
+    ],
+)
+def test_document_that_schema_and_loader_refuse(document: rule_sets.Document) -> None:
+    assert load(document).error
+    assert not satisfies_schema(document)
+
+
+def test_schema_is_valid() -> None:
+    jsonschema_rs.meta.validate(SCHEMA)
+    assert {f"#/$defs/{name}" for name in SCHEMA["$defs"]} == {value for name, value in parts(SCHEMA) if name == "$ref"}
+
+
+def test_shipped_rule_set_satisfies_the_schema_that_it_names() -> None:
+    with open(scorers.RULES_FILE, encoding="utf-8") as file:  # noqa: PTH123
+        document = json.load(file)
+    VALIDATOR.validate(document)
+    assert document["$schema"] == SCHEMA_FILE.name
+
+
+def test_schema_describes_every_name() -> None:
+    described = set()
+    for name, schema in properties(SCHEMA):
+        target = SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else {}
+        assert schema.get("description") or target.get("description"), name
+        described.add(name)
+    loaders = [
+        *rules_loader._NAMES,
+        *rules_loader._RULE_NAMES,
+        *fields_loader._LIMITS.values(),
+        fields_loader._OF_EVERY_TYPE,
+        *conditions_loader._COMPARISON_NAMES,
+        conditions_loader._GROUPS,
+        [field.name for field in BUILT_IN],
+        RISK_LEVELS[1:],
+    ]
+    assert described == set(itertools.chain.from_iterable(loaders))
+
+
+def test_schema_has_the_limits_of_the_loader() -> None:
+    definitions, names = SCHEMA["$defs"], SCHEMA["properties"]
+    rule = definitions["rule"]["properties"]
+    limits = {
+        names["version"]["maxLength"]: rules_loader.MAX_VERSION_LENGTH,
+        names["fields"]["maxProperties"]: fields_loader.MAX_FIELDS + len(BUILT_IN),
+        names["rules"]["maxItems"]: rules_loader.MAX_RULES,
+        names["levels"]["properties"]["CRITICAL"]["maximum"]: rules_loader.MAX_SCORE,
+        rule["label"]["maxLength"]: rules_loader.MAX_LABEL_LENGTH,
+        rule["points"]["maximum"]: rules_loader.MAX_POINTS,
+        rule["description"]["maxLength"]: rules_loader.MAX_DESCRIPTION_LENGTH,
+        rule["owner"]["maxLength"]: rules_loader.MAX_OWNER_LENGTH,
+        rule["tags"]["maxItems"]: rules_loader.MAX_TAGS,
+        rule["tags"]["items"]["maxLength"]: rules_loader.MAX_TAG_LENGTH,
+        definitions["description"]["maxLength"]: fields_loader.MAX_DESCRIPTION_LENGTH,
+        definitions["stringField"]["properties"]["max_length"]["maximum"]: fields_loader.MAX_TEXT_LENGTH,
+        definitions["conditions0"]["maxItems"]: conditions_loader.MAX_CONDITIONS,
+        definitions["search"]["properties"]["value"]["maxLength"]: conditions_loader.MAX_SEARCHED_LENGTH,
+    }
+    assert list(limits) == list(limits.values())
+    assert set(rule["level"]["enum"]) == rules_loader.LIMITS.keys()
+
+
+def parts(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every value of a document with its name."""
+    yield name, value
+    for key, item in value.items() if isinstance(value, dict) else ():
+        yield from parts(item, key)
+    for item in value if isinstance(value, list) else ():
+        yield from parts(item)
+
+
+def properties(schema: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the names that objects can have, with their schemas; not those that `if` and `then` only restrict."""
+    if isinstance(schema, list):
+        for item in schema:
+            yield from properties(item)
+    elif isinstance(schema, dict) and "if" not in schema:
+        for name, found in schema.get("properties", {}).items():
+            if found is not False:
+                yield name, found
+        for name, item in schema.items():
+            yield from properties(list(item.values()) if name in {"properties", "$defs"} else item)
