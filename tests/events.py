@@ -12,8 +12,8 @@ MODEL = "score-low"
 
 
 def names() -> list[str]:
-    """Return the names of all event files."""
-    return sorted(path.stem for path in FOLDER.glob("*.json"))
+    """Return the names of all event files; ``*-rules.json`` are rule sets."""
+    return sorted(path.stem for path in FOLDER.glob("*.json") if not path.stem.endswith("-rules"))
 
 
 def load(name: str) -> dict[str, Any]:
