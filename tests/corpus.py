@@ -1,6 +1,7 @@
 """A corpus of invalid and unusual requests with their responses, for HTTP and as API Gateway events.
 
-The responses in ``CASES`` follow the tests' rule set; ``decided_by`` adapts them to another one.
+The responses in ``CASES`` follow the tests' rule set; ``decided_by`` adapts them to another one. Cases for declared
+fields are in ``card_corpus``.
 """
 
 import base64
@@ -12,10 +13,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote
 
-from scoring import strict_json
+from scoring import decision, strict_json
 from scoring.assessment import Scorer
+from scoring.errors import InvalidRequest
 from tests import events
 from tests.local import template
+from tests.rule_set import R1, R2, R3, RULE_SET
 
 # Part of every text that tries to inject a header or a log line.
 INJECTED = "INJECTED"
@@ -29,6 +32,9 @@ RESPONSE_HEADERS = {
 PAGE_HEADERS = {"Content-Encoding", "Content-Security-Policy", "Referrer-Policy", "Vary"}
 # Added by the server of `make run`.
 SERVER_HEADERS = {"Server", "Date", "Content-Length", "Connection"}
+
+# Fields of a decision that differ between requests or versions; cases need not expect them.
+VARIABLE_FIELDS = {"decision_id", "version", "evaluated_at"}
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -46,7 +52,8 @@ class Case:
     headers
         In order, with repetitions; sent as Latin-1.
     expected
-        The error message unless the status is 200; then a subset of the JSON body, or the text of the body.
+        The error message unless the status is 200; then the JSON body or the text of the body. Of a decision, only
+        ``VARIABLE_FIELDS`` may be absent here; of other JSON bodies, any field.
     only_http, only_event
         Reason if the case exists only over HTTP, or only as an event.
     event_changes
@@ -68,6 +75,12 @@ class Case:
     def error(self) -> str | None:
         """The error message, or None for a valid request."""
         return str(self.expected) if self.status != 200 else None
+
+    def compared(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields of a JSON body that must equal ``expected``."""
+        assert isinstance(self.expected, Mapping)
+        optional = VARIABLE_FIELDS if self.counted else body.keys()
+        return {name: value for name, value in body.items() if name in self.expected or name not in optional}
 
     @property
     def counted(self) -> int:
@@ -130,23 +143,47 @@ def only_event(reason: str, case: Case, **changes: Any) -> Case:
     return replace(case, only_event=reason, event_changes=changes)
 
 
+def decided(score: int, risk_level: str, *reasons: dict[str, Any]) -> dict[str, Any]:
+    """Return the response to a transaction without ``tx_id`` that these rules hit."""
+    labels = [reason["rule"] for reason in reasons]
+    return {**LOW, "score": score, "risk_level": risk_level, "triggered_rules": labels, "reasons": [*reasons]}
+
+
+def hit(rule: str, points: int, because: dict[str, Any], **level: str) -> dict[str, Any]:
+    """Return a reason."""
+    return {"rule": rule, "points": points, "because": because, **level}
+
+
+def ignored(*names: str, more: str = "") -> dict[str, Any]:
+    """Return the warnings of a response; names are quoted already."""
+    return {"warnings": [f"Unknown field {name} was ignored" for name in names] + ([more] if more else [])}
+
+
 def decided_by(rules: Scorer) -> list[Case]:
     """Return the cases with the responses under this rule set."""
-    return [_decided(case, rules) if case.counted else case for case in CASES]
+    return [_decided(case, rules) for case in CASES]
 
 
 def _decided(case: Case, rules: Scorer) -> Case:
-    assessment = rules.assess(rules.fields.read(strict_json.parse(case.body.decode())))
-    assert isinstance(case.expected, Mapping)
-    return replace(
-        case,
-        expected={
-            **case.expected,
-            "score": assessment.score,
-            "risk_level": assessment.risk_level,
-            "triggered_rules": list(assessment.triggered_rules),
-        },
-    )
+    """Adapt a case if its response depends on the rule set."""
+    variable = {}
+    if case.counted and isinstance(case.expected, Mapping):
+        variable = {name: value for name, value in case.expected.items() if name in VARIABLE_FIELDS}
+    if _outcome(case.body, RULE_SET, variable) != (case.status, case.expected):
+        return case
+    status, expected = _outcome(case.body, rules, variable)
+    return replace(case, status=status, expected=expected)
+
+
+def _outcome(body: bytes, rules: Scorer, variable: Mapping[str, Any]) -> tuple[int, str | dict[str, Any]]:
+    """Return status and expected response of a body that is sent to ``POST /score``."""
+    try:
+        response = decision.decide(strict_json.parse(body.decode()), "", rules).response
+    except UnicodeDecodeError:
+        return 400, BAD_UTF_8
+    except InvalidRequest as error:
+        return 400, str(error)
+    return 200, {name: value for name, value in response.items() if name not in VARIABLE_FIELDS} | dict(variable)
 
 
 def event_of(case: Case, request_id: str) -> tuple[str, dict[str, Any]]:
@@ -195,12 +232,17 @@ def _of_size(size: int, character: str = "x") -> bytes:
     return start + character.encode() * count + b"x" * rest + end
 
 
+def _with_unknown(number: int) -> str:
+    """Return a transaction with this number of unknown fields: x1, x2, ..."""
+    return '{"amount": 20, ' + ", ".join(f'"x{index}": 1' for index in range(1, number + 1)) + "}"
+
+
 _ROUTES = template.routes()
 
 GOOD = '{"amount": 20}'
 LOW = {"score": 0, "risk_level": "LOW", "triggered_rules": [], "tx_id": "unknown"}
-NIGHT = {"score": 2, "risk_level": "MEDIUM", "triggered_rules": ["R3: night hour"]}
-LARGE = {"score": 3, "risk_level": "HIGH", "triggered_rules": ["R1: amount > 3000"]}
+FIRST_FIVE = ("'x1'", "'x2'", "'x3'", "'x4'", "'x5'")
+NIGHT = decided(2, "MEDIUM", hit(R3, 2, {"hour": 0}))
 
 EMPTY = "The body is empty; it must be a JSON document"
 BAD_JSON = "The body is not valid JSON: "
@@ -327,8 +369,13 @@ CASES: list[Case] = [
     score("amount -0.0", '{"amount": -0.0}', 200, LOW),
     score("amount 0", '{"amount": 0}', 200, LOW),
     score("amount 1e-400, which is 0", '{"amount": 1e-400}', 200, LOW),
-    score("amount 1e308", '{"amount": 1e308}', 200, LARGE),
-    score("amount of 300 digits", '{"amount": ' + "1" * 300 + "}", 200, LARGE),
+    score("amount 1e308", '{"amount": 1e308}', 200, decided(3, "HIGH", hit(R1, 3, {"amount": 1e308}))),
+    score(
+        "amount of 300 digits",
+        '{"amount": ' + "1" * 300 + "}",
+        200,
+        decided(3, "HIGH", hit(R1, 3, {"amount": int("1" * 300)})),
+    ),
     # hour
     bad("hour null", '{"amount": 20, "hour": null}', BAD_HOUR),
     bad("hour true", '{"amount": 20, "hour": true}', BAD_HOUR),
@@ -382,15 +429,135 @@ CASES: list[Case] = [
     score("category with a header", f'{{"amount": 20, "category": "\\r\\nSet-Cookie: {INJECTED}=1"}}', 200, LOW),
     score("store with a NUL", '{"amount": 20, "store": "a\\u0000"}', 200, LOW),
     # Unknown fields
-    score("unknown fields", f'{{"amount": 20, "card": "{INJECTED}", "": null, "x": [{{}}]}}', 200, LOW),
-    score("an unknown field with a lone surrogate", '{"amount": 20, "x": "\\ud83c", "\\udca1": 1}', 200, LOW),
-    score("an unknown field 1e400", '{"amount": 20, "x": 1e400}', 200, LOW),
     score(
-        "fields of the response", '{"amount": 20, "score": 9, "risk_level": "CRITICAL", "recorded": false}', 200, LOW
+        "unknown fields",
+        f'{{"amount": 20, "card": "{INJECTED}", "": null, "x": [{{}}]}}',
+        200,
+        {**LOW, **ignored("'card'", "''", "'x'")},
     ),
-    score("names that are special in other languages", '{"amount": 20, "__proto__": {}, "__class__": 1}', 200, LOW),
+    score(
+        "an unknown field with a lone surrogate",
+        '{"amount": 20, "x": "\\ud83c", "\\udca1": 1}',
+        200,
+        {**LOW, **ignored("'x'", "'\\udca1'")},
+    ),
+    score("an unknown field 1e400", '{"amount": 20, "x": 1e400}', 200, {**LOW, **ignored("'x'")}),
+    score(
+        "fields of the response",
+        '{"amount": 20, "score": 9, "risk_level": "CRITICAL", "recorded": false}',
+        200,
+        {**LOW, **ignored("'score'", "'risk_level'", "'recorded'")},
+    ),
+    score(
+        "names that are special in other languages",
+        '{"amount": 20, "__proto__": {}, "__class__": 1}',
+        200,
+        {**LOW, **ignored("'__proto__'", "'__class__'")},
+    ),
+    score("a misspelt field", '{"amount": 2000, "categroy": "electronics"}', 200, {**LOW, **ignored("'categroy'")}),
+    score(
+        "fields in capitals",
+        '{"amount": 2000, "Category": "electronics", "HOUR": 3}',
+        200,
+        {**LOW, **ignored("'Category'", "'HOUR'")},
+    ),
+    score("a field and a space", '{"amount": 20, "hour ": 3}', 200, {**LOW, **ignored("'hour '")}),
+    score(
+        "a field and a zero-width space", '{"amount": 20, "hour\u200b": 3}', 200, {**LOW, **ignored(r"'hour\u200b'")}
+    ),
+    score("a field with a Cyrillic letter", '{"amount": 20, "h\u043eur": 3}', 200, {**LOW, **ignored("'h\u043eur'")}),
+    score(
+        "unknown fields among others",
+        '{"z": 1, "amount": 20, "b": {"z": 2}, "tx_id": "TX-warned", "a": null}',
+        200,
+        {**LOW, "tx_id": "TX-warned", **ignored("'z'", "'b'", "'a'")},
+    ),
+    score("5 unknown fields", _with_unknown(5), 200, {**LOW, **ignored(*FIRST_FIVE)}),
+    score(
+        "6 unknown fields",
+        _with_unknown(6),
+        200,
+        {**LOW, **ignored(*FIRST_FIVE, more="1 more unknown field was ignored")},
+    ),
+    score(
+        "7 unknown fields",
+        _with_unknown(7),
+        200,
+        {**LOW, **ignored(*FIRST_FIVE, more="2 more unknown fields were ignored")},
+    ),
+    score(
+        "5,000 unknown fields",
+        _with_unknown(5_000),
+        200,
+        {**LOW, **ignored(*FIRST_FIVE, more="4995 more unknown fields were ignored")},
+    ),
+    score(
+        "an unknown field of 64 characters",
+        f'{{"amount": 20, "{"x" * 64}": 1}}',
+        200,
+        {**LOW, **ignored(f"'{'x' * 64}'")},
+    ),
+    score(
+        "two unknown fields that differ after 64 characters",
+        f'{{"amount": 20, "{"🂡" * 64}a": 1, "{"🂡" * 64}b": 1}}',
+        200,
+        {**LOW, **ignored(f"'{'🂡' * 64}'", f"'{'🂡' * 64}'")},
+    ),
+    score(
+        "an unknown field of 60,000 characters",
+        f'{{"amount": 20, "{"x" * 60_000}": 1}}',
+        200,
+        {**LOW, **ignored(f"'{'x' * 64}'")},
+    ),
+    score(
+        "unknown fields with quotes",
+        """{"amount": 20, "it's": 1, "\\"": 1, "'\\"": 1}""",
+        200,
+        {**LOW, **ignored('"it\'s"', "'\"'", "'\\'\"'")},
+    ),
+    score(
+        "unknown fields with control characters",
+        f'{{"amount": 20, "\\r\\nSet-Cookie: {INJECTED}=1": 1, "\\u0000\\u001b\\u0085": 1}}',
+        200,
+        {**LOW, **ignored(f"'\\r\\nSet-Cookie: {INJECTED}=1'", r"'\x00\x1b\x85'")},
+    ),
+    score(
+        "an unknown field with a log line",
+        f'{{"amount": 20, "{LOG_LINE}": 1}}',
+        200,
+        {**LOW, **ignored(f"""'\\n{{"level":"INFO","message":"{INJECTED}"}}'""")},
+    ),
+    score(
+        "MEDIUM with a warning",
+        '{"amount": 20, "hour": 0, "x": 1}',
+        200,
+        {**NIGHT, **ignored("'x'")},
+    ),
+    score(
+        "HIGH with a warning",
+        '{"x": 1, "amount": 3001}',
+        200,
+        {**decided(3, "HIGH", hit(R1, 3, {"amount": 3001})), **ignored("'x'")},
+    ),
+    score(
+        "CRITICAL with a warning",
+        '{"amount": 4500.0, "x": 1, "category": "electronics", "hour": 3}',
+        200,
+        {
+            **decided(
+                7,
+                "CRITICAL",
+                hit(R1, 3, {"amount": 4500.0}),
+                hit(R2, 2, {"category": "electronics", "amount": 4500.0}),
+                hit(R3, 2, {"hour": 3}),
+            ),
+            **ignored("'x'"),
+        },
+    ),
+    bad("a misspelt amount", '{"amuont": 20}', MISSING),
+    bad("an unknown field and an invalid one", '{"x": 1, "amount": 20, "hour": 24}', BAD_HOUR),
     # Sizes
-    score("64 KiB", _of_size(65_536), 200, LOW),
+    score("64 KiB", _of_size(65_536), 200, {**LOW, **ignored("'note'")}),
     score("64 KiB and a byte", _of_size(65_537), 413, TOO_LARGE),
     score("64 KiB and a byte of multi-byte characters", _of_size(65_537, "€"), 413, TOO_LARGE),
     score("64 KiB and a byte of invalid UTF-8", b"\xff" * 65_537, 413, TOO_LARGE),

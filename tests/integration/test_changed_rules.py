@@ -17,19 +17,22 @@ FILES = (
     "tests/capacity/test_cost.py",
     *(f"tests/integration/test_{name}.py" for name in ("lab", "corpus", "exactly_once", "http")),
 )
-# Deselects slow tests and tests that score nothing; the ids of TestCorpus begin with the status.
+# Deselects slow tests and tests that score nothing or have other rules; the ids of TestCorpus begin with the status.
 SELECTED = (
     "not fallback and not lookup and not echo and not hello and not 2000 and not malformed_request"
     " and not mutated_requests and not disconnect and not silent_clients and (not TestCorpus or 200)"
+    " and not TestCardCorpus and not TestRefusingCorpus"
 )
 RULES = {
     "version": "toutes, 2ᵉ",
+    "fields": {"card": {"type": "string", "max_length": 20}},
     "rules": [
+        {"label": "with a card", "points": 1, "when": [{"field": "card", "operator": "is present"}]},
         {
             "label": "Überall 🂡",
             "points": 1,
             "when": [{"field": "amount", "operator": ">=", "value": 0}],
-        }
+        },
     ],
     "levels": {"CRITICAL": 3, "HIGH": 2, "MEDIUM": 1},
 }

@@ -7,11 +7,17 @@ from typing import Any
 import pytest
 
 from scoring import scorers
+from tests import card_rules
+from tests.card_corpus import CARD_CASES, REFUSING_CASES, REFUSING_DOCUMENT
 from tests.corpus import INJECTED, SERVER_HEADERS, Case, decided_by
 from tests.sending import check, decisions, level_changes, send
-from tests.service import LocalStack, RunningService
+from tests.service import STACK_LOGGING_JSON, LocalStack, RunningService, checkout, started
 
 CASES = [case for case in decided_by(scorers.load()) if not case.only_event]
+
+
+def name_of(case: Case) -> str:
+    return f"{case.status} {case.name}"
 
 
 @dataclass
@@ -41,7 +47,7 @@ class TestCorpus:
         yield counters
         assert counters.change() == {}
 
-    @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.status} {case.name}")
+    @pytest.mark.parametrize("case", CASES, ids=name_of)
     def test_request(
         self, service: RunningService, counters: Counters, case: Case, request: pytest.FixtureRequest
     ) -> None:
@@ -58,3 +64,35 @@ class TestCorpus:
             assert "Traceback" not in log
             assert len(decisions(log)) == case.counted
             assert INJECTED not in str(decisions(log))
+
+
+class TestCardCorpus(TestCorpus):
+    """The cases for declared fields."""
+
+    document = card_rules.DOCUMENT
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def service(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+        folder = tmp_path_factory.mktemp("stack")
+        root = checkout(folder / "checkout", cls.document)
+        with started(folder / "stack.log", root, STACK_LOGGING_JSON) as stack:
+            yield stack
+
+    @pytest.mark.parametrize("case", CARD_CASES, ids=name_of)
+    def test_request(
+        self, service: RunningService, counters: Counters, case: Case, request: pytest.FixtureRequest
+    ) -> None:
+        super().test_request(service, counters, case, request)
+
+
+class TestRefusingCorpus(TestCardCorpus):
+    """The cases for a rule set that refuses unknown fields."""
+
+    document = REFUSING_DOCUMENT
+
+    @pytest.mark.parametrize("case", REFUSING_CASES, ids=name_of)
+    def test_request(
+        self, service: RunningService, counters: Counters, case: Case, request: pytest.FixtureRequest
+    ) -> None:
+        super().test_request(service, counters, case, request)

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests import corpus
-from tests.corpus import CASES, INJECTED, RESPONSE_HEADERS, Case
+from scoring.scorers import rules_loader
+from tests import card_rules, corpus, rule_set
+from tests.card_corpus import CARD_CASES, REFUSING_CASES, REFUSING_DOCUMENT
+from tests.corpus import CASES, INJECTED, LOW, NOT_JSON, RESPONSE_HEADERS, Case, decided, hit
 from tests.rule_set import R1, RULE_SET
 from tests.unit import log_lines
 from tests.unit.conftest import Functions
@@ -26,7 +28,7 @@ def check(case: Case, response: dict[str, Any], counted: int, rejected: int, log
     elif isinstance(case.expected, str):
         assert response["body"] == case.expected
     else:
-        assert json.loads(response["body"]).items() >= case.expected.items()
+        assert case.compared(json.loads(response["body"])) == case.expected
     assert counted == case.counted
     # One line per decision and per count; neither the error nor the request is logged.
     decisions, counts = log_lines.parse(log)
@@ -35,19 +37,28 @@ def check(case: Case, response: dict[str, Any], counted: int, rejected: int, log
     assert INJECTED not in log
 
 
+@pytest.mark.parametrize(
+    ("document", "cases"),
+    [(rule_set.DOCUMENT, CASES), (card_rules.DOCUMENT, CARD_CASES), (REFUSING_DOCUMENT, REFUSING_CASES)],
+    ids=["lab", "card", "refusing"],
+)
 def test_every_case(
+    document: Any,
+    cases: list[Case],
     invoke: Functions,
     subtests: pytest.Subtests,
     log: io.StringIO,
     capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def total() -> int:
         _, event = corpus.event_of(stats, "stats")
         number: int = json.loads(invoke("StatsFunction", event)["body"])["total"]
         return number
 
+    monkeypatch.setattr(invoke.modules["ScoreFunction"], "SCORER", rules_loader.from_document(document))
     stats = Case("stats", "GET", "/stats", (), b"", 200, {})
-    for number, case in enumerate(CASES):
+    for number, case in enumerate(cases):
         if case.only_http:
             continue
         with subtests.test(case.name):
@@ -64,12 +75,20 @@ def test_cases_follow_the_rule_set() -> None:
     assert corpus.decided_by(RULE_SET) == CASES
     cases = corpus.decided_by(RULE_SET._replace(rules=RULE_SET.rules[:1]))
     expected = {case.name: case.expected for case in cases}
-    assert expected["hour -0"] == {"score": 0, "risk_level": "LOW", "triggered_rules": []}
-    assert expected["amount 1e308"] == {"score": 3, "risk_level": "HIGH", "triggered_rules": [R1]}
+    assert expected["hour -0"] == LOW
+    assert expected["amount 1e308"] == decided(3, "HIGH", hit(R1, 3, {"amount": 1e308}))
+    under_card_rules = {case.name: (case.status, case.expected) for case in corpus.decided_by(card_rules.RULE_SET)}
+    assert under_card_rules["amount 1e308"] == (400, "Missing required field 'currency'")
+    assert under_card_rules["plain text"] == (415, NOT_JSON)
 
 
-def test_corpus_is_consistent() -> None:
-    assert len(CASES) >= 80
-    assert [name for name, count in Counter(case.name for case in CASES).items() if count > 1] == []
-    assert not [case.name for case in CASES if case.only_http and case.only_event]
-    assert not [case.name for case in CASES if case.event_changes and not case.only_event]
+@pytest.mark.parametrize("cases", [CASES, CARD_CASES, REFUSING_CASES], ids=["lab", "card", "refusing"])
+def test_corpus_is_consistent(cases: list[Case]) -> None:
+    assert [name for name, count in Counter(case.name for case in cases).items() if count > 1] == []
+    assert not [case.name for case in cases if case.only_http and case.only_event]
+    assert not [case.name for case in cases if case.event_changes and not case.only_event]
+
+
+def test_card_cases_cover_the_fields() -> None:
+    bodies = "".join(case.body.decode() for case in CARD_CASES)
+    assert [field.name for field in card_rules.RULE_SET.fields.declared if f'"{field.name}"' not in bodies] == []
