@@ -1,7 +1,6 @@
 """A corpus of invalid and unusual requests with their responses, for HTTP and as API Gateway events.
 
-The responses in ``CASES`` follow the tests' rule set; ``decided_by`` adapts them to another one. Cases for declared
-fields are in ``card_corpus``.
+The responses follow the tests' rule set. Cases for declared fields are in ``card_corpus``.
 """
 
 import base64
@@ -13,12 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote
 
-from scoring import decision, strict_json
-from scoring.assessment import Scorer
-from scoring.errors import InvalidRequest
 from tests import events
 from tests.local import template
-from tests.rule_set import R1, R2, R3, RULE_SET
+from tests.rule_set import R1, R2, R3
 
 # Part of every text that tries to inject a header or a log line.
 INJECTED = "INJECTED"
@@ -157,33 +153,6 @@ def hit(rule: str, points: int, because: dict[str, Any], **level: str) -> dict[s
 def ignored(*names: str, more: str = "") -> dict[str, Any]:
     """Return the warnings of a response; names are quoted already."""
     return {"warnings": [f"Unknown field {name} was ignored" for name in names] + ([more] if more else [])}
-
-
-def decided_by(rules: Scorer) -> list[Case]:
-    """Return the cases with the responses under this rule set."""
-    return [_decided(case, rules) for case in CASES]
-
-
-def _decided(case: Case, rules: Scorer) -> Case:
-    """Adapt a case if its response depends on the rule set."""
-    variable = {}
-    if case.counted and isinstance(case.expected, Mapping):
-        variable = {name: value for name, value in case.expected.items() if name in VARIABLE_FIELDS}
-    if _outcome(case.body, RULE_SET, variable) != (case.status, case.expected):
-        return case
-    status, expected = _outcome(case.body, rules, variable)
-    return replace(case, status=status, expected=expected)
-
-
-def _outcome(body: bytes, rules: Scorer, variable: Mapping[str, Any]) -> tuple[int, str | dict[str, Any]]:
-    """Return status and expected response of a body that is sent to ``POST /score``."""
-    try:
-        response = decision.decide(strict_json.parse(body.decode()), "", rules).response
-    except UnicodeDecodeError:
-        return 400, BAD_UTF_8
-    except InvalidRequest as error:
-        return 400, str(error)
-    return 200, {name: value for name, value in response.items() if name not in VARIABLE_FIELDS} | dict(variable)
 
 
 def event_of(case: Case, request_id: str) -> tuple[str, dict[str, Any]]:

@@ -1,16 +1,14 @@
 """The response to each event in ``events/``.
 
-``RESPONSES`` follows the tests' rule set; ``responses`` adapts it to another one. The events run in this order:
-``transaction`` looks up what ``score-base64-body`` has scored.
+They follow the tests' rule set. The events run in this order: ``transaction`` looks up what ``score-base64-body`` has
+scored.
 """
 
 import json
 import re
 from typing import Any, NamedTuple
 
-from scoring.assessment import HIGH_RISK_LEVELS, RISK_LEVELS, Scorer
-from scoring.http_api import json_body
-from tests import events, rule_set
+from tests import rule_set
 from tests.local.template import ROOT
 from tests.rule_set import R1, R2, R3
 
@@ -100,21 +98,3 @@ RESPONSES = {
     "openapi": Expected("DocsFunction", 200, {"openapi": "3.1.0"}),
     "reconcile": Expected("ReconcileFunction", None, {"batchItemFailures": []}),
 }
-
-
-def responses(scorer: Scorer) -> dict[str, Expected]:
-    """Return the responses of a new service with this rule set."""
-    found = dict(RESPONSES)
-    scored = {name: one for name, one in RESPONSES.items() if (one.function, one.status) == ("ScoreFunction", 200)}
-    by_risk_level, by_rule = dict.fromkeys(RISK_LEVELS, 0), dict.fromkeys(scorer.labels, 0)
-    for name, one in scored.items():
-        assessment = scorer.assess(scorer.fields.read(json_body(events.load(name))))
-        found[name] = _scored(one.body["tx_id"], *assessment[:2], *assessment.triggered_rules)
-        by_risk_level[assessment.risk_level] += 1
-        for label in assessment.triggered_rules:
-            by_rule[label] += 1
-    high = sum(by_risk_level[level] for level in HIGH_RISK_LEVELS)
-    stats = {"total": len(scored), "high": high, "by_risk_level": by_risk_level, "by_rule": by_rule}
-    found["stats"] = found["stats"]._replace(body=stats)
-    found["health"] = found["health"]._replace(body={"status": "ok", "version": scorer.version})
-    return found

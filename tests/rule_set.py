@@ -31,3 +31,13 @@ RULE_SET = rules_loader.from_document(DOCUMENT)
 def decide(document: Any, decision_id: str) -> Decision:
     """Decide with the tests' rule set."""
     return decision.decide(document, decision_id, RULE_SET)
+
+
+def assess(document: Any) -> dict[str, Any]:
+    """Return what the service responds to a transaction with the tests' rule set: score, level and rules."""
+    assessment = RULE_SET.assess(RULE_SET.fields.read(document))
+    return {
+        "score": assessment.score,
+        "risk_level": assessment.risk_level,
+        "triggered_rules": list(assessment.triggered_rules),
+    }

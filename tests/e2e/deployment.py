@@ -27,6 +27,7 @@ from tests.e2e import openapi_import
 from tests.local import account, emulator
 from tests.local.cloudformation import Stack
 from tests.local.template import ROOT
+from tests.rule_set import DOCUMENT
 
 SAM = ROOT / ".tools" / "sam" / "bin" / "sam"
 ARCHITECTURE = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
@@ -165,9 +166,11 @@ def policy(*statements: dict[str, Any]) -> str:
 
 
 def deployable_copy(folder: Path) -> Path:
-    """Copy the deployed files, for tests to edit and build without touching this checkout."""
+    """Copy the deployed files with the tests' rule set, for tests to edit and build."""
     folder.mkdir()
     for name in ("template.yaml", "samconfig.toml"):
         shutil.copy(ROOT / name, folder)
     shutil.copytree(ROOT / "functions", folder / "functions", ignore=shutil.ignore_patterns("__pycache__"))
+    rules = folder / "functions" / "layer" / "scoring" / "scorers" / "rules.json"
+    rules.write_text(json.dumps(DOCUMENT), encoding="utf-8")
     return folder

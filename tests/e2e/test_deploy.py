@@ -24,7 +24,6 @@ import requests
 import yaml
 from botocore.exceptions import ClientError
 
-from scoring import score_transaction
 from scoring.ledger.outbox import encode
 from tests import corpus
 from tests.corpus import INJECTED, Case
@@ -36,7 +35,7 @@ from tests.local import account, emulator
 from tests.local.cloudformation import Stack
 from tests.local.processes import free_port
 from tests.local.template import ROOT
-from tests.rule_set import DOCUMENT, decide
+from tests.rule_set import DOCUMENT, assess, decide
 from tests.sending import RawResponse, check, decisions, level_changes
 from tests.service import TIMEOUT_SECONDS, RunningService
 
@@ -253,7 +252,7 @@ def test_100_concurrent_requests_are_all_counted(service: RunningService) -> Non
     assert {status for status, _ in responses} == {200}
     assert level_changes(before, service.stats()) == {level: count for (_, level), count in responses.items()}
     (found,) = service.get("/transaction/TX-many-99").json()["decisions"]
-    assert found.items() >= {"tx_id": "TX-many-99", **score_transaction({"amount": 99 * 60, "hour": 3})}.items()
+    assert found.items() >= {"tx_id": "TX-many-99", **assess({"amount": 99 * 60, "hour": 3})}.items()
 
 
 def documented(file: str, introduction: str) -> str:
@@ -283,7 +282,7 @@ def test_documented_signed_requests(deployed: Deployment, caller: Caller) -> Non
     # curl and AWS sign `$default` in a path differently; URLs on AWS do not contain it.
     (api_id,) = deployed.stack.of_type("AWS::ApiGatewayV2::Api").values()
     address = deployed.endpoint.replace("127.0.0.1", f"{api_id}.execute-api.localhost")
-    decided = score_transaction({"amount": 20})
+    decided = assess({"amount": 20})
     assert json.loads(run("bash", "-c", curl, API=address, **caller.variables)).items() >= decided.items()
     python = f"api = {deployed.url!r}\n" + documented(OPERATIONS, "and the output `ApiUrl` in `api`:")
     assert f"'risk_level': '{decided['risk_level']}'" in run(sys.executable, "-c", python, **caller.variables)
@@ -343,7 +342,7 @@ def test_scores_without_the_store_and_records_later(deployed: Deployment, servic
 
     wait_until(lambda: service.stats() != before)
     wait_until(lambda: queue_depth(deployed.client("sqs"), deployed.stack.resources["OutboxQueue"]) == (0, 0))
-    assert level_changes(before, service.stats()) == {score_transaction(transaction)["risk_level"]: 1}
+    assert level_changes(before, service.stats()) == {assess(transaction)["risk_level"]: 1}
     again = service.post("/score", json=transaction, headers=headers)
     assert (again.status_code, again.headers.get("Idempotent-Replayed")) == (200, "true")
     assert again.json() in [

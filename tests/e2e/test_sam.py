@@ -16,11 +16,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scoring import scorers
 from tests import events
 from tests.e2e import deployment
 from tests.e2e.deployment import ARCHITECTURE, SAM
-from tests.expected import responses
+from tests.expected import RESPONSES
 from tests.integration import test_lab
 from tests.local import account, emulator, template
 from tests.local.processes import StartError, end, free_port
@@ -44,9 +43,9 @@ ENVIRONMENT = {
 }
 
 
-def sam(*arguments: object) -> "subprocess.CompletedProcess[str]":
+def sam(*arguments: object, root: Path = ROOT) -> "subprocess.CompletedProcess[str]":
     command = [str(SAM), *map(str, arguments)]
-    result = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=False, capture_output=True, text=True)
+    result = subprocess.run(command, cwd=root, env=ENVIRONMENT, check=False, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     return result
 
@@ -170,7 +169,8 @@ def sam_local_options(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list
     except StartError as error:
         pytest.skip(str(error))
     folder = tmp_path_factory.mktemp("containers")
-    sam("build", "--build-dir", folder / "build", "--parameter-overrides", f"Architecture={ARCHITECTURE}")
+    root = deployment.deployable_copy(folder / "checkout")
+    sam("build", "--build-dir", folder / "build", "--parameter-overrides", f"Architecture={ARCHITECTURE}", root=root)
     with emulator.running(host) as endpoint:
         variables = folder / "variables.json"
         port = endpoint.rpartition(":")[2]
@@ -189,7 +189,7 @@ def sam_local_options(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list
 
 
 def test_every_event_with_sam_local_invoke(sam_local_options: list[str]) -> None:
-    for name, expected in responses(scorers.load()).items():
+    for name, expected in RESPONSES.items():
         output = sam("local", "invoke", expected.function, "--event", events.path(name), *sam_local_options).stdout
         response = json.loads(output.splitlines()[-1])
         assert response.get("statusCode") == expected.status, (name, output)

@@ -12,8 +12,10 @@ from tests.service import STACK_LOGGING_JSON, LocalStack, started
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    """The local stack with the shipped rule set, logging JSON."""
-    with started(tmp_path_factory.mktemp("stack") / "stack.log", arguments=STACK_LOGGING_JSON) as stack:
+    """The local stack with the tests' rule set, logging JSON."""
+    folder = tmp_path_factory.mktemp("stack")
+    root = services.checkout(folder / "checkout", DOCUMENT)
+    with started(folder / "stack.log", root, STACK_LOGGING_JSON) as stack:
         yield stack
 
 

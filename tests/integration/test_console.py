@@ -13,10 +13,9 @@ from typing import IO
 
 import pytest
 
-from scoring import score_transaction
 from tests.corpus import JSON
 from tests.local.template import ROOT
-from tests.rule_set import R1, R2, R3
+from tests.rule_set import R1, R2, R3, assess
 from tests.service import SAM_PYTHON, STACK, TIMEOUT_SECONDS, LocalStack, RunningService
 
 TX003 = {"tx_id": "TX003", "amount": 4500.0, "category": "electronics", "hour": 3}
@@ -76,7 +75,7 @@ def test_json_log_is_only_json(service: LocalStack) -> None:
     service.post("/score", json={"tx_id": "TX000"})
     entries = [json.loads(line) for line in service.log.read_text()[begin:].splitlines()]
     decision, *_, first, rejection, second = entries
-    assert (decision["message"], decision["score"]) == ("decision", score_transaction(TX003)["score"])
+    assert (decision["message"], decision["score"]) == ("decision", assess(TX003)["score"])
     assert decision["_aws"]["CloudWatchMetrics"]
     assert first.pop("milliseconds") > 0
     sent = datetime.fromisoformat(first.pop("timestamp"))

@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 
-from scoring import scorers
-from tests import card_rules
+from tests import card_rules, corpus
 from tests.card_corpus import CARD_CASES, REFUSING_CASES, REFUSING_DOCUMENT
-from tests.corpus import INJECTED, SERVER_HEADERS, Case, decided_by
+from tests.corpus import INJECTED, SERVER_HEADERS, Case
 from tests.sending import check, decisions, level_changes, send
 from tests.service import STACK_LOGGING_JSON, LocalStack, RunningService, checkout, started
 
-CASES = [case for case in decided_by(scorers.load()) if not case.only_event]
+CASES = [case for case in corpus.CASES if not case.only_event]
 
 
 def name_of(case: Case) -> str:

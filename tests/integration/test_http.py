@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from scoring import score_transaction
+from tests.rule_set import assess
 from tests.sending import RawResponse, read_response
 from tests.service import TIMEOUT_SECONDS, LocalStack
 
@@ -171,7 +171,7 @@ def test_malformed_request_gets_a_json_error(service: LocalStack, name: str) -> 
 def test_unusual_valid_request_is_served(service: LocalStack, name: str) -> None:
     response = send(service, SERVED[name])
     assert response.status == 200
-    assert json.loads(response.body).items() >= score_transaction(json.loads(BODY)).items()
+    assert json.loads(response.body).items() >= assess(json.loads(BODY)).items()
 
 
 def test_sends_100_continue_once_if_expected(service: LocalStack) -> None:

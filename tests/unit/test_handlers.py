@@ -15,9 +15,9 @@ from scoring import scorers
 from scoring.errors import RuleSetError
 from scoring.ledger import outbox
 from tests import events
-from tests.expected import RESPONSES, Expected, responses
+from tests.expected import RESPONSES, Expected
 from tests.local import template
-from tests.rule_set import R1, R2, R3, RULE_SET
+from tests.rule_set import R1, R2, R3
 from tests.unit.conftest import Functions
 
 
@@ -37,24 +37,6 @@ def test_every_event_file_has_an_expected_response() -> None:
 def test_every_event(invoke: Functions) -> None:
     for name, expected in RESPONSES.items():
         check(invoke(expected.function, events.load(name)), expected)
-
-
-def test_expected_responses_follow_the_rule_set() -> None:
-    assert responses(RULE_SET) == RESPONSES
-    other = responses(RULE_SET._replace(version="2", rules=RULE_SET.rules[:1]))
-    assert other["score-critical"].body == {
-        "tx_id": "TX003",
-        "score": 3,
-        "risk_level": "HIGH",
-        "triggered_rules": [R1],
-    }
-    assert other["health"].body == {"status": "ok", "version": "2"}
-    assert other["stats"].body == {
-        "total": 6,
-        "high": 3,
-        "by_risk_level": {"LOW": 3, "MEDIUM": 0, "HIGH": 3, "CRITICAL": 0},
-        "by_rule": {R1: 3},
-    }
 
 
 def test_broken_rule_set_stops_only_score_and_health(
