@@ -45,7 +45,7 @@ from tests.markdown import table
 from tests.performance import implementations, runtime_interface
 from tests.performance.implementations import BASELINES, OURS, REFERENCE, Implementation, Interpreter
 from tests.performance.load import percentile
-from tests.rule_set import DOCUMENT
+from tests.rule_set import DOCUMENT, assess
 
 README = Path(__file__).with_name("README.md")
 _BEGIN, _END = "<!-- make bench -->\n", "<!-- /make bench -->"
