@@ -1,9 +1,9 @@
-"""Check the rule set; print it as a table, or print the error in one line.
+"""Check the rule set; print it as tables, or print the error in one line.
 
     python3 functions/layer/check_rules.py [FILE]
 
-``make rules`` runs it, and ``sam build`` before it builds the layer. Needs Python 3.11 or newer and no packages; not
-deployed.
+A rule that can never hit is a warning on standard error. ``make rules`` runs this script, and ``sam build`` before it
+builds the layer. Needs Python 3.11 or newer and no packages; not deployed.
 """
 
 import json
@@ -12,10 +12,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import contradictions
 from scoring import scorers
 from scoring.assessment import RISK_LEVELS
 from scoring.errors import RuleSetError
-from scoring.scorers import rules_loader
+from scoring.fields import Field
+from scoring.scorers import fields_loader, rules_loader
+
+_NUMERIC_COLUMNS = {"points", "from"}
 
 
 def report(document: dict[str, Any], encoding: str = "utf-8") -> str:
@@ -24,26 +28,80 @@ def report(document: dict[str, Any], encoding: str = "utf-8") -> str:
     def encodable(text: str) -> str:
         return text.encode(encoding, "backslashreplace").decode(encoding)
 
-    hits = [
-        (encodable(rule["label"]), str(rule["points"]), encodable(" and ".join(map(_condition, rule["when"]))))
-        for rule in document["rules"]
-    ]
+    tables = [_rules(document["rules"])]
+    if document.get("fields"):
+        declared = fields_loader.load(document["fields"])
+        tables.append([("field", "type", "limits"), *(_field(declared[name]) for name in document["fields"])])
     levels = [(level, str(document["levels"].get(level, 0))) for level in reversed(RISK_LEVELS)]
+    tables.append([("level", "from"), *levels])
     defaults = ", ".join(f"{field} {_json(value)}" for field, value in document.get("defaults", {}).items())
-    return "\n".join(
-        [
-            *_aligned([("label", "points", "conditions"), *hits]),
-            "",
-            *_aligned([("level", "from"), *levels]),
-            "",
-            f"version   {encodable(document['version'])}",
-            f"defaults  {encodable(defaults) or 'none'}",
-        ]
-    )
+    settings: list[tuple[str, ...]] = [("version", document["version"]), ("defaults", defaults or "none")]
+    if document.get("unknown_fields") == "refuse":
+        settings.insert(1, ("unknown fields", "refused"))
+    tables.append(settings)
+    escaped = [[tuple(map(encodable, row)) for row in table] for table in tables]
+    return "\n\n".join("\n".join(_aligned(table)) for table in escaped)
+
+
+def warnings(document: dict[str, Any]) -> list[str]:
+    """Return a sentence about every enabled rule of a valid rule set that can never hit."""
+    return [
+        f"Rule {label!r} can never hit: no {'value' if len(names) == 1 else 'values'} of "
+        f"{' and '.join(map(repr, names))} {'satisfies' if len(names) == 1 else 'satisfy'} its conditions"
+        for label, names in contradictions.find(document, rules_loader.from_document(document))
+    ]
+
+
+def _rules(rules: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """Return rules as rows under a header; columns that would be empty are left out."""
+    columns = {
+        "label": [rule["label"] for rule in rules],
+        "points": [str(rule.get("points", 0)) for rule in rules],
+        "level": [rule.get("level", "") for rule in rules],
+        "status": ["" if rule.get("enabled", True) else "disabled" for rule in rules],
+        "owner": [rule.get("owner", "") for rule in rules],
+        "tags": [", ".join(rule.get("tags", [])) for rule in rules],
+        "conditions": [" and ".join(map(_condition, rule["when"])) for rule in rules],
+    }
+    used = {name: cells for name, cells in columns.items() if any(cells)}
+    return [tuple(used), *zip(*used.values(), strict=True)]
 
 
 def _condition(condition: dict[str, Any]) -> str:
-    return f"{condition['field']} {condition['operator']} {_json(condition['value'])}"
+    if "field" in condition:
+        return _comparison(**condition)
+    [(group, parts)] = condition.items()
+    if group == "not":
+        return f"not {_condition(parts)}"
+    joint = " and " if group == "all" else " or "
+    return f"({joint.join(map(_condition, parts))})"
+
+
+def _comparison(field: str, operator: str, of: str = "", times: float = 1, **compared: Any) -> str:
+    if of:
+        field = f"{of} of {field}"
+    if "other" in compared:
+        other = compared["other"]
+        return f"{field} {operator} {other if times == 1 else f'{_json(times)} × {other}'}"  # noqa: RUF001  a multiplication sign
+    if "value" not in compared:
+        return f"{field} {operator}"
+    value = compared["value"]
+    text = " and ".join(map(_json, value)) if operator == "between" else _json(value)
+    return f"{field} {operator} {text}"
+
+
+def _field(field: Field) -> tuple[str, str, str]:
+    limits = {
+        "at least {}": field.minimum,
+        "at most {}": field.maximum,
+        "at most {} characters": field.max_length,
+        "one of {}": field.one_of,
+    }
+    texts = ["required"] if field.required else []
+    texts += [text.format(_json(limit)) for text, limit in limits.items() if limit is not None]
+    if field.ignores_case:
+        texts.append("case ignored")
+    return field.name, field.type, ", ".join(texts)
 
 
 def _json(value: Any) -> str:
@@ -53,9 +111,16 @@ def _json(value: Any) -> str:
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    """Return rows as lines with aligned columns; the second column is numeric."""
-    first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
-    return ["  ".join([f"{row[0]:{first}}", f"{row[1]:>{second}}", *row[2:]]) for row in rows]
+    """Return rows as lines with aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    numeric = [name in _NUMERIC_COLUMNS for name in rows[0]]
+    return [
+        "  ".join(
+            f"{cell:>{width}}" if right else f"{cell:{width}}"
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def main() -> None:
@@ -65,12 +130,14 @@ def main() -> None:
         rules_loader.from_file(path)
     except RuleSetError as error:
         sys.exit(str(error))
+    document = json.loads(Path(path).read_text(encoding="utf-8"))
     try:
-        print(report(json.loads(Path(path).read_text(encoding="utf-8")), sys.stdout.encoding))
-        sys.stdout.flush()
+        print(report(document, sys.stdout.encoding), flush=True)
     except BrokenPipeError:
         # The reader, `head` for example, stopped early. Python flushes again on exit, which would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for warning in warnings(document):
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -63,6 +63,105 @@ def test_table(tmp_path: Path) -> None:
     assert (result.returncode, result.stdout, result.stderr) == (0, TABLE, "")
 
 
+FULL = {
+    "version": "2",
+    "fields": {
+        "amount": {"maximum": 1000.5},
+        "country": {"type": "string", "case": "ignore", "max_length": 2},
+        "currency": {"type": "string", "one_of": ["PLN", "EUR"], "required": True},
+        "home": {"type": "string"},
+        "at": {"type": "time", "description": "Of the payment"},
+        "usual": {"type": "number", "minimum": 0},
+    },
+    "unknown_fields": "refuse",
+    "defaults": {"usual": 10.5, "country": "PL"},
+    "rules": [
+        {
+            "label": "R1",
+            "points": 20,
+            "owner": "cards",
+            "tags": ["travel", "velocity"],
+            "when": [
+                {"field": "amount", "operator": ">", "other": "usual", "times": 2},
+                {
+                    "any": [
+                        {"field": "country", "operator": "!=", "other": "home"},
+                        {"not": {"field": "country", "operator": "starts with", "value": "P"}},
+                    ]
+                },
+            ],
+        },
+        {
+            "label": "R2",
+            "points": -5,
+            "enabled": False,
+            "when": [
+                {"field": "hour", "operator": "between", "value": [22, 5]},
+                {"field": "at", "of": "weekday", "operator": "in", "value": ["saturday"]},
+            ],
+        },
+        {
+            "label": "R3",
+            "level": "at least CRITICAL",
+            "when": [
+                {
+                    "not": {
+                        "all": [
+                            {"field": "at", "of": "hour", "operator": "<", "value": 6},
+                            {"field": "home", "operator": "is missing"},
+                        ]
+                    }
+                }
+            ],
+        },
+    ],
+    "levels": {"CRITICAL": 50, "HIGH": 30, "MEDIUM": 10},
+}
+FULL_TABLE = """\
+label  points  level              status    owner  tags              conditions
+R1         20                               cards  travel, velocity  amount > 2 × usual and (country != home or not country starts with "P")
+R2         -5                     disabled                           hour between 22 and 5 and weekday of at in ["saturday"]
+R3          0  at least CRITICAL                                     not (hour of at < 6 and home is missing)
+
+field     type    limits
+amount    number  required, at least 0, at most 1000.5
+country   string  at most 2 characters, case ignored
+currency  string  required, one of ["PLN", "EUR"]
+home      string
+at        time
+usual     number  at least 0
+
+level     from
+CRITICAL    50
+HIGH        30
+MEDIUM      10
+LOW          0
+
+version         2
+unknown fields  refused
+defaults        usual 10.5, country "PL"
+"""  # noqa: E501, RUF001  as it is printed
+
+
+def test_table_of_the_whole_language(tmp_path: Path) -> None:
+    result = check(write_rules(tmp_path, FULL))
+    assert (result.returncode, result.stdout, result.stderr) == (0, FULL_TABLE, "")
+
+
+def test_rules_that_can_never_hit_are_warnings(tmp_path: Path) -> None:
+    amounts = [{"field": "amount", "operator": sign, "value": value} for sign, value in ((">", 5), ("<", 3))]
+    stores = [{"field": "store", "operator": "==", "value": value} for value in ("a", "b")]
+    groups = [{"any": [{"all": amounts}, stores[0]]}, stores[1]]
+    rules = [{"label": label, "points": 1, "when": when} for label, when in (("R7", amounts), ("R8", groups))]
+    result = check(write_rules(tmp_path, {**DOCUMENT, "rules": rules}))
+    assert result.returncode == 0
+    assert result.stdout.startswith("label  points  conditions\n")
+    assert result.stderr == (
+        "warning: Rule 'R7' can never hit: no value of 'amount' satisfies its conditions\n"
+        "warning: Rule 'R8' can never hit: no values of 'amount' and 'store' satisfy its conditions\n"
+    )
+
+
 def test_special_characters_are_escaped(tmp_path: Path) -> None:
     conditions = [
         {"field": "store", "operator": "in", "value": ["Kraków", 'a "b"', "\x1b[31m", "\u202e"]},
