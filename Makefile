@@ -3,6 +3,9 @@
 PORT ?= 3000
 # Log format of `make run`: text for people, json for programs.
 LOGS ?= text
+# For `make rules`: a candidate to check and compare, and a file of transactions to score.
+RULES ?=
+DATA ?=
 
 APP := .venv
 SAM := .tools/sam
@@ -10,6 +13,7 @@ MINISTACK := .tools/ministack
 CHECKOV := .tools/checkov
 OPENAPI := .tools/openapi
 DOCUMENT := functions/layer/scoring/openapi.json
+RULE_SET := functions/layer/scoring/scorers/rules.json
 SWAGGER_UI := functions/docs/swagger-ui
 # Without npm, the OpenAPI document is not linted; in CI, that fails.
 NPM := $(or $(shell command -v npm),$(if $(CI),npm))
@@ -25,7 +29,7 @@ MAKEFLAGS += --no-print-directory
 
 help:
 	@echo "make run         serve the API on http://127.0.0.1:$(PORT) (PORT=..., LOGS=json), no Docker needed"
-	@echo "make rules       check the rules in functions/layer/scoring/scorers/rules.json and print them as a table"
+	@echo "make rules       check and print the rules, score events/transactions.jsonl (also DATA=FILE; RULES=FILE compares)"
 	@echo "make test        run all checks and tests; with Docker, also in the containers of 'sam local'"
 	@echo "make coverage    measure branch coverage of functions/; fails if the layer is below 97 percent"
 	@echo "make faults      run the fault tests at full length, about 10 minutes; 'make test' runs a short version"
@@ -43,7 +47,9 @@ run: $(READY)
 	@exec $(SAM)/bin/python -m tests.local.stack --port "$(PORT)" --logs "$(LOGS)"
 
 rules: $(APP)/ready
-	@$(APP)/bin/python functions/layer/check_rules.py
+	@$(APP)/bin/python functions/layer/check_rules.py $(if $(RULES),"$(RULES)")
+	@$(APP)/bin/python -m functions.offline.backtest $(if $(RULES),--rules "$(RULES)" --against $(RULE_SET)) \
+		events/transactions.jsonl $(if $(DATA),"$(DATA)")
 
 test: lint
 	@$(APP)/bin/python -m pytest

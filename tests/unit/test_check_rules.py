@@ -242,7 +242,8 @@ def test_make_rules() -> None:
     # --old-file keeps make from updating the virtual environment.
     command = ["make", "--old-file", ".venv/ready", "rules"]
     result = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, encoding="utf-8")
-    assert (result.returncode, result.stdout) == (0, check().stdout)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith(f"{check().stdout}\nevents/transactions.jsonl: 10 transactions")
     assert (
         "make rules " in subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     )

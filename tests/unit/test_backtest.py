@@ -1,0 +1,334 @@
+"""Backtests, as ``make rules`` runs them."""
+
+import copy
+import gzip
+import json
+import os
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from functions.offline import backtest
+from tests import events
+from tests.local.template import ROOT
+from tests.rule_set import DOCUMENT, R1, R2, R3
+
+SAMPLES = events.FOLDER / "transactions.jsonl"
+SUMMARY = """\
+level     count  percent
+CRITICAL      1    10.0%
+HIGH          2    20.0%
+MEDIUM        4    40.0%
+LOW           3    30.0%
+
+rule                    count  percent
+R1: amount > 3000           3    30.0%
+R2: electronics > 1500      3    30.0%
+R3: night hour              3    30.0%
+"""
+
+
+def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    """Run the command in a process of its own."""
+    command = [sys.executable, "-m", "functions.offline.backtest", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, check=False, capture_output=True, encoding="utf-8")
+
+
+def candidate(**changes: Any) -> dict[str, Any]:
+    """Return the tests' rule set with changes."""
+    return {**copy.deepcopy(DOCUMENT), "version": "1.1", **changes}
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> "Files":
+    return Files(tmp_path)
+
+
+class Files:
+    """Writes rule sets and transactions, and runs backtests with them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write(self, name: str, content: Any) -> Path:
+        path = self.folder / name
+        path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+        return path
+
+    def lines(self, *transactions: Any) -> Path:
+        return self.write("data.jsonl", "".join(json.dumps(transaction) + "\n" for transaction in transactions))
+
+    def backtest(self, data: Path, rules: Any = DOCUMENT, against: Any = None) -> None:
+        arguments = ["--rules", self.write("rules.json", rules)]
+        if against:
+            arguments += ["--against", self.write("present.json", against)]
+        backtest.main([*map(str, arguments), str(data)])
+
+
+def output(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Return the lines after the heading with the name of the file."""
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    blank, heading, *lines = captured.out.splitlines()
+    assert blank == ""
+    assert heading.startswith("/")
+    return lines
+
+
+def test_samples(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    files.backtest(SAMPLES)
+    assert capsys.readouterr() == (f"\n{SAMPLES}: 10 transactions, version 1.0-tests\n\n{SUMMARY}", "")
+
+
+@pytest.mark.parametrize("name", ["json", "jsonl.gz", "csv"])
+def test_formats(files: Files, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    text = SAMPLES.read_text(encoding="utf-8")
+    transactions = [json.loads(line) for line in text.splitlines()]
+    path = files.folder / f"data.{name}"
+    names = ["tx_id", "amount", "category", "store", "hour"]
+    cells = [",".join(str(transaction.get(field, "")) for field in names) for transaction in transactions]
+    content = {
+        "json": json.dumps(transactions, indent=2).encode(),
+        "jsonl.gz": gzip.compress(text.encode()),
+        "csv": "\n".join([",".join(names), *cells]).encode(),
+    }
+    path.write_bytes(content[name])
+    files.backtest(path)
+    assert output(capsys) == ["", *SUMMARY.splitlines()]
+
+
+def test_rules_and_levels_without_hits(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    files.backtest(files.lines({"amount": 1}, {"amount": 5000}, {"amount": 5000}))
+    lines = output(capsys)
+    assert lines[2] == "CRITICAL      0    never"
+    assert lines[3] == "HIGH          2    66.7%"
+    assert lines[-3:] == [
+        f"{R1}           2    66.7%",
+        f"{R2}      0    never",
+        f"{R3}              0    never",
+    ]
+
+
+def test_disabled_rules_are_not_listed(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    rules = candidate()
+    rules["rules"][1]["enabled"] = False
+    files.backtest(SAMPLES, rules)
+    assert R2 not in "\n".join(output(capsys))
+
+
+def test_invalid_transactions(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    text = '{"amount": 1, "amount": 2}\n[]\n\n{"amount": "1"}\n{\n{"amount": 1}\n' + "{}\n" * 3
+    files.backtest(files.write("data.jsonl", text))
+    assert output(capsys)[:10] == [
+        "",
+        "7 invalid:",
+        "  line 1: Field 'amount' appears more than once",
+        "  line 2: The transaction must be a JSON object, not an array",
+        "  line 4: Field 'amount' must be a number",
+        "  line 5: The body is not valid JSON: Expecting property name enclosed in double quotes (line 1 column 2)",
+        "  line 7: Missing required field 'amount'",
+        "  and 2 more",
+        "",
+        "level     count  percent",
+    ]
+
+
+def test_only_invalid_transactions(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    files.backtest(files.lines({"amount": -1}))
+    assert output(capsys) == ["", "1 invalid:", "  line 1: Field 'amount' must not be negative"]
+
+
+def test_transaction_larger_than_a_request(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    files.backtest(files.lines({"amount": 1, "store": "x" * 65_536}))
+    assert output(capsys)[2] == "  line 1: The body is larger than 65536 bytes"
+
+
+def test_unknown_fields(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    data = files.lines({"amount": 1, "b": 1, "categroy": "x"}, {"amount": 1}, {"amount": 1, "\x1b": 1, "categroy": 1})
+    files.backtest(data)
+    found = output(capsys)
+    assert found[:2] == ["", r"2 with unknown fields: 'categroy' in 2, 'b' in 1, '\x1b' in 1"]
+    files.backtest(data, candidate(unknown_fields="refuse"))
+    assert output(capsys)[1:3] == ["2 invalid:", "  line 1: Unknown field 'b'"]
+    files.backtest(files.lines({"amount": 1, **{f"{n:02}": n for n in range(11)}}))
+    assert output(capsys)[1].endswith(" '09' in 1, ...")
+
+
+def test_columns_of_csv(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    data = files.write("data.csv", "id;amount;country;items\nA;10,5;PL;x\n")
+    files.backtest(data, candidate(fields={"items": {"type": "integer"}}))
+    assert output(capsys)[:4] == [
+        "columns: sent id as tx_id; not sent country",
+        "",
+        "1 invalid:",
+        "  line 2: Field 'items' must be an integer of 64 bits",
+    ]
+
+
+def comparison(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Return the lines after the heading of the comparison."""
+    lines = output(capsys)
+    heading = next(line for line in lines if line.endswith(": version 1.0-tests -> 1.1"))
+    return lines[lines.index(heading) + 1 :]
+
+
+def test_comparison(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    rules = candidate(fields={"amount": {"maximum": 10_000}})
+    rules["rules"][0]["when"][0]["value"] = 4000
+    rules["rules"][2] = {**rules["rules"][2], "label": "late", "points": 1}
+    data = files.lines(
+        {"tx_id": "same", "amount": 1},
+        {"tx_id": "level", "amount": 3500, "hour": 3},
+        {"tx_id": "rule", "amount": 4500},
+        {"tx_id": "invalid", "amount": 10_001},
+        {"tx_id": "invalid", "amount": "both"},
+        {"amount": 1, "hour": 3},
+        {"tx_id": "\u202e\u2028", "amount": 1, "hour": 4},
+    )
+    files.backtest(data, rules, DOCUMENT)
+    assert comparison(capsys) == [
+        "4 of 7 decided differently:",
+        "  line 2  level  CRITICAL 5 -> MEDIUM 1  + late  - R1: amount > 3000  - R3: night hour",
+        "  line 4  invalid  HIGH 3 -> invalid (Field 'amount' must be at most 10000)  - R1: amount > 3000",
+        "  line 6  unknown  MEDIUM 2 -> MEDIUM 1  + late  - R3: night hour",
+        r"  line 7  '\u202e\u2028'  MEDIUM 2 -> MEDIUM 1  + late  - R3: night hour",
+        "",
+        "from / to  CRITICAL      HIGH    MEDIUM       LOW   invalid",
+        "CRITICAL          -         -         1         -         -",
+        "HIGH              -         1         -         -         1",
+        "MEDIUM            -         -         2         -         -",
+        "LOW               -         -         -         1         -",
+        "invalid           -         -         -         -         1",
+    ]
+
+
+def test_comparison_accepts_what_was_invalid(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    present = {**DOCUMENT, "fields": {"amount": {"maximum": 10}}}
+    files.backtest(files.lines({"tx_id": "A", "amount": 4000}), candidate(), present)
+    assert comparison(capsys)[:2] == [
+        "1 of 1 decided differently:",
+        "  line 1  A  invalid (Field 'amount' must be at most 10) -> HIGH 3  + R1: amount > 3000",
+    ]
+
+
+def test_comparison_without_a_difference(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    files.backtest(SAMPLES, candidate(), DOCUMENT)
+    assert comparison(capsys) == ["0 of 10 decided differently"]
+
+
+def test_comparison_lists_50_transactions(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    rules = candidate()
+    rules["rules"][0]["when"][0]["value"] = 1000
+    files.backtest(files.lines(*[{"amount": 1500}] * 53), rules, DOCUMENT)
+    lines = comparison(capsys)
+    assert lines[0] == "53 of 53 decided differently:"
+    assert lines[50:53] == ["  line 50  unknown  LOW 0 -> HIGH 3  + R1: amount > 3000", "  and 3 more", ""]
+
+
+def test_comparison_reads_csv_with_the_types_of_each_rule_set(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    when = [{"field": "items", "operator": "==", "value": "7"}]
+    rules = candidate(
+        fields={"items": {"type": "string"}},
+        rules=[{"label": "seven", "points": 1, "when": when}],
+        unknown_fields="refuse",
+    )
+    present = {**DOCUMENT, "fields": {"items": {"type": "integer"}}}
+    data = files.write("data.csv", "tx_id,amount,items\nA,1,7\nB,1,8\n")
+    files.backtest(data, rules, present)
+    assert comparison(capsys)[:2] == ["1 of 2 decided differently:", "  line 2  A  LOW 0 -> MEDIUM 1  + seven"]
+    # The present rule set does not declare the column.
+    files.backtest(data, rules, {**DOCUMENT, "unknown_fields": "refuse"})
+    assert comparison(capsys)[0] == "1 of 2 decided differently:"
+
+
+def test_pipe_cannot_be_read_twice(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    pipe = files.folder / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(
+        SystemExit, match=r"^error: .*pipe must be a regular file: the rule sets declare different fields"
+    ):
+        files.backtest(pipe, candidate(fields={"items": {"type": "integer"}}), DOCUMENT)
+
+
+def test_memory_does_not_grow_with_the_file(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    rules = candidate()
+    rules["rules"][0]["when"][0]["value"] = 1
+    data = files.lines(*({"tx_id": f"TX{n}", "amount": n, f"{n:0500}": n} for n in range(5_000)))
+    tracemalloc.start()
+    try:
+        files.backtest(data, rules, DOCUMENT)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert data.stat().st_size > 2_500_000
+    assert peak < 1_500_000
+    assert "5000 with unknown fields: '000" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        ("", "contains no transactions"),
+        ("[", "is truncated: the array has no closing bracket"),
+        ("a,b\n1,2\n", "is neither JSON nor CSV with a column 'amount'"),
+        (None, "cannot be read: No such file or directory"),
+    ],
+)
+def test_unusable_file_prints_one_line(files: Files, content: str | None, error: str) -> None:
+    data = files.folder / "data"
+    if content is not None:
+        files.write("data", content)
+    result = run(data)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"error: {data} {error}")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", ["--rules", "--against"])
+def test_invalid_rule_set_prints_one_line(files: Files, option: str) -> None:
+    result = run(option, files.write("wrong.json", []), SAMPLES)
+    expected = "error: wrong.json: The rule set must be an object\n"
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", expected)
+
+
+def test_closed_pipe_is_not_an_error(files: Files) -> None:
+    rules = [{**DOCUMENT["rules"][0], "label": f"{number:0100}"} for number in range(200)]
+    path = files.write("rules.json", candidate(rules=rules))
+    data = " ".join([str(SAMPLES)] * 20)
+    command = (
+        f"{sys.executable} -m functions.offline.backtest --rules {path} {data} | head -n 1; exit ${{PIPESTATUS[0]}}"
+    )
+    result = subprocess.run(["bash", "-c", command], cwd=ROOT, check=False, capture_output=True, text=True)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "\n", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")
+def test_output_that_cannot_be_written_prints_one_line() -> None:
+    command = f"{sys.executable} -m functions.offline.backtest {SAMPLES} > /dev/full"
+    result = subprocess.run(["bash", "-c", command], cwd=ROOT, check=False, capture_output=True, text=True)
+    expected = "error: the output cannot be written: No space left on device\n"
+    assert (result.returncode, result.stderr) == (1, expected)
+
+
+def test_make_rules_compares_a_candidate(files: Files) -> None:
+    rules = files.write("my rules.json", candidate())
+    data = files.lines({"tx_id": "A", "amount": 1})
+    command = ["make", "--old-file", ".venv/ready", "rules", f"RULES={rules}", f"DATA={data}"]
+    result = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, encoding="utf-8")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "version   1.1\n" in result.stdout
+    assert "\nevents/transactions.jsonl: 10 transactions, version 1.1\n" in result.stdout
+    assert f"\n{data}: 1 transaction, version 1.1\n" in result.stdout
+    assert f"\n{data}: version 1.0-rules -> 1.1\n0 of 1 decided differently\n" in result.stdout
+
+
+def test_make_rules_stops_at_an_invalid_candidate(files: Files) -> None:
+    rules = files.write("candidate.json", [])
+    command = ["make", "--old-file", ".venv/ready", "rules", f"RULES={rules}"]
+    result = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, encoding="utf-8")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("candidate.json: The rule set must be an object\nmake: ")
