@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+import check_rules
+from scoring.scorers import rules_loader
 from tests.local.template import ROOT
 from tests.rule_set import DOCUMENT, R1
 
@@ -143,9 +145,9 @@ defaults        usual 10.5, country "PL"
 """  # noqa: E501, RUF001  as it is printed
 
 
-def test_table_of_the_whole_language(tmp_path: Path) -> None:
-    result = check(write_rules(tmp_path, FULL))
-    assert (result.returncode, result.stdout, result.stderr) == (0, FULL_TABLE, "")
+def test_table_of_the_whole_language() -> None:
+    assert rules_loader.from_document(FULL)
+    assert (f"{check_rules.report(FULL)}\n", check_rules.warnings(FULL)) == (FULL_TABLE, [])
 
 
 def test_rules_that_can_never_hit_are_warnings(tmp_path: Path) -> None:
