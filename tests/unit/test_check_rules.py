@@ -7,12 +7,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 import check_rules
 from scoring.scorers import rules_loader
+from tests import rule_sets
 from tests.local.template import ROOT
 from tests.rule_set import DOCUMENT, R1
 
@@ -148,6 +150,16 @@ defaults        usual 10.5, country "PL"
 def test_table_of_the_whole_language() -> None:
     assert rules_loader.from_document(FULL)
     assert (f"{check_rules.report(FULL)}\n", check_rules.warnings(FULL)) == (FULL_TABLE, [])
+
+
+def test_generated_rule_sets_are_printed() -> None:
+    rng = Random(2026)
+    for _ in range(200):
+        document = rule_sets.generate(rng)
+        assert rules_loader.from_document(document)
+        text = check_rules.report(document, "ascii")
+        assert text.isascii()
+        assert all(line.isprintable() for line in text.split("\n"))
 
 
 def test_rules_that_can_never_hit_are_warnings(tmp_path: Path) -> None:

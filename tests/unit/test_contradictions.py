@@ -1,8 +1,10 @@
 """Rules that can never hit, in tables and compared with a search of all values."""
 
+import contextlib
 import itertools
 import time
 from datetime import datetime, timedelta, timezone
+from random import Random
 from typing import Any
 
 import pytest
@@ -10,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import contradictions
+from scoring.errors import InvalidRequest
 from scoring.scorers import rules_loader
+from tests import rule_sets
 from tests.rule_set import DOCUMENT
 
 FIELDS = {
@@ -331,3 +335,17 @@ OTHERS = st.builds(
 @given(st.lists(st.recursive(LEAVES | OTHERS, groups, max_leaves=10), min_size=1, max_size=4))
 def test_no_rule_that_can_hit_is_reported(when: list[Any]) -> None:
     assert not (is_reported(when) and can_hit(FEW, when))
+
+
+def test_generated_rules_that_are_reported_never_hit() -> None:
+    rng = Random(2026)
+    reported = 0
+    for _ in range(500):
+        written = rule_sets.generate(rng)
+        rule_set = rules_loader.from_document(written)
+        never = {label for label, _ in contradictions.find(written, rule_set)}
+        reported += len(never)
+        for transaction in rule_sets.transactions(rng, written, 100 if never else 0):
+            with contextlib.suppress(InvalidRequest):
+                assert never.isdisjoint(rule_set.assess(rule_set.fields.read(transaction)).triggered_rules)
+    assert reported > 50
