@@ -216,7 +216,7 @@ def _printable(text: str) -> str:
     return text if text.isprintable() else ascii(text)
 
 
-def backtest(path: Path, rule_set: Scorer, present: Scorer | None) -> Iterator[str]:
+def backtest(path: Path, rule_set: Scorer, present: Scorer | None = None) -> Iterator[str]:
     """Yield what the rule set decides about the transactions of a file, and what differs from the present one.
 
     Raises
