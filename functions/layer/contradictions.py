@@ -1,11 +1,11 @@
 """Find rules that can never hit, such as ``amount > 5 and amount < 3``.
 
-The conditions of the loaded rule are evaluated on a finite number of values of each field. These represent all values:
-no condition distinguishes one that is left out from one of them. A rule can never hit if no value of a field satisfies
-all conditions on that field. The alternatives of a group that reads several fields are tried one by one, together with
-the conditions around the group.
+The loaded conditions are evaluated on a few values of each field, which represent all others: the constants in the
+rule, the limits of the field, and values next to these. A rule can never hit if no value of some field satisfies all
+conditions on that field. If a group reads several fields, its alternatives are tried one by one, together with the
+conditions around the group.
 
-Every rule that is found can indeed never hit. Some are not found, because the following is not examined:
+A rule that is found can certainly never hit. Some are not found, because the following is not examined:
 
 - two fields compared with each other, except that neither may be missing
 - two groups that read several fields and contradict each other
@@ -57,7 +57,7 @@ def find(document: Mapping[str, Any], rule_set: RuleSet) -> Iterator[tuple[str, 
     Yields
     ------
     tuple
-        The label, and the names of the fields no values of which satisfy the conditions.
+        The label, and the names of the fields that have no value which satisfies the conditions.
     """
     declared = {field.name: field for field in rule_set.fields.declared}
     enabled = [rule for rule in document["rules"] if rule.get("enabled", True)]
@@ -69,7 +69,7 @@ def find(document: Mapping[str, Any], rule_set: RuleSet) -> Iterator[tuple[str, 
 
 
 def _unsatisfied(conditions: Iterable[tuple[Condition, bool]], candidates: Candidates) -> set[str]:
-    """Return fields no candidates of which let all conditions hold or fail as stated; empty if there may be some."""
+    """Return the fields that have no candidate with which all conditions hold or fail as stated; empty if all have."""
     left = dict(candidates)
     alternatives = []
     for condition, holds in _conjunction(conditions):

@@ -151,10 +151,10 @@ class Changes:
             yield ""
             levels = [level for level in (*LEVELS, INVALID) if any(level in pair for pair in self._levels)]
             width = max(map(len, (*levels, *map(str, self._levels.values()))))
-            yield "  ".join([f"{'from / to':{width}}", *(f"{level:>{width}}" for level in levels)])
+            yield "  ".join(["from / to", *(f"{level:>{width}}" for level in levels)])
             for before in levels:
                 cells = (str(self._levels.get((before, after), "-")) for after in levels)
-                yield "  ".join([f"{before:{max(width, 9)}}", *(f"{cell:>{width}}" for cell in cells)])
+                yield "  ".join([f"{before:9}", *(f"{cell:>{width}}" for cell in cells)])
 
 
 def outcomes(path: Path, rule_sets: Sequence[Scorer]) -> Iterator[tuple[Row, list[Outcome]]]:
@@ -173,7 +173,8 @@ def outcomes(path: Path, rule_sets: Sequence[Scorer]) -> Iterator[tuple[Row, lis
     # A cell of CSV has the type that the rule set declares, so that the rows differ.
     if not path.is_file():
         raise FileError(f"{path} must be a regular file: the rule sets declare different fields, so it is read twice")
-    for read in zip(*(_read(path, rule_set) for rule_set in rule_sets), strict=True):
+    # Not strict: the file may grow meanwhile.
+    for read in zip(*(_read(path, rule_set) for rule_set in rule_sets), strict=False):
         yield read[0], [_outcome(row, rule_set) for row, rule_set in zip(read, rule_sets, strict=True)]
 
 
@@ -204,7 +205,7 @@ def _shortened(shown: Sequence[str], total: int) -> Iterator[str]:
 
 
 def _table(name: str, counts: list[tuple[str, int]], total: int) -> Iterator[str]:
-    labels = max(len(name), *(len(label) for label, _ in counts))
+    labels = max(map(len, (name, *(label for label, _ in counts))))
     numbers = max(len("count"), len(str(total)))
     yield f"{name:{labels}}  {'count':>{numbers}}  percent"
     for label, count in counts:

@@ -119,6 +119,8 @@ def test_disabled_rules_are_not_listed(files: Files, capsys: pytest.CaptureFixtu
     rules["rules"][1]["enabled"] = False
     files.backtest(SAMPLES, rules)
     assert R2 not in "\n".join(output(capsys))
+    files.backtest(SAMPLES, candidate(rules=[{**rule, "enabled": False} for rule in DOCUMENT["rules"]]))
+    assert output(capsys)[4:] == ["MEDIUM        0    never", "LOW          10   100.0%", "", "rule  count  percent"]
 
 
 def test_invalid_transactions(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
