@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import check_rules
 import scoring
+from functions.offline import backtest
 from scoring import score_transaction, scorers
 from scoring.decision import decide
 from scoring.scorers import rules_loader
@@ -128,11 +129,18 @@ def test_readme_examples() -> None:
     assert rules.assess(rules.fields.read(foreign)).risk_level == "HIGH"
 
 
-def test_rules_guide_examples() -> None:
+def test_rules_guide_examples(monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctest.testfile(str(GUIDE), module_relative=False) == (0, 2)
     document = json.loads(Path(scorers.RULES_FILE).read_text(encoding="utf-8"))
     text = GUIDE.read_text(encoding="utf-8").replace("\n       ", "\n")
-    assert f"$ make rules\n{check_rules.report(document)}\n" in text
+    samples = Path("events/transactions.jsonl")
+    monkeypatch.chdir(ROOT)
+    scored = "\n".join(backtest.backtest(samples, scorers.load()))
+    assert f"$ make rules\n{check_rules.report(document)}\n{scored}\n" in text
+    document["version"], document["rules"][1]["when"][1]["value"] = "1.1", 2000
+    compared = list(backtest.backtest(samples, rules_loader.from_document(document), scorers.load()))
+    changes = compared[compared.index(f"{samples}: version {VERSION} -> 1.1") :][:4]
+    assert "\n  ".join(["$ make rules RULES=candidate.json", "...", *changes]) in text
 
 
 def test_openapi_examples() -> None:
