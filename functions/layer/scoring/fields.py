@@ -199,11 +199,12 @@ def _number_reader(field: Field) -> Callable[[Any], float]:
 def _integer_reader(field: Field) -> Callable[[Any], int]:
     minimum = MIN_INTEGER if field.minimum is None else field.minimum
     maximum = MAX_INTEGER if field.maximum is None else field.maximum
+    limits = "of 64 bits" if (minimum, maximum) == (MIN_INTEGER, MAX_INTEGER) else f"from {minimum} to {maximum}"
     allowed = None if field.one_of is None else frozenset(field.one_of)
 
     def read(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
-            raise InvalidRequest(_integer_limits(field))
+            raise InvalidRequest(f"Field '{field.name}' must be an integer {limits}")
         if allowed is not None and value not in allowed:
             raise InvalidRequest(_one_of(field))
         return value
@@ -230,18 +231,6 @@ def _time_reader(field: Field) -> "Callable[[Any], datetime]":
         return time
 
     return read
-
-
-def _integer_limits(field: Field) -> str:
-    if field.minimum is not None and field.maximum is not None:
-        limits = f" from {field.minimum} to {field.maximum}"
-    elif field.minimum is not None:
-        limits = f" of at least {field.minimum}"
-    elif field.maximum is not None:
-        limits = f" of at most {field.maximum}"
-    else:
-        limits = " of 64 bits"
-    return f"Field '{field.name}' must be an integer{limits}"
 
 
 def _one_of(field: Field) -> str:
