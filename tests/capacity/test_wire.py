@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests import rule_set, service
 from tests.capacity.simulation import Model, Outcome, simulate
 from tests.faults import proxy
 from tests.faults.proxy import Fault
@@ -140,6 +141,7 @@ class Run:
 
 def run_on_the_wire(log: Path, model: Model) -> Run:
     """Make decisions at the rate of the model; repeat the run if something stalled."""
+    layer = service.layer(log.with_name("layer"), rule_set.DOCUMENT)
     for _ in range(TRIES):
         with (
             log.open("wb") as output,
@@ -149,6 +151,7 @@ def run_on_the_wire(log: Path, model: Model) -> Run:
                 emulator.variables(store.endpoint, endpoint) | {"STATS_SHARDS": str(model.shards)},
                 MAX_ENVIRONMENTS,
                 output.fileno(),
+                layer=layer,
             ) as functions,
         ):
             store.forward_to(endpoint)

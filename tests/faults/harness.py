@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from scoring.assessment import HIGH_RISK_LEVELS
-from tests import events
+from tests import events, rule_set, service
 from tests.faults import proxy
 from tests.faults.proxy import Proxy
 from tests.local import emulator, environments, event_source, template
@@ -150,6 +150,11 @@ def running(log: Path) -> Iterator[ProxiedFunctions]:
         log.open("ab") as output,
         proxy.running() as store,
         proxy.running() as queue,
-        environments.running(emulator.variables(store.endpoint, queue.endpoint), THREADS, output.fileno()) as functions,
+        environments.running(
+            emulator.variables(store.endpoint, queue.endpoint),
+            THREADS,
+            output.fileno(),
+            layer=service.layer(log.with_name("layer"), rule_set.DOCUMENT),
+        ) as functions,
     ):
         yield ProxiedFunctions(functions, store, queue, log)

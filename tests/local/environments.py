@@ -14,6 +14,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from tests.local import account, template
@@ -53,12 +54,22 @@ class Environments:
         File descriptor for the logs of the functions; standard error by default.
     console
         Prints failures of the functions, and determines the format of their logs; JSON by default.
+    layer
+        Folder of the layer; that of the template by default.
     """
 
     def __init__(
-        self, variables: Mapping[str, str], limit: int, log: int | None = None, console: Console | None = None
+        self,
+        variables: Mapping[str, str],
+        limit: int,
+        log: int | None = None,
+        console: Console | None = None,
+        layer: Path | None = None,
     ) -> None:
         self._functions = template.functions()
+        if layer:
+            for name, function in self._functions.items():
+                self._functions[name] = replace(function, folders=(function.folders[0], layer))
         self._variables = variables
         self._stderr = log
         self._console = console or Console("json")
@@ -131,9 +142,10 @@ def running(
     limit: int = ENVIRONMENTS_PER_FUNCTION,
     log: int | None = None,
     console: Console | None = None,
+    layer: Path | None = None,
 ) -> Iterator[Environments]:
     """Make :class:`Environments`, and end them at the end of the block."""
-    environments = Environments(variables, limit, log, console)
+    environments = Environments(variables, limit, log, console, layer)
     try:
         yield environments
     finally:

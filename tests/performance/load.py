@@ -29,11 +29,11 @@ from typing import Any
 
 import urllib3
 
-from tests import events
+from tests import events, rule_set
 from tests.local import account, emulator, environments, event_source
 from tests.local.environments import ENVIRONMENTS_PER_FUNCTION, Environments
 from tests.local.processes import command
-from tests.service import started
+from tests.service import checkout, layer, started
 
 # Requests per second for each target.
 RATES = {"http": 25.0, "handlers": 150.0}
@@ -340,7 +340,11 @@ def _change(before: Counts | None, after: Counts | None) -> Counts | None:
 @contextmanager
 def http(log: Path) -> Iterator[Target]:
     """The API of ``make run`` over HTTP, each request on a new connection, as the server closes them."""
-    with started(log) as service, urllib3.PoolManager(retries=False, timeout=DRAIN_SECONDS) as client:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        started(log, checkout(Path(folder, "checkout"), rule_set.DOCUMENT)) as service,
+        urllib3.PoolManager(retries=False, timeout=DRAIN_SECONDS) as client,
+    ):
 
         def score(key: str, body: str) -> tuple[int, str]:
             headers = {"content-type": "application/json", "idempotency-key": key}
@@ -358,9 +362,14 @@ def http(log: Path) -> Iterator[Target]:
 def handlers(log: Path) -> Iterator[Target]:
     """The functions in their execution environments, invoked with API Gateway events."""
     with (
+        tempfile.TemporaryDirectory() as folder,
         log.open("wb") as output,
         emulator.running() as endpoint,
-        environments.running(emulator.variables(endpoint), log=output.fileno()) as functions,
+        environments.running(
+            emulator.variables(endpoint),
+            log=output.fileno(),
+            layer=layer(Path(folder, "layer"), rule_set.DOCUMENT),
+        ) as functions,
         event_source.running(emulator.client("sqs", endpoint), functions.invoke),
     ):
         yield invoked(functions)

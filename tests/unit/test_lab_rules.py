@@ -1,7 +1,7 @@
-"""The shipped rules are those of the lab.
+"""The shipped rules are those of the lab, and the examples in the documentation follow them.
 
-If you change ``functions/layer/scoring/scorers/rules.json``, change these tests. No other test depends on its content:
-they use the rule set in ``tests/rule_set.py`` or read the file.
+They apply to version 1.0-rules of ``functions/layer/scoring/scorers/rules.json``: ``conftest.py`` leaves them out once
+you have rules of your own. No other test depends on the content of the file.
 """
 
 import doctest
