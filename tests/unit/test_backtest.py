@@ -334,4 +334,4 @@ def test_make_rules_stops_at_an_invalid_candidate(files: Files) -> None:
     command = ["make", "--old-file", ".venv/ready", "rules", f"RULES={rules}"]
     result = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, encoding="utf-8")
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.startswith("candidate.json: The rule set must be an object\nmake: ")
+    assert result.stderr.startswith("candidate.json: The rule set must be an object\nmake")
