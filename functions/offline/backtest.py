@@ -20,8 +20,8 @@ from events.rows import FileError, Row
 from scoring import http_api, scorers
 from scoring.assessment import RISK_LEVELS, Assessment, Scorer
 from scoring.errors import HttpError, RuleSetError
-from scoring.fields import SHOWN_LENGTH
 from scoring.scorers import rules_loader
+from scoring.strict_json import SHOWN_LENGTH
 from scoring.transaction import UNKNOWN_TX_ID
 
 SHOWN_INVALID = 5

@@ -303,7 +303,7 @@ def test_schema_has_the_limits_of_the_loader() -> None:
         definitions["search"]["properties"]["value"]["maxLength"]: conditions_loader.MAX_SEARCHED_LENGTH,
     }
     assert list(limits) == list(limits.values())
-    assert set(rule["level"]["enum"]) == rules_loader.LIMITS.keys()
+    assert set(rule["level"]["enum"]) == rules_loader.LEVEL_LIMITS.keys()
 
 
 def parts(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

@@ -168,7 +168,7 @@ def test_limits_match_the_code() -> None:
 def test_fields_levels_and_labels_match_the_code() -> None:
     assert SCHEMAS["Transaction"]["properties"].keys() == {field.name for field in BUILT_IN}
     assert SCHEMAS["Transaction"]["required"] == [field.name for field in BUILT_IN if field.required]
-    assert SCHEMAS["Reason"]["properties"]["level"]["enum"] == list(rules_loader.LIMITS)
+    assert SCHEMAS["Reason"]["properties"]["level"]["enum"] == list(rules_loader.LEVEL_LIMITS)
     assert SCHEMAS["Decision"]["properties"]["warnings"]["maxItems"] == MAX_WARNINGS + 1
     levels = list(RISK_LEVELS)
     assert SCHEMAS["RiskLevel"]["enum"] == levels

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, NotRequired, TypedDict, TypeGuard, get_origin
 
 from scoring.assessment import RISK_LEVELS, Reason, Scorer
-from scoring.fields import SHOWN_LENGTH
+from scoring.strict_json import SHOWN_LENGTH
 from scoring.transaction import UNKNOWN_TX_ID, fingerprint
 
 MAX_WARNINGS = 5

@@ -10,15 +10,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scoring.errors import InvalidRequest
-from scoring.strict_json import is_finite, type_name
+from scoring.strict_json import SHOWN_LENGTH, is_finite, type_name
 from scoring.transaction import MAX_TX_ID_LENGTH, Transaction, check_text, check_tx_id
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-# Of 64 bits, as databases and other languages store them.
+# Integers have 64 bits, as in databases and other languages.
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
-SHOWN_LENGTH = 64
 
 _SHOWN_VALUES = 10
 # RFC 3339, section 5.6, without leap seconds, which Python cannot represent.

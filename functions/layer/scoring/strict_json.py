@@ -10,7 +10,9 @@ from typing import Any, NoReturn
 
 from scoring.errors import InvalidRequest
 
-_SHOWN_NAME_LENGTH = 64
+# Characters of a caller's text that error messages, warnings and reasons quote.
+SHOWN_LENGTH = 64
+
 _TYPE_NAMES = {
     type(None): "null",
     bool: "a boolean",
@@ -101,7 +103,7 @@ def type_name(value: Any) -> str:
 def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
-        raise InvalidRequest(f"Field {repeated_name(pairs)[:_SHOWN_NAME_LENGTH]!r} appears more than once")
+        raise InvalidRequest(f"Field {repeated_name(pairs)[:SHOWN_LENGTH]!r} appears more than once")
     return fields
 
 

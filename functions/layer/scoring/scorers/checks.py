@@ -1,35 +1,36 @@
-"""Checks of a rule set document that its loaders share. All raise RuleSetError, which names the place."""
+"""Checks that the loaders of a rule set share. All raise RuleSetError; ``where`` begins its text."""
 
 from collections.abc import Set as AbstractSet
 from typing import Any
 
 from scoring.errors import RuleSetError
-from scoring.fields import SHOWN_LENGTH
-from scoring.strict_json import type_name
+from scoring.strict_json import SHOWN_LENGTH, type_name
 
 # Key under which a decoded object stores the name that it repeats.
 REPEATED = object()
 
 
-def check_names(
-    where: str, value: Any, required: AbstractSet[str] = frozenset(), known: AbstractSet[str] = frozenset()
-) -> None:
-    """Check that a value is an object that has the required names, and none but the known ones."""
-    if not isinstance(value, dict):
-        raise RuleSetError(f"{where} must be an object")
-    names = value.keys()
-    if required <= names <= known:
+def check_names(where: str, value: Any, required: AbstractSet[str], known: AbstractSet[str]) -> None:
+    """Check that a value is an object with all the required names and only known ones."""
+    if isinstance(value, dict) and required <= value.keys() <= known:
         return
-    if REPEATED in value:
-        raise RuleSetError(f"{where} has the name {shown(value[REPEATED])} more than once")
-    for missing in sorted(required - names):
+    check_object(where, value)
+    for missing in sorted(required - value.keys()):
         raise RuleSetError(f"{where} lacks {missing!r}")
-    for unknown in sorted(names - known):
+    for unknown in sorted(value.keys() - known):
         raise RuleSetError(f"{where} has an unknown name {shown(unknown)}")
 
 
+def check_object(where: str, value: Any) -> None:
+    """Check that a value is an object without repeated names."""
+    if not isinstance(value, dict):
+        raise RuleSetError(f"{where} must be an object")
+    if REPEATED in value:
+        raise RuleSetError(f"{where} has the name {shown(value[REPEATED])} more than once")
+
+
 def check_printable(where: str, value: Any, length: int) -> str:
-    """Return a value if it is one line of visible text."""
+    """Return a value if it is one line of 1 to ``length`` visible characters."""
     if not is_printable(value, length):
         raise RuleSetError(f"{where} must have 1 to {length} printable characters, not all blank")
     text: str = value

@@ -1,7 +1,7 @@
 """Load the conditions of a rule: check every part and turn it into a function.
 
-A condition compares a field with a value or with another field, or is a group of conditions. What it compares must be
-of the same kind, so that no rule can fail or be pointless because of a wrong type.
+A condition compares a field with a value or with another field, or is a group of conditions. Both sides of a comparison
+must be of the same kind, so a rule set with a type error does not load.
 """
 
 import functools
@@ -46,10 +46,10 @@ _SEARCHES = ("starts with", "ends with", "contains")
 _PRESENCE = ("is missing", "is present")
 _OPERATORS = (*_COMPARISONS, *_LISTS, "between", *_SEARCHES, *_PRESENCE)
 
-# What fields are in comparisons, by type. The field `hour` is an hour.
+# Kinds of fields in comparisons, by type. The field `hour` has a kind of its own.
 _KINDS = {"string": "string", "number": "number", "integer": "number", "boolean": "boolean", "time": "time"}
 _NUMERIC = (*_COMPARISONS, *_LISTS, "between")
-# Operators by what they compare; "hour" and "weekday" are also parts of a time.
+# Operators by kind. An hour can also be a part of a time, as a weekday always is.
 _BY_KIND = {
     "number": _NUMERIC,
     "hour": _NUMERIC,
@@ -58,27 +58,12 @@ _BY_KIND = {
     "time": (*_COMPARISONS, "between"),
     "weekday": ("==", "!=", *_LISTS),
 }
-# Operators that compare with another field
-_OF_TWO_FIELDS = {
-    "number": tuple(_COMPARISONS),
-    "string": ("==", "!="),
-    "boolean": ("==", "!="),
-    "time": tuple(_COMPARISONS),
-}
 
 _COMPARISON_NAMES = (
     frozenset({"field", "operator"}),
     frozenset({"field", "operator", "value", "of", "other", "times"}),
 )
 _GROUPS = {group: frozenset({group}) for group in ("all", "any", "not")}
-
-
-class _InvalidPart(Exception):
-    """A problem, and its place in the conditions of a rule, which every level extends."""
-
-    def __init__(self, path: str, problem: str) -> None:
-        super().__init__(problem)
-        self.path = path
 
 
 class ConditionsLoader:
@@ -93,6 +78,8 @@ class ConditionsLoader:
     def __init__(self, fields: Mapping[str, Field]) -> None:
         self._fields = fields
         self._left = MAX_CONDITIONS
+        # Indexes and groups that lead to the current condition
+        self._path: list[int | str] = []
 
     def load(self, rule: str, when: Any) -> tuple[Condition, ...]:
         """Return the conditions in a rule's ``when``.
@@ -112,21 +99,17 @@ class ConditionsLoader:
         try:
             return self._list(when, 0)
         except RuleSetError as error:
-            raise RuleSetError(f"{rule} when: {error}") from None
-        except _InvalidPart as invalid:
-            raise RuleSetError(f"{rule} when{invalid.path}: {invalid}") from None
+            place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in self._path)
+            raise RuleSetError(f"{rule} when{place}: {error}") from None
 
     def _list(self, conditions: Any, depth: int) -> tuple[Condition, ...]:
         if not isinstance(conditions, list) or not conditions:
             raise RuleSetError("must be a list of at least one condition")
         loaded = []
         for index, condition in enumerate(conditions):
-            try:
-                loaded.append(self._condition(condition, depth))
-            except RuleSetError as error:
-                raise _InvalidPart(f"[{index}]", str(error)) from None
-            except _InvalidPart as invalid:
-                raise _InvalidPart(f"[{index}]{invalid.path}", str(invalid)) from None
+            self._path.append(index)
+            loaded.append(self._condition(condition, depth))
+            self._path.pop()
         return tuple(loaded)
 
     def _condition(self, condition: Any, depth: int) -> Condition:
@@ -140,17 +123,10 @@ class ConditionsLoader:
     def _group(self, group: str, inner: Any, depth: int) -> Condition:
         if depth > MAX_DEPTH:
             raise RuleSetError(f"groups must not be nested more than {MAX_DEPTH} deep")
-        try:
-            if group == "not":
-                part = self._condition(inner, depth)
-                return Condition(_negated(part.holds), group=group, parts=(part,))
-            parts = self._list(inner, depth)
-        except RuleSetError as error:
-            raise _InvalidPart(f".{group}", str(error)) from None
-        except _InvalidPart as invalid:
-            raise _InvalidPart(f".{group}{invalid.path}", str(invalid)) from None
-        tests = tuple([part.holds for part in parts])
-        return Condition(_all(tests) if group == "all" else _any(tests), group=group, parts=parts)
+        self._path.append(group)
+        parts = (self._condition(inner, depth),) if group == "not" else self._list(inner, depth)
+        self._path.pop()
+        return Condition(_GROUP_TESTS[group](tuple([part.holds for part in parts])), group=group, parts=parts)
 
     def _comparison(self, condition: Any) -> Condition:
         self._left -= 1
@@ -184,7 +160,7 @@ class ConditionsLoader:
         kind, other_kind = _KINDS[field.type], _KINDS[other.type]
         if kind != other_kind:
             raise RuleSetError(f"{field.name!r} is {_a(kind)} and {other.name!r} is {_a(other_kind)}")
-        if sign not in _OF_TWO_FIELDS[kind]:
+        if sign not in _COMPARISONS or sign not in _BY_KIND[kind]:
             raise RuleSetError(f"operator {sign!r} does not compare two fields that are {kind}s")
         compare = _COMPARISONS[sign]
         if "times" in condition:
@@ -225,7 +201,10 @@ def _part(field: Field, part: Any) -> str:
 
 
 def _predicate(kind: str, check: Callable[[Any], Any], sign: str, value: Any) -> Predicate:
-    """Return the function that compares a present value; ``check`` returns the fact that a literal stands for."""
+    """Return the function that compares a present value with a literal, or with a list of them.
+
+    ``check`` checks a literal and returns the fact that it stands for.
+    """
     if sign not in _BY_KIND[kind]:
         raise RuleSetError(f"operator {sign!r} does not apply to {_a(kind)}")
     if sign in _LISTS:
@@ -377,5 +356,9 @@ def _any(tests: tuple[Test, ...]) -> Test:
     return holds
 
 
-def _negated(test: Test) -> Test:
+def _not(tests: tuple[Test, ...]) -> Test:
+    (test,) = tests
     return lambda facts: not test(facts)
+
+
+_GROUP_TESTS = {"all": _all, "any": _any, "not": _not}

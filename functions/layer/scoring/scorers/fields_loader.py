@@ -26,7 +26,7 @@ _OF_EVERY_TYPE = frozenset({"type", "required", "description"})
 
 
 def load(declarations: Any) -> dict[str, Field]:
-    """Return the built-in fields, narrowed where the rule set says so, and its own, by name.
+    """Return the fields of a rule set by name: the built-in ones, with the limits that it declares, and its own.
 
     Raises
     ------
@@ -35,17 +35,12 @@ def load(declarations: Any) -> dict[str, Field]:
     """
     found = {field.name: field for field in BUILT_IN}
     where = "The rule set's 'fields'"
-    checks.check_names(where, declarations, known=_names(declarations))
+    checks.check_object(where, declarations)
     if len(declarations.keys() - found.keys()) > MAX_FIELDS:
         raise RuleSetError(f"{where} must be at most {MAX_FIELDS}, not counting the built-in ones")
     for name, declaration in declarations.items():
         found[name] = _field(name, declaration, found.get(name))
     return found
-
-
-def _names(declarations: Any) -> frozenset[str]:
-    names: Iterable[Any] = declarations if isinstance(declarations, dict) else ()
-    return frozenset(name for name in names if isinstance(name, str))
 
 
 def _field(name: str, declaration: Any, built_in: Field | None) -> Field:
@@ -67,11 +62,11 @@ def _field(name: str, declaration: Any, built_in: Field | None) -> Field:
 
 
 def _limited(where: str, field: Field, declaration: Mapping[str, Any]) -> Field:
-    """Return the field with the limits of a declaration, each of which must be a valid value of the field itself."""
+    """Return a field with the limits of a declaration; each limit must be a valid value of the field."""
     changes: dict[str, Any] = {}
     for limit in ("minimum", "maximum"):
         if limit in declaration:
-            _check_value(f"{where}: {limit!r}", field, declaration[limit])
+            _read(f"{where}: {limit!r}", field, [declaration[limit]])
             changes[limit] = declaration[limit]
     if "max_length" in declaration:
         longest = field.max_length or MAX_TEXT_LENGTH
@@ -89,7 +84,7 @@ def _limited(where: str, field: Field, declaration: Mapping[str, Any]) -> Field:
 
 
 def _notes(where: str, field: Field, declaration: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a declaration says about a field of any type."""
+    """Return the parts of a declaration that every type has."""
     changes: dict[str, Any] = {}
     if "required" in declaration:
         changes["required"] = checks.check_boolean(f"{where}: 'required'", declaration["required"])
@@ -105,18 +100,15 @@ def _notes(where: str, field: Field, declaration: Mapping[str, Any]) -> dict[str
 def _one_of(where: str, field: Field, values: Any) -> tuple[Any, ...]:
     if not isinstance(values, list) or not values:
         raise RuleSetError(f"{where} must be a list of at least one value")
-    read = fields.reader(field)
-    try:
-        facts = {read(value) for value in values}
-    except InvalidRequest as error:
-        raise RuleSetError(f"{where}: {error}") from None
-    if len(facts) < len(values):
+    if len(set(_read(where, field, values))) < len(values):
         raise RuleSetError(f"{where} has a value more than once")
     return tuple(values)
 
 
-def _check_value(where: str, field: Field, value: Any) -> None:
+def _read(where: str, field: Field, values: Iterable[Any]) -> list[Any]:
+    """Return what rules compare for values, each of which must be valid for the field."""
+    read = fields.reader(field)
     try:
-        fields.reader(field)(value)
+        return [read(value) for value in values]
     except InvalidRequest as error:
         raise RuleSetError(f"{where}: {error}") from None

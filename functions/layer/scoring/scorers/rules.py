@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from scoring.assessment import RISK_LEVELS, Assessment, Reason
-from scoring.fields import SHOWN_LENGTH, Fields
+from scoring.fields import Fields
+from scoring.strict_json import SHOWN_LENGTH
 from scoring.transaction import Transaction
 
 # A decision must fit into an item of DynamoDB and a message of SQS.

@@ -1,4 +1,4 @@
-"""Load rule sets, and check every part of them before they are used."""
+"""Load rule sets from JSON, and check every part of them."""
 
 import os
 from collections.abc import Mapping
@@ -26,16 +26,16 @@ MAX_TAGS = 20
 MAX_TAG_LENGTH = 50
 # Also limits the number of values.
 MAX_FILE_BYTES = 1_000_000
-# Of an error. A label, names of fields and values can each take a few hundred characters.
+# An error can quote a label, names and a value of a few hundred characters each.
 MAX_ERROR_LENGTH = 480
 
 _UNKNOWN_FIELDS = ("warn", "refuse")
-# What `level` of a rule can be, with the floor and ceiling that it sets as indexes of RISK_LEVELS.
-LIMITS = {f"at least {level}": (rank, len(RISK_LEVELS) - 1) for rank, level in enumerate(RISK_LEVELS) if rank} | {
+# Floor and ceiling that the `level` of a rule sets, as indexes of RISK_LEVELS.
+LEVEL_LIMITS = {f"at least {level}": (rank, len(RISK_LEVELS) - 1) for rank, level in enumerate(RISK_LEVELS) if rank} | {
     f"at most {level}": (0, rank) for rank, level in enumerate(RISK_LEVELS[:-1])
 }
 
-# Required names, and all names
+# Required names, and all names, as in the other loaders
 _NAMES = (
     frozenset({"version", "rules", "levels"}),
     frozenset({"$schema", "version", "fields", "unknown_fields", "defaults", "rules", "levels"}),
@@ -97,7 +97,7 @@ def _read(path: str) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[Any, Any]:
-    """Build an object and mark a repeated name, which :func:`checks.check_names` reports together with its place."""
+    """Build an object and mark a repeated name, so that :mod:`checks <scoring.scorers.checks>` can report its place."""
     fields: dict[Any, Any] = dict(pairs)
     if len(fields) != len(pairs):
         fields[checks.REPEATED] = strict_json.repeated_name(pairs)
@@ -127,7 +127,7 @@ def _shortened(text: str) -> str:
 
 def _fields(declared: Mapping[str, Field], defaults: Any, *, refuse_unknown: bool) -> Fields:
     optional = frozenset(field.name for field in declared.values() if not field.required)
-    checks.check_names("The rule set's 'defaults'", defaults, known=optional)
+    checks.check_names("The rule set's 'defaults'", defaults, frozenset(), optional)
     try:
         return Fields(declared.values(), defaults, refuse_unknown=refuse_unknown)
     except InvalidRequest as error:
@@ -162,21 +162,20 @@ def _rule(position: int, rule: Any, declared: Mapping[str, Field]) -> Rule:
     if "points" not in rule and "level" not in rule:
         raise RuleSetError(f"{name} lacks 'points' or 'level'")
     points = checks.check_integer(f"{name}: 'points'", rule.get("points", 0), -MAX_POINTS, MAX_POINTS)
+    checks.check_boolean(f"{name}: 'enabled'", rule.get("enabled", True))
     _check_notes(name, rule)
     conditions = ConditionsLoader(declared).load(name, rule["when"])
     tests = tuple([condition.holds for condition in conditions])
     if "level" not in rule:
         return Rule(label, points, conditions, tests)
     level = rule["level"]
-    if not isinstance(level, str) or level not in LIMITS:
-        raise RuleSetError(f"{name}: unknown level {checks.shown(level)}; known are {', '.join(LIMITS)}")
-    return Rule(label, points, conditions, tests, level, *LIMITS[level])
+    if not isinstance(level, str) or level not in LEVEL_LIMITS:
+        raise RuleSetError(f"{name}: unknown level {checks.shown(level)}; known are {', '.join(LEVEL_LIMITS)}")
+    return Rule(label, points, conditions, tests, level, *LEVEL_LIMITS[level])
 
 
 def _check_notes(name: str, rule: Mapping[str, Any]) -> None:
-    """Check what people write about a rule, and whether it is enabled."""
-    if "enabled" in rule:
-        checks.check_boolean(f"{name}: 'enabled'", rule["enabled"])
+    """Check the parts of a rule that only people read."""
     if "description" in rule:
         checks.check_printable(f"{name}: 'description'", rule["description"], MAX_DESCRIPTION_LENGTH)
     if "owner" in rule:
