@@ -126,6 +126,8 @@ def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
 def main() -> None:
     """Run the command line."""
     path = sys.argv[1] if len(sys.argv) > 1 else scorers.RULES_FILE
+    if Path(path).is_fifo():
+        sys.exit(f"{Path(path).name}: The file must not be a pipe, since it is read twice")
     try:
         rules_loader.from_file(path)
     except RuleSetError as error:
@@ -133,9 +135,12 @@ def main() -> None:
     document = json.loads(Path(path).read_text(encoding="utf-8"))
     try:
         print(report(document, sys.stdout.encoding), flush=True)
-    except BrokenPipeError:
-        # The reader, `head` for example, stopped early. Python flushes again on exit, which would fail again.
+    except OSError as error:
+        # Python flushes again on exit, which would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader, `head` for example, may stop early.
+        if not isinstance(error, BrokenPipeError):
+            sys.exit(f"The output cannot be written: {error.strerror}")
     for warning in warnings(document):
         print(f"warning: {warning}", file=sys.stderr)
 

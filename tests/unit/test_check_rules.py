@@ -229,6 +229,21 @@ def test_invalid_file_prints_one_line(tmp_path: Path, content: bytes, error: str
     assert result.stderr.count("\n") == 1
 
 
+def test_pipe_is_refused() -> None:
+    # A pipe can be read only once.
+    command = f"cat scoring/scorers/rules.json | {sys.executable} -S check_rules.py /dev/stdin"
+    result = subprocess.run(["bash", "-c", command], cwd=LAYER, check=False, capture_output=True, text=True)
+    expected = "stdin: The file must not be a pipe, since it is read twice\n"
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", expected)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")
+def test_full_disk_prints_one_line() -> None:
+    command = f"{sys.executable} -S check_rules.py > /dev/full"
+    result = subprocess.run(["bash", "-c", command], cwd=LAYER, check=False, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (1, "The output cannot be written: No space left on device\n")
+
+
 def test_missing_file_prints_one_line(tmp_path: Path) -> None:
     result = check(tmp_path / "rules.json")
     expected = "rules.json: The file cannot be read: No such file or directory\n"
