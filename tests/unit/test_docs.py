@@ -224,6 +224,20 @@ def test_openapi_document_without_valid_examples_has_none(monkeypatch: pytest.Mo
     assert "examples" not in served["paths"]["/score"]["post"]["requestBody"]["content"]["application/json"]
 
 
+def test_openapi_document_has_no_examples_that_the_rule_set_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = {"category": {"one_of": ["food"]}, "hour": {"minimum": 6}, "amount": {"maximum": 5000}}
+    served = served_document(monkeypatch, {**DOCUMENT, "fields": own})
+    properties = served["components"]["schemas"]["Transaction"]["properties"]
+    assert {name for name, schema in properties.items() if "examples" in schema} == {"tx_id", "amount", "store"}
+
+
+def test_openapi_document_ends_a_description_before_the_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    country = {"type": "string", "case": "ignore", "one_of": ["PL", "DE"], "description": "Country of the issuer"}
+    served = served_document(monkeypatch, {**DOCUMENT, "fields": {"country": country}})
+    schema = served["components"]["schemas"]["Transaction"]["properties"]["country"]
+    assert schema["description"] == "Country of the issuer. One of PL, DE, in any case."
+
+
 def test_openapi_document_is_served_with_a_broken_rule_set(monkeypatch: pytest.MonkeyPatch) -> None:
     def load() -> Scorer:
         raise RuleSetError

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from scoring.errors import InvalidRequest
-from scoring.fields import Field, Fields
+from scoring.fields import Field, Fields, reader
 
 DOCUMENT = Path(__file__).with_name("openapi.json").read_text(encoding="utf-8")
 
@@ -22,7 +22,7 @@ def document_with(fields: Fields) -> str:
     built_in = transaction["properties"]
     transaction["properties"] = {
         field.name: {
-            **{name: value for name, value in built_in.get(field.name, {}).items() if name != "default"},
+            **_narrowed(built_in.get(field.name, {}), field),
             **_schema(field),
             **({"default": fields.defaults[field.name]} if field.name in fields.defaults else {}),
         }
@@ -42,6 +42,21 @@ def document_with(fields: Fields) -> str:
     return json.dumps(document, ensure_ascii=False)
 
 
+def _narrowed(schema: dict[str, Any], field: Field) -> dict[str, Any]:
+    """Return the schema of a built-in field without its default, and without examples that the field refuses."""
+    narrowed = {name: value for name, value in schema.items() if name not in {"default", "examples"}}
+    examples = [example for example in schema.get("examples", []) if _is_valid(field, example)]
+    return {**narrowed, "examples": examples} if examples else narrowed
+
+
+def _is_valid(field: Field, value: Any) -> bool:
+    try:
+        reader(field)(value)
+    except InvalidRequest:
+        return False
+    return True
+
+
 def _schema(field: Field) -> dict[str, Any]:
     """Return the JSON Schema of a field."""
     schema: dict[str, Any] = {"type": "string", "format": "date-time"} if field.type == "time" else {"type": field.type}
@@ -49,14 +64,15 @@ def _schema(field: Field) -> dict[str, Any]:
         schema["format"] = "int64"
     limits = {"minimum": field.minimum, "maximum": field.maximum, "maxLength": field.max_length}
     schema.update({name: limit for name, limit in limits.items() if limit is not None})
-    description = [field.description] if field.description else []
+    description = field.description
     if field.one_of and field.ignores_case:
         # An enumeration cannot ignore case.
-        description.append(f"One of {', '.join(field.one_of)}, in any case.")
+        sentence = f"{description.rstrip('.')}. " if description else ""
+        description = f"{sentence}One of {', '.join(field.one_of)}, in any case."
     elif field.one_of:
         schema["enum"] = list(field.one_of)
     if description:
-        schema["description"] = " ".join(description)
+        schema["description"] = description
     return schema
 
 
