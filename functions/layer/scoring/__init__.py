@@ -9,9 +9,8 @@ A request passes through these modules in order:
 - ``ledger`` writes the decision and its counts exactly once; it falls back to the outbox.
 - ``aws`` calls DynamoDB and SQS: signature, timeouts, retries.
 
-They share ``assessment``, ``deadlines``, ``errors``, ``settings``, ``strict_json``, ``telemetry`` and
-``transaction``. ``contract`` has
-the OpenAPI document.
+They share ``assessment``, ``deadlines``, ``errors``, ``settings``, ``strict_json``, ``telemetry`` and ``transaction``.
+``contract`` has the OpenAPI document.
 """
 
 from typing import Any

@@ -13,8 +13,8 @@ HIGH_RISK_LEVELS = frozenset({"HIGH", "CRITICAL"})
 class Reason(TypedDict):
     """Why a rule hit.
 
-    ``because`` has the values of the fields that decided, as the caller sent them; null is a missing field. ``level``
-    is the rule's own limit, such as "at least CRITICAL", if it set the risk level.
+    ``because`` quotes the fields that made it hit: the value that the caller sent, or the default, or None. ``level``
+    is the rule's limit, such as "at least CRITICAL"; it is absent unless this limit determined the risk level.
     """
 
     rule: str
@@ -49,7 +49,7 @@ class Scorer(Protocol):
 
     @property
     def version(self) -> str:
-        """Version that is stored and returned with every decision."""
+        """Version, stored and returned with every decision."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -57,7 +57,7 @@ class Scorer(Protocol):
 
     @property
     def fields(self) -> Fields:
-        """Fields of the transactions that it assesses."""
+        """Fields that transactions can have."""
 
     def assess(self, transaction: Transaction) -> Assessment:
         """Assess one transaction that :attr:`fields` has read."""

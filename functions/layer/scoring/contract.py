@@ -15,7 +15,7 @@ _SAMPLES = {"string": "string", "number": 0, "integer": 0, "boolean": False, "ti
 def document_with(fields: Fields) -> str:
     """Return the OpenAPI document with the fields of a rule set in the schema of a transaction.
 
-    Examples that the rule set refuses get its required fields, or are left out.
+    Examples get the required fields that they lack. Those that the rule set still refuses are left out.
     """
     document: dict[str, Any] = json.loads(DOCUMENT)
     transaction = document["components"]["schemas"]["Transaction"]
@@ -37,7 +37,7 @@ def document_with(fields: Fields) -> str:
         if (value := _accepted(example["value"], fields))
     }
     if not content["examples"]:
-        # Tools then make an example from the schema.
+        # Tools then generate one from the schema.
         del content["examples"]
     return json.dumps(document, ensure_ascii=False)
 
@@ -66,7 +66,7 @@ def _schema(field: Field) -> dict[str, Any]:
     schema.update({name: limit for name, limit in limits.items() if limit is not None})
     description = field.description
     if field.one_of and field.ignores_case:
-        # An enumeration cannot ignore case.
+        # `enum` cannot ignore case.
         sentence = f"{description.rstrip('.')}. " if description else ""
         description = f"{sentence}One of {', '.join(field.one_of)}, in any case."
     elif field.one_of:

@@ -1,8 +1,8 @@
-"""Fields of a transaction: their types and limits, and how they are read from a request.
+"""Fields of a transaction: their types and limits, and how to read them from a request.
 
-Five fields are built in. A rule set declares others, and can narrow the built-in ones. A missing required field or an
-invalid value raises :class:`~scoring.errors.InvalidRequest`, which names the field. A broken producer thus gets an
-error at once, not a LOW for every transaction.
+Five fields are built in. A rule set can declare more, and narrow the built-in ones. A missing required field or an
+invalid value raises :class:`~scoring.errors.InvalidRequest`, which names the field: a broken producer gets an error at
+once, not a LOW for every transaction.
 """
 
 import re
@@ -36,15 +36,15 @@ class Field(NamedTuple):
     minimum, maximum
         Inclusive limits of a number or integer.
     max_length
-        Of a string, in characters.
+        Maximum characters of a string.
     one_of
-        The only values of a string, number or integer.
+        The only valid values of a string, number or integer.
     required
         Whether every transaction must have the field.
     ignores_case
         Whether comparisons of a string ignore case.
     description
-        For the documentation; may be empty.
+        Shown in the OpenAPI document; may be empty.
     """
 
     name: str
@@ -68,7 +68,7 @@ BUILT_IN = (
 
 
 class Fields:
-    """The fields of a rule set: reads transactions.
+    """Reads transactions that have the fields of a rule set.
 
     Parameters
     ----------
@@ -130,9 +130,9 @@ class Fields:
 
 
 def reader(field: Field) -> Callable[[Any], Any]:
-    """Return the function that checks a value of a field, and returns what rules compare.
+    """Return a function that checks a value of a field and returns what rules compare.
 
-    The function raises :class:`~scoring.errors.InvalidRequest` if the value is invalid.
+    It raises :class:`~scoring.errors.InvalidRequest` if the value is invalid.
     """
     if field.name != "tx_id":
         return _READERS[field.type](field)
@@ -143,8 +143,8 @@ def reader(field: Field) -> Callable[[Any], Any]:
 
 
 def parse_time(value: Any) -> "datetime | None":
-    """Return the time in an RFC 3339 text with an offset, or None if it is something else."""
-    # A function that reads no times does not pay for the import, nor for the pattern, which `re` compiles on first use.
+    """Parse an RFC 3339 time with an offset; return None if the value is anything else."""
+    # Functions that read no times do not pay for this import and for compiling the pattern.
     from datetime import datetime  # noqa: PLC0415
 
     if not isinstance(value, str) or not re.fullmatch(_TIME, value, re.ASCII | re.IGNORECASE):

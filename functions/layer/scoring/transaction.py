@@ -22,8 +22,8 @@ class Transaction(NamedTuple):
     values
         The declared fields, as the caller sent them.
     facts
-        What rules compare: the values and the defaults of missing fields, with times as :class:`~datetime.datetime`
-        and, for fields that ignore case, text in folded case.
+        What rules compare: the values, and defaults for missing fields. Times are :class:`~datetime.datetime`; text of
+        fields that ignore case is case-folded.
     unknown
         Names of the fields that are not declared.
     """

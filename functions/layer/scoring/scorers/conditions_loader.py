@@ -49,7 +49,7 @@ _OPERATORS = (*_COMPARISONS, *_LISTS, "between", *_SEARCHES, *_PRESENCE)
 # Kinds of fields in comparisons, by type. The field `hour` has a kind of its own.
 _KINDS = {"string": "string", "number": "number", "integer": "number", "boolean": "boolean", "time": "time"}
 _NUMERIC = (*_COMPARISONS, *_LISTS, "between")
-# Operators by kind. An hour can also be a part of a time, as a weekday always is.
+# Operators by kind. With `of`, a time is compared as an hour or a weekday.
 _BY_KIND = {
     "number": _NUMERIC,
     "hour": _NUMERIC,
@@ -269,7 +269,7 @@ def _time(value: Any) -> Any:
     return time
 
 
-# Check a literal and return the fact that it stands for, as scoring.fields.reader does for the value of a field.
+# Functions that check a literal and return the fact that it stands for, as fields.reader() does for a field.
 _LITERALS: dict[str, Callable[[Any], Any]] = {
     "number": _number,
     "hour": _number,

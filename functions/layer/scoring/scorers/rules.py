@@ -1,11 +1,11 @@
 """Rule sets: evaluate rules on the fields of a transaction.
 
-A rule hits if all its conditions hold. A condition on a missing field does not hold, unless the rule set has a default
-for it.
+A rule hits if all its conditions hold. A comparison with a missing field does not hold, unless the rule set has a
+default for the field.
 
-The score is the sum of the points of all hits, and at least 0. The risk level is the highest one whose threshold the
-score reaches, else LOW. Then the lowest ceiling ("at most") of all hits lowers it, and the highest floor ("at least")
-raises it: floors win over ceilings.
+The score is the sum of the points of all hits, but at least 0. The score gives the risk level: the highest one whose
+threshold it reaches, else LOW. Ceilings ("at most") of rules that hit then lower the level, and floors ("at least")
+raise it. Floors are applied last, so they win.
 
 :mod:`scoring.scorers.rules_loader` builds a rule set from ``rules.json``.
 """
@@ -18,7 +18,7 @@ from scoring.fields import Fields
 from scoring.strict_json import SHOWN_LENGTH
 from scoring.transaction import Transaction
 
-# A decision must fit into an item of DynamoDB and a message of SQS.
+# A decision must fit into a DynamoDB item and an SQS message.
 MAX_QUOTED_VALUES = 100
 
 Facts = Mapping[str, Any]
@@ -60,9 +60,9 @@ class Rule(NamedTuple):
     tests
         ``holds`` of each condition.
     level
-        Limit that a hit sets, such as "at least CRITICAL"; empty if there is none.
+        Limit of the risk level if the rule hits, such as "at least CRITICAL"; may be empty.
     floor, ceiling
-        The same limit, as an index of :data:`~scoring.assessment.RISK_LEVELS`.
+        The same limit as indexes of :data:`~scoring.assessment.RISK_LEVELS`.
     """
 
     label: str
@@ -150,7 +150,7 @@ class RuleSet(NamedTuple):
 
 
 def _limited(level: int, limits: list[tuple[Rule, Reason]]) -> int:
-    """Apply the floors and ceilings of the rules that hit, and mark the reasons of those that set the level."""
+    """Apply the floors and ceilings of hits, and mark the reasons of those that determined the level."""
     lowered = min(level, *[rule.ceiling for rule, _ in limits])
     raised = max(lowered, *[rule.floor for rule, _ in limits])
     for rule, reason in limits:
@@ -160,14 +160,14 @@ def _limited(level: int, limits: list[tuple[Rule, Reason]]) -> int:
 
 
 def _add_deciding_fields(names: list[str], conditions: Iterable[Condition], facts: Facts, *, holds: bool) -> None:
-    """Add the fields because of which conditions hold or fail."""
+    """Add the names of the fields that made the conditions hold, or fail."""
     for _, fields, group, parts in conditions:
         if fields:
             names += fields
         elif group == "not":
             _add_deciding_fields(names, parts, facts, holds=not holds)
         elif (group == "all") == holds:
-            # "all" holds because of every part, as "any" fails because of every part.
+            # Every part decides: all of them hold in an "all" that holds, and fail in an "any" that fails.
             _add_deciding_fields(names, parts, facts, holds=holds)
         else:
             _add_deciding_fields(names, [part for part in parts if part.holds(facts) == holds], facts, holds=holds)

@@ -12,10 +12,10 @@ from scoring.scorers import checks, fields_loader
 from scoring.scorers.conditions_loader import ConditionsLoader
 from scoring.scorers.rules import Rule, RuleSet
 
-# Every hit adds a clause to a DynamoDB update expression, which is limited to 4 KB.
+# Each hit adds a clause to an update expression, which DynamoDB limits to 4 KB.
 MAX_RULES = 200
 MAX_LABEL_LENGTH = 200
-# A decision has the labels of its hits twice and must fit into a message of SQS.
+# A decision contains the labels of its hits twice and must fit into an SQS message.
 MAX_LABELS_LENGTH = 20_000
 MAX_VERSION_LENGTH = 64
 MAX_POINTS = 1_000_000
@@ -35,7 +35,7 @@ LEVEL_LIMITS = {f"at least {level}": (rank, len(RISK_LEVELS) - 1) for rank, leve
     f"at most {level}": (0, rank) for rank, level in enumerate(RISK_LEVELS[:-1])
 }
 
-# Required names, and all names, as in the other loaders
+# Required names, and all names
 _NAMES = (
     frozenset({"version", "rules", "levels"}),
     frozenset({"$schema", "version", "fields", "unknown_fields", "defaults", "rules", "levels"}),
@@ -120,7 +120,7 @@ def _rule_set(document: Any) -> RuleSet:
 
 
 def _shortened(text: str) -> str:
-    """Return an error with its middle left out if it is long: the place comes first, the problem last."""
+    """Cut the middle out of a long error: the place is at its beginning, the problem at its end."""
     half = MAX_ERROR_LENGTH // 2
     return text if len(text) <= MAX_ERROR_LENGTH else f"{text[:half]} ... {text[-half:]}"
 
