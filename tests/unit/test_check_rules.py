@@ -14,7 +14,7 @@ import pytest
 
 import check_rules
 from scoring.scorers import rules_loader
-from tests import rule_sets
+from tests import generated_rule_sets
 from tests.local.template import ROOT
 from tests.rule_set import DOCUMENT, R1
 
@@ -155,7 +155,7 @@ def test_table_of_the_whole_language() -> None:
 def test_generated_rule_sets_are_printed() -> None:
     rng = Random(2026)
     for _ in range(200):
-        document = rule_sets.generate(rng)
+        document = generated_rule_sets.generate(rng)
         assert rules_loader.from_document(document)
         text = check_rules.report(document, "ascii")
         assert text.isascii()

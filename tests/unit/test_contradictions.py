@@ -1,4 +1,4 @@
-"""Rules that can never hit, in tables and compared with a search of all values."""
+"""Rules that can never hit: tables of examples, and comparison with a search of all values."""
 
 import contextlib
 import itertools
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import contradictions
 from scoring.errors import InvalidRequest
 from scoring.scorers import rules_loader
-from tests import rule_sets
+from tests import generated_rule_sets
 from tests.rule_set import DOCUMENT
 
 FIELDS = {
@@ -57,7 +57,7 @@ def document(*when: Any) -> dict[str, Any]:
 
 
 def find(*when: Any) -> list[tuple[str, ...]]:
-    """Return the fields because of which a rule with these conditions can never hit, as a list of at most one item."""
+    """Return the fields that keep a rule with these conditions from ever hitting: a list of at most one item."""
     written = document(*when)
     return [names for _, names in contradictions.find(written, rules_loader.from_document(written))]
 
@@ -187,12 +187,12 @@ POSSIBLE = [
 
 
 @pytest.mark.parametrize(("names", "when"), NEVER, ids=range(len(NEVER)))
-def test_never(names: str, when: list[Any]) -> None:
+def test_rule_that_can_never_hit(names: str, when: list[Any]) -> None:
     assert find(*when) == [tuple(names.split())]
 
 
 @pytest.mark.parametrize("when", POSSIBLE, ids=range(len(POSSIBLE)))
-def test_possible(when: list[Any]) -> None:
+def test_rule_that_can_hit(when: list[Any]) -> None:
     assert find(*when) == []
 
 
@@ -341,11 +341,11 @@ def test_generated_rules_that_are_reported_never_hit() -> None:
     rng = Random(2026)
     reported = 0
     for _ in range(500):
-        written = rule_sets.generate(rng)
+        written = generated_rule_sets.generate(rng)
         rule_set = rules_loader.from_document(written)
         never = {label for label, _ in contradictions.find(written, rule_set)}
         reported += len(never)
-        for transaction in rule_sets.transactions(rng, written, 100 if never else 0):
+        for transaction in generated_rule_sets.transactions(rng, written, 100 if never else 0):
             with contextlib.suppress(InvalidRequest):
                 assert never.isdisjoint(rule_set.assess(rule_set.fields.read(transaction)).triggered_rules)
     assert reported > 50

@@ -1,4 +1,4 @@
-"""Generated rule sets: the loader, the JSON Schema and a second evaluator agree."""
+"""Generated rule sets: the loader agrees with the JSON Schema, and the rules with the reference evaluator."""
 
 import itertools
 import json
@@ -17,9 +17,10 @@ from scoring.errors import RuleSetError
 from scoring.fields import BUILT_IN
 from scoring.scorers import conditions_loader, fields_loader, rules_loader
 from scoring.scorers.rules import RuleSet
-from tests import rule_sets
+from tests import generated_rule_sets, reference_evaluator
 from tests.local.template import ROOT
 from tests.rule_set import DOCUMENT
+from tests.unit.json_parts import parts
 
 SEED = 2026
 DOCUMENTS = 10_000
@@ -58,7 +59,7 @@ BEYOND_THE_SCHEMA = {
 class Outcome(NamedTuple):
     """A generated document, and what the loader makes of it."""
 
-    document: rule_sets.Document
+    document: reference_evaluator.Document
     mutated: bool
     rule_set: RuleSet | None
     error: str
@@ -84,9 +85,9 @@ def outcomes() -> list[Outcome]:
     rng = Random(SEED)
     found = []
     for number in range(DOCUMENTS):
-        document = rule_sets.generate(rng)
+        document = generated_rule_sets.generate(rng)
         mutated = number % 2 == 1
-        found.append(load(rule_sets.mutate(rng, document) if mutated else document, mutated=mutated))
+        found.append(load(generated_rule_sets.mutate(rng, document) if mutated else document, mutated=mutated))
     return found
 
 
@@ -100,19 +101,19 @@ def test_document_loads_or_fails_in_one_line(outcomes: list[Outcome]) -> None:
     assert MINIMUM_LOADED < loaded < DOCUMENTS * 0.8
 
 
-def test_loaded_rule_set_agrees_with_the_second_evaluator(outcomes: list[Outcome]) -> None:
+def test_loaded_rule_set_agrees_with_the_reference_evaluator(outcomes: list[Outcome]) -> None:
     rng = Random(SEED)
     evaluated = hits = 0
-    decided = Counter[tuple[rule_sets.Condition, bool]]()
+    decided = Counter[tuple[reference_evaluator.Condition, bool]]()
     levels, limits, quotes = Counter[str](), Counter[str](), Counter[int]()
     for document, _, rule_set, _ in outcomes:
         if rule_set is None:
             continue
-        declared = rule_sets.declarations(document)
-        for transaction in rule_sets.transactions(rng, document, TRANSACTIONS):
+        declared = reference_evaluator.declarations(document)
+        for transaction in generated_rule_sets.transactions(rng, document, TRANSACTIONS):
             read = rule_set.fields.read(transaction)
             assessment = rule_set.assess(read)
-            expected = rule_sets.assess(document, transaction, decided)
+            expected = reference_evaluator.assess(document, transaction, decided)
             assert tuple(assessment) == expected, f"{json.dumps(document)}\n{json.dumps(transaction)}"
             # Also tells 1 from 1.0 and true.
             assert repr(assessment.reasons) == repr(expected.reasons)
@@ -127,16 +128,19 @@ def test_loaded_rule_set_agrees_with_the_second_evaluator(outcomes: list[Outcome
     # Every operator decided a hit by holding and, inside a `not`, by failing.
     assert 0.2 < hits / evaluated < 0.8
     conditions = [
-        rule_sets.Condition(kind, operator, other)
-        for other, operators in ((False, rule_sets.VALUE_OPERATORS), (True, rule_sets.OTHER_OPERATORS))
+        reference_evaluator.Condition(kind, operator, other)
+        for other, operators in (
+            (False, generated_rule_sets.VALUE_OPERATORS),
+            (True, generated_rule_sets.OTHER_OPERATORS),
+        )
         for kind in operators
-        for operator in (*operators[kind], *(rule_sets.PRESENCE if not other and kind != "weekday" else ()))
+        for operator in (*operators[kind], *(reference_evaluator.PRESENCE if not other and kind != "weekday" else ()))
     ]
     for condition, held in itertools.product(conditions, (True, False)):
         assert decided[condition, held] >= (40 if held else 1), (condition, held)
     assert min(levels[level] for level in RISK_LEVELS) > 1000
-    assert min(limits[limit] for limit in rule_sets.FLOORS + rule_sets.CEILINGS) > 100
-    assert max(quotes) == rule_sets.MAX_QUOTED_VALUES
+    assert min(limits[limit] for limit in generated_rule_sets.FLOORS + generated_rule_sets.CEILINGS) > 100
+    assert max(quotes) == reference_evaluator.MAX_QUOTED_VALUES
 
 
 def test_schema_and_loader_agree(outcomes: list[Outcome]) -> None:
@@ -159,11 +163,11 @@ def reason(error: str) -> str:
     return reasons[0]
 
 
-def changed(**changes: Any) -> rule_sets.Document:
+def changed(**changes: Any) -> reference_evaluator.Document:
     return {**DOCUMENT, **changes}
 
 
-def with_condition(condition: dict[str, Any], **fields: Any) -> rule_sets.Document:
+def with_condition(condition: dict[str, Any], **fields: Any) -> reference_evaluator.Document:
     return changed(fields=fields, rules=[{"label": "R", "points": 1, "when": [condition]}])
 
 
@@ -202,7 +206,7 @@ NUMBERS = {f"f{number}": {"type": "number"} for number in range(51)}
         ("printable", changed(version="zero\u200bwidth")),
     ],
 )
-def test_document_that_only_the_loader_refuses(expected: str, document: rule_sets.Document) -> None:
+def test_document_that_only_the_loader_refuses(expected: str, document: reference_evaluator.Document) -> None:
     assert satisfies_schema(document)
     assert reason(load(document).error) == expected
 
@@ -248,7 +252,7 @@ def test_document_that_only_the_loader_refuses(expected: str, document: rule_set
         with_condition({"not": {"not": {"not": {"not": {"not": {"not": CONDITION}}}}}}),
     ],
 )
-def test_document_that_schema_and_loader_refuse(document: rule_sets.Document) -> None:
+def test_document_that_schema_and_loader_refuse(document: reference_evaluator.Document) -> None:
     assert load(document).error
     assert not satisfies_schema(document)
 
@@ -304,15 +308,6 @@ def test_schema_has_the_limits_of_the_loader() -> None:
     }
     assert list(limits) == list(limits.values())
     assert set(rule["level"]["enum"]) == rules_loader.LEVEL_LIMITS.keys()
-
-
-def parts(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every value of a document with its name."""
-    yield name, value
-    for key, item in value.items() if isinstance(value, dict) else ():
-        yield from parts(item, key)
-    for item in value if isinstance(value, list) else ():
-        yield from parts(item)
 
 
 def properties(schema: Any) -> Iterator[tuple[str, dict[str, Any]]]:

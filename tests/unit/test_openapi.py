@@ -25,6 +25,7 @@ from tests.generated import OPENAPI_FILE
 from tests.local import template
 from tests.rule_set import R1, R2, R3, RULE_SET
 from tests.unit.conftest import Functions
+from tests.unit.json_parts import parts
 
 DOCUMENT: dict[str, Any] = json.loads(OPENAPI_FILE.read_text(encoding="utf-8"))
 COMPONENTS = DOCUMENT["components"]
@@ -64,15 +65,6 @@ def operation_of(path: str) -> dict[str, Any]:
     templates = [known for known in DOCUMENT["paths"] if last and known.startswith(f"{parent}/{{")]
     (operation,) = DOCUMENT["paths"].get(templates[0] if templates else f"{parent}/{last}", {"get": {}}).values()
     return dict(operation)
-
-
-def parts(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every value of the document with its name."""
-    yield name, value
-    for key, item in value.items() if isinstance(value, dict) else ():
-        yield from parts(item, key)
-    for item in value if isinstance(value, list) else ():
-        yield from parts(item)
 
 
 def test_document_is_valid() -> None:

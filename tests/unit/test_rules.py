@@ -1,6 +1,6 @@
 """Evaluation of rule sets: operators, groups, levels and reasons.
 
-``test_generated_rule_sets`` compares it with a second evaluator.
+``test_generated_rule_sets`` compares it with the reference evaluator.
 """
 
 import time
