@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoring import strict_json
 from scoring.errors import InvalidRequest
 from scoring.fields import Fields
 from scoring.scorers import rules_loader
@@ -89,11 +88,6 @@ def test_invalid_transaction(document: Any, error: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         BUILT_IN.read(document)
     assert str(caught.value) == error
-
-
-def test_number_beyond_the_largest_double() -> None:
-    with pytest.raises(InvalidRequest, match="Field 'amount' must be a finite number"):
-        BUILT_IN.read(strict_json.parse('{"amount": 1e400}'))
 
 
 @given(JSON_VALUES)

@@ -1,14 +1,17 @@
 """Rule set documents and files: every error names its cause in one line."""
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scoring import decision, strict_json
 from scoring.errors import RuleSetError
-from scoring.scorers import rules_loader
+from scoring.scorers import conditions_loader, fields_loader, rules, rules_loader
+from tests.local.template import ROOT
 from tests.rule_set import DOCUMENT, R1
 
 WHEN = f"Rule '{R1}' when[0]"
@@ -448,3 +451,30 @@ def test_file_of_the_maximum_size(tmp_path: Path) -> None:
     file = tmp_path / "rules.json"
     file.write_bytes(json.dumps(DOCUMENT).encode().ljust(rules_loader.MAX_FILE_BYTES))
     assert rules_loader.from_file(str(file)).version == DOCUMENT["version"]
+
+
+def test_guide_states_the_limits() -> None:
+    guide = (ROOT / "functions" / "README.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"### Limits\n\n\| limit \| \|\n\|---\|---\|\n((?:\|.*\n)+)", guide)
+    stated = [int(number.replace(",", "")) for number in re.findall(r"\| ([\d,]+)[^|]*\|\n", table)]
+    assert stated == [
+        rules_loader.MAX_FILE_BYTES,
+        fields_loader.MAX_FIELDS,
+        fields_loader.MAX_TEXT_LENGTH,
+        rules_loader.MAX_RULES,
+        conditions_loader.MAX_CONDITIONS,
+        conditions_loader.MAX_DEPTH,
+        rules_loader.MAX_POINTS,
+        conditions_loader.MAX_SEARCHED_LENGTH,
+        rules_loader.MAX_VERSION_LENGTH,
+        rules_loader.MAX_LABEL_LENGTH,
+        rules_loader.MAX_LABELS_LENGTH,
+        fields_loader.MAX_DESCRIPTION_LENGTH,
+        rules_loader.MAX_DESCRIPTION_LENGTH,
+        rules_loader.MAX_OWNER_LENGTH,
+        rules_loader.MAX_TAGS,
+        rules_loader.MAX_TAG_LENGTH,
+        strict_json.SHOWN_LENGTH,
+        rules.MAX_QUOTED_VALUES,
+        decision.MAX_WARNINGS,
+    ]
