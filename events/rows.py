@@ -86,8 +86,8 @@ def read(path: Path, fields: Callable[[], Mapping[str, str]]) -> Iterator[Row]:
     path
         A file or a pipe.
     fields
-        Returns the fields that a rule set declares: names and types, of :data:`TYPES`. The built-in fields need not be
-        among them. Called only for CSV, whose cells have no types.
+        Returns the names and :data:`TYPES` of the fields that a rule set declares; may omit the built-in fields. Called
+        only for CSV, whose cells have no types.
 
     Raises
     ------
@@ -207,7 +207,7 @@ def _json_row(line: int, text: str) -> Row:
 
 
 def _identity(fields: Any, other_cells: dict[str, str]) -> str:
-    # Separate: JSON rows are sent with all their fields, and the same key with another body is a conflict.
+    # Two parts, so that a CSV row never shares the key of a JSON row that also sends the other columns.
     return json.dumps([fields, other_cells], sort_keys=True)
 
 

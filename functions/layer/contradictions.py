@@ -5,7 +5,7 @@ rule, the limits of the field, and values next to these. A rule can never hit if
 conditions on that field. If a group reads several fields, its alternatives are tried one by one, together with the
 conditions around the group.
 
-A rule that is found can certainly never hit. Some are not found, because the following is not examined:
+Every rule that is found can never hit, but not every such rule is found. The following is not examined:
 
 - two fields compared with each other, except that neither may be missing
 - two groups that read several fields and contradict each other
@@ -29,9 +29,9 @@ from scoring.scorers.rules import Condition, Facts, RuleSet
 # Facts about one field, by its name. Fields that cannot be judged are left out.
 Candidates = Mapping[str, Sequence[Facts]]
 
-# Combinations of searched texts that are tried
+# Combinations of searched texts to try; a field with more is not examined.
 MAX_COMBINATIONS = 1_024
-# Characters in the folded case of one character
+# One character has up to this many characters in folded case.
 MAX_FOLDED_LENGTH = 3
 
 # A lone surrogate, which no text of a rule contains, stands for a character that occurs in none of them.
@@ -57,7 +57,7 @@ def find(document: Mapping[str, Any], rule_set: RuleSet) -> Iterator[tuple[str, 
     Yields
     ------
     tuple
-        The label, and the names of the fields that have no value which satisfies the conditions.
+        The label, and the names of the fields of which no value satisfies the conditions.
     """
     declared = {field.name: field for field in rule_set.fields.declared}
     enabled = [rule for rule in document["rules"] if rule.get("enabled", True)]
@@ -69,7 +69,10 @@ def find(document: Mapping[str, Any], rule_set: RuleSet) -> Iterator[tuple[str, 
 
 
 def _unsatisfied(conditions: Iterable[tuple[Condition, bool]], candidates: Candidates) -> set[str]:
-    """Return the fields that have no candidate with which all conditions hold or fail as stated; empty if all have."""
+    """Return the fields that no candidate satisfies; empty if there are none.
+
+    Every condition comes with whether it must hold or fail.
+    """
     left = dict(candidates)
     alternatives = []
     for condition, holds in _conjunction(conditions):
@@ -92,7 +95,7 @@ def _unsatisfied(conditions: Iterable[tuple[Condition, bool]], candidates: Candi
 
 
 def _conjunction(conditions: Iterable[tuple[Condition, bool]]) -> Iterator[tuple[Condition, bool]]:
-    """Yield conditions that must all hold or fail as stated: comparisons, and groups of alternatives."""
+    """Split groups whose parts must all hold or fail; yield the comparisons and the groups of alternatives."""
     for condition, holds in conditions:
         if condition.group == "not":
             yield from _conjunction([(condition.parts[0], not holds)])
@@ -175,8 +178,8 @@ def _numbers(field: Field, constants: Iterable[float]) -> list[float]:
 def _texts(field: Field, literals: Mapping[str, set[str]]) -> list[str] | None:
     """Return the texts compared, and one text for every combination of searched texts.
 
-    Such a text has the longest prefix, what it must contain and the longest suffix, with a separator between them. It
-    matches only what every other text of the combination matches too.
+    Such a text is the prefix, the texts that it must contain and the suffix, with separators between them. It matches a
+    search only if every text with this combination does.
     """
     possible = {operator: _occurring(field, texts) for operator, texts in literals.items()}
     prefixes = ["", *possible.pop("starts with", ())]

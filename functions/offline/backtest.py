@@ -27,7 +27,7 @@ from scoring.transaction import UNKNOWN_TX_ID
 SHOWN_INVALID = 5
 SHOWN_NAMES = 10
 SHOWN_CHANGES = 50
-# Further names of unknown fields are not counted, so that a file cannot fill the memory.
+# Names of unknown fields to count; more would let a file fill the memory.
 MAX_NAMES = 1_000
 # From the highest to the lowest
 LEVELS = tuple(reversed(RISK_LEVELS))
@@ -132,8 +132,7 @@ class Changes:
     def add(self, line: int, before: Outcome, after: Outcome) -> None:
         """Count one transaction."""
         self._levels[before.level, after.level] += 1
-        # Without the reasons
-        old, new = (outcome.assessment and outcome.assessment[:3] for outcome in (before, after))
+        old, new = (outcome.assessment and outcome.assessment._replace(reasons=()) for outcome in (before, after))
         if old == new:
             return
         self._changed += 1
@@ -170,7 +169,7 @@ def outcomes(path: Path, rule_sets: Sequence[Scorer]) -> Iterator[tuple[Row, lis
         for row in _read(path, rule_sets[0]):
             yield row, [_outcome(row, rule_set) for rule_set in rule_sets]
         return
-    # A cell of CSV has the type that the rule set declares, so that the rows differ.
+    # A CSV cell gets the type that the rule set declares, so each rule set reads the file itself.
     if not path.is_file():
         raise FileError(f"{path} must be a regular file: the rule sets declare different fields, so it is read twice")
     # Not strict: the file may grow meanwhile.

@@ -66,7 +66,7 @@ def _schema(field: Field) -> dict[str, Any]:
     schema.update({name: limit for name, limit in limits.items() if limit is not None})
     description = field.description
     if field.one_of and field.ignores_case:
-        # `enum` cannot ignore case.
+        # An enumeration cannot ignore case.
         sentence = f"{description.rstrip('.')}. " if description else ""
         description = f"{sentence}One of {', '.join(field.one_of)}, in any case."
     elif field.one_of:

@@ -76,7 +76,7 @@ def decode(body: str) -> Decision:
     try:
         message: dict[str, Any] = strict_json.parse(body)
         transaction, request_hash = message.pop("transaction"), message.pop("request_hash")
-        # The rule set may have changed since, so the fields are not read again; only the id, which becomes a key.
+        # The rule set may have changed, so fields are not checked again, except the id, which becomes a key.
         tx_id = check_tx_id(transaction["tx_id"]) if "tx_id" in transaction else UNKNOWN_TX_ID
     except (AttributeError, InvalidRequest, KeyError, TypeError) as error:
         raise InvalidMessage(f"The message is not a decision: {type(error).__name__}: {error}") from error
