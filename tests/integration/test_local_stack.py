@@ -117,7 +117,9 @@ def test_ctrl_c_stops_the_stack_if_sigint_was_ignored(tmp_path: Path) -> None:
         signal.signal(signal.SIGINT, before)
 
 
-def test_environment_variables_of_the_user_are_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variables_of_the_user_are_ignored(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     unreachable = "http://127.0.0.1:9"
     for name, value in {
         "AWS_PROFILE": "of-the-user",
@@ -126,7 +128,7 @@ def test_environment_variables_of_the_user_are_ignored(tmp_path: Path, monkeypat
         "STATS_SHARDS": "0",
     }.items():
         monkeypatch.setenv(name, value)
-    with started(tmp_path / "stack.log") as stack:
+    with started(tmp_path / "stack.log", checkout) as stack:
         assert stack.post("/score", json={"amount": 1}).status_code == 200
         assert stack.stats()["total"] == 1
 
@@ -224,9 +226,9 @@ def test_hanging_function_is_stopped_at_its_timeout(checkout: Path, tmp_path: Pa
 
 
 @contextmanager
-def silent_store(log: Path) -> Iterator[LocalStack]:
+def silent_store(log: Path, root: Path) -> Iterator[LocalStack]:
     """Start a stack whose emulator accepts connections but never responds."""
-    with started(log) as stack:
+    with started(log, root) as stack:
         stack.post("/score", json={"tx_id": "TX1", "amount": 1})
         (store,) = processes_of(stack, "ministack")
         os.kill(store, signal.SIGSTOP)
@@ -236,18 +238,20 @@ def silent_store(log: Path) -> Iterator[LocalStack]:
 
 
 @contextmanager
-def refusing_store(log: Path) -> Iterator[LocalStack]:
+def refusing_store(log: Path, root: Path) -> Iterator[LocalStack]:
     """Start a stack whose functions call a port on which nothing listens."""
     nowhere = f"emulator.variables = lambda _, to=emulator.variables('http://127.0.0.1:{free_port()}'): to"
     program = f"from tests.local import emulator, stack; {nowhere}; stack.main()"
-    with started(log, arguments=("-c", program, "--port", "0")) as stack:
+    with started(log, root, ("-c", program, "--port", "0")) as stack:
         yield stack
 
 
 @pytest.mark.parametrize("store", [silent_store, refusing_store])
-def test_missing_store_is_503(tmp_path: Path, store: Callable[[Path], AbstractContextManager[LocalStack]]) -> None:
+def test_missing_store_is_503(
+    checkout: Path, tmp_path: Path, store: Callable[[Path, Path], AbstractContextManager[LocalStack]]
+) -> None:
     log = tmp_path / "stack.log"
-    with store(log) as stack, ThreadPoolExecutor() as pool:
+    with store(log, checkout) as stack, ThreadPoolExecutor() as pool:
         pending = [
             pool.submit(stack.post, "/score", json={"amount": 1}),
             pool.submit(stack.get, "/stats"),
