@@ -5,6 +5,7 @@ The format is detected from the content, not from the name. Uses the standard li
 
 import codecs
 import csv
+import functools
 import gzip
 import io
 import json
@@ -87,13 +88,15 @@ def read(path: Path, fields: Callable[[], Mapping[str, str]]) -> Iterator[Row]:
         A file or a pipe.
     fields
         Returns the names and :data:`TYPES` of the fields that a rule set declares; may omit the built-in fields. Called
-        only for CSV, whose cells have no types.
+        once at most: for CSV, whose cells have no types, and for a JSON row that may have its ``tx_id`` under another
+        name.
 
     Raises
     ------
     FileError
         The file cannot be read or has another format.
     """
+    fields = functools.cache(fields)
     try:
         with path.open("rb") as file:
             binary = gzip.GzipFile(fileobj=file) if file.peek(2).startswith(GZIP_MAGIC) else file
@@ -133,10 +136,10 @@ def _rows(path: Path, text: TextIO, fields: Callable[[], Mapping[str, str]]) -> 
     if name := _wrapper(start):
         raise FileError(f"{path} is one object, not a list; the rows seem to be under {name!r}")
     if start.startswith("[") or (start.startswith("{") and _end(first_line) is None and _end(start)):
-        yield from _json_values(path, head + text.read())
+        yield from _json_values(path, head + text.read(), fields)
     elif start.startswith("{"):
         lines = enumerate(_lines(head, text), start=1)
-        yield from (_json_row(number, line.strip()) for number, line in lines if line.strip())
+        yield from (_json_row(number, line.strip(), fields) for number, line in lines if line.strip())
     elif start:
         yield from _csv_rows(path, start, _lines(head, text), fields)
 
@@ -168,7 +171,7 @@ def _wrapper(text: str) -> str | None:
     return found["name"] if found else None
 
 
-def _json_values(path: Path, text: str) -> Iterator[Row]:
+def _json_values(path: Path, text: str, fields: Callable[[], Mapping[str, str]]) -> Iterator[Row]:
     """Yield the items of a JSON array, or objects of several lines each."""
     is_array = text.lstrip().startswith("[")
     position = text.index("[") + 1 if is_array else 0
@@ -183,19 +186,20 @@ def _json_values(path: Path, text: str) -> Iterator[Row]:
         end = _end(text, start)
         if end is None:
             raise FileError(f"{path} is not valid JSON from line {line} on")
-        yield _json_row(line, text[start:end])
+        yield _json_row(line, text[start:end], fields)
         line += text.count("\n", start, end)
         position = end
     if is_array:
         raise FileError(f"{path} is truncated: the array has no closing bracket")
 
 
-def _json_row(line: int, text: str) -> Row:
+def _json_row(line: int, text: str, fields: Callable[[], Mapping[str, str]]) -> Row:
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_object)
         if isinstance(value, dict):
             names = {_normal(name): name for name in reversed(value)}
-            name = next((names[name] for name in TX_ID_NAMES if name in names), "tx_id")
+            # A field `id` is not sent as tx_id if the rule set declares it.
+            name = next((names[name] for name in TX_ID_NAMES if name in names and _is_tx_id(name, fields)), "tx_id")
             # The service accepts only strings.
             if name != "tx_id" or type(value.get(name)) is int:
                 tx_id = value.pop(name)
@@ -204,6 +208,18 @@ def _json_row(line: int, text: str) -> Row:
         return Row(line, text, _identity(value, {}))
     except (ValueError, RecursionError):
         return Row(line, text, text)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        # Renaming a field would drop the repeated one; the service refuses the row as it is.
+        raise ValueError("repeated name")
+    return value
+
+
+def _is_tx_id(name: str, fields: Callable[[], Mapping[str, str]]) -> bool:
+    return name == "tx_id" or name not in fields()
 
 
 def _identity(fields: Any, other_cells: dict[str, str]) -> str:

@@ -407,12 +407,22 @@ def test_keys_of_files_in_progress(receiver: Receiver, tmp_path: Path) -> None:
     assert receiver.keys == ["f870d637518ff9ece745becc9eea4f58-1", "ea93f9431233a87de23de6065829af89-1"]
 
 
-def test_declared_id_is_not_sent_as_tx_id(receiver: Receiver, tmp_path: Path) -> None:
-    file = tmp_path / "some.csv"
-    file.write_text("id,amount\nA,5\n")
+@pytest.mark.parametrize("content", ["id,amount\nA,5\nB,6\n", '{"id": "A", "amount": 5}\n{"id": "B", "amount": 6}\n'])
+def test_declared_id_is_not_sent_as_tx_id(receiver: Receiver, tmp_path: Path, content: str) -> None:
+    file = tmp_path / "file"
+    file.write_text(content)
     receiver.declare(id={"type": "string"})
     assert replay(file, "--url", receiver.url).returncode == 0
-    assert receiver.bodies == [{"id": "A", "amount": 5}]
+    assert receiver.bodies == [{"id": "A", "amount": 5}, {"id": "B", "amount": 6}]
+    assert receiver.document_requests == 1
+
+
+def test_json_row_with_a_repeated_name_is_refused(stack: LocalStack, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text('{"id": "A", "amount": 1, "amount": 5000}\n')
+    result = replay(file, "--url", stack.url)
+    assert result.returncode == 1
+    assert "'amount' appears more than once" in result.stdout + result.stderr
 
 
 def test_decimal_mark_of_a_declared_column(receiver: Receiver, tmp_path: Path) -> None:
