@@ -12,13 +12,16 @@ from typing import Any
 
 import pytest
 
+from events import rows
 from functions.offline import backtest
-from scoring import scorers
-from tests import events
+from scoring import fields, scorers
+from scoring.errors import RuleSetError
+from scoring.scorers import fields_loader
+from tests import events as samples
 from tests.local.template import ROOT
 from tests.rule_set import DOCUMENT, R1, R2, R3
 
-SAMPLES = events.FOLDER / "transactions.jsonl"
+SAMPLES = samples.FOLDER / "transactions.jsonl"
 SUMMARY = """\
 level     count  percent
 CRITICAL      1    10.0%
@@ -78,6 +81,14 @@ def output(capsys: pytest.CaptureFixture[str]) -> list[str]:
     assert blank == ""
     assert heading.startswith("/")
     return lines
+
+
+def test_types_in_files_are_those_of_the_service() -> None:
+    assert {field.name: field.type for field in fields.BUILT_IN} == rows.BUILT_IN_FIELDS
+    for kind in rows.TYPES:
+        assert fields_loader.load({"own": {"type": kind}})["own"].type == kind
+    with pytest.raises(RuleSetError, match=f"known are {', '.join(rows.TYPES)}$"):
+        fields_loader.load({"own": {"type": "other"}})
 
 
 def test_samples(files: Files, capsys: pytest.CaptureFixture[str]) -> None:

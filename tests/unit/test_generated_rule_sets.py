@@ -39,7 +39,7 @@ BEYOND_THE_SCHEMA = {
         r"'times' applies to numbers only, .*|the value must be (an? .*|true or false, .*))"
     ),
     "unknown field": r"Rule .*: unknown field .*",
-    "default": r"The rule set's 'defaults'(: Field | has an unknown name ).*",
+    "default": r"The rule set's 'defaults'(: | has an unknown name ).*",
     "repeated label": r"Rule .* appears more than once",
     "length of all labels": r"The labels of all rules must have at most 20000 characters together",
     "order of levels": r"The rule set's 'levels' must decrease .*",

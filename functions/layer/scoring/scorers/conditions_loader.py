@@ -113,12 +113,16 @@ class ConditionsLoader:
         return tuple(loaded)
 
     def _condition(self, condition: Any, depth: int) -> Condition:
-        if isinstance(condition, dict) and "field" not in condition:
-            for group, names in _GROUPS.items():
-                if group in condition:
-                    checks.check_names("the group", condition, names, names)
-                    return self._group(group, condition[group], depth + 1)
-        return self._comparison(condition)
+        if not isinstance(condition, dict) or "field" in condition:
+            return self._comparison(condition)
+        for group, names in _GROUPS.items():
+            if group in condition:
+                if len(condition.keys() & _GROUPS.keys()) > 1:
+                    raise RuleSetError("a group must have only one of 'all', 'any' and 'not'")
+                checks.check_names("the group", condition, names, names)
+                return self._group(group, condition[group], depth + 1)
+        checks.check_object("the condition", condition)
+        raise RuleSetError("the condition must have 'field', 'all', 'any' or 'not'")
 
     def _group(self, group: str, inner: Any, depth: int) -> Condition:
         if depth > MAX_DEPTH:

@@ -1,7 +1,7 @@
 """Rule sets: evaluate rules on the fields of a transaction.
 
-A rule hits if all its conditions hold. A comparison with a missing field does not hold, unless the rule set has a
-default for the field.
+A rule hits if all its conditions hold. No comparison with a missing field holds, not even ``!=``. A field with a
+default is never missing: its default is compared.
 
 The score is the sum of the points of all hits, but at least 0. The score gives the risk level: the highest one whose
 threshold it reaches, else LOW. Ceilings ("at most") of rules that hit then lower the level, and floors ("at least")

@@ -116,13 +116,13 @@ def _rule_set(document: Any) -> RuleSet:
     if not isinstance(document.get("$schema", ""), str):
         raise RuleSetError("The rule set's '$schema' must be a string")
     version = checks.check_printable("The rule set's 'version'", document["version"], MAX_VERSION_LENGTH)
-    refuse_unknown = document.get("unknown_fields", "warn")
-    if refuse_unknown not in _UNKNOWN_FIELDS:
+    unknown_fields = document.get("unknown_fields", "warn")
+    if unknown_fields not in _UNKNOWN_FIELDS:
         raise RuleSetError(
-            f"The rule set's 'unknown_fields' must be 'warn' or 'refuse', not {checks.shown(refuse_unknown)}"
+            f"The rule set's 'unknown_fields' must be 'warn' or 'refuse', not {checks.shown(unknown_fields)}"
         )
     declared = fields_loader.load(document.get("fields", {}))
-    fields = _fields(declared, document.get("defaults", {}), refuse_unknown=refuse_unknown == "refuse")
+    fields = _fields(declared, document.get("defaults", {}), refuse_unknown=unknown_fields == "refuse")
     return RuleSet(version, fields, _rules(document["rules"], declared), _levels(document["levels"]))
 
 
@@ -133,8 +133,10 @@ def _shortened(text: str) -> str:
 
 
 def _fields(declared: Mapping[str, Field], defaults: Any, *, refuse_unknown: bool) -> Fields:
-    optional = frozenset(field.name for field in declared.values() if not field.required)
-    checks.check_names("The rule set's 'defaults'", defaults, frozenset(), optional)
+    checks.check_names("The rule set's 'defaults'", defaults, frozenset(), declared.keys())
+    for name in defaults:
+        if declared[name].required:
+            raise RuleSetError(f"The rule set's 'defaults': {name!r} is required, so it must not have a default")
     try:
         return Fields(declared.values(), defaults, refuse_unknown=refuse_unknown)
     except InvalidRequest as error:
