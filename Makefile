@@ -3,6 +3,8 @@
 PORT ?= 3000
 # Log format of `make run`: text for people, json for programs.
 LOGS ?= text
+# Port of the broker that `make broker` runs.
+KAFKA_PORT ?= 9092
 # For `make rules`: a candidate to check and compare, and a file of transactions to score.
 RULES ?=
 DATA ?=
@@ -25,10 +27,11 @@ LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashe
 export SAM_CLI_TELEMETRY := 0
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run rules test coverage faults load bench lint format lock install emulator build clean
+.PHONY: help run broker rules test coverage faults load bench lint format lock install emulator build clean
 
 help:
 	@echo "make run         serve the API on http://127.0.0.1:$(PORT) (PORT=..., LOGS=json), no Docker needed"
+	@echo "make broker      run a Kafka broker on 127.0.0.1:$(KAFKA_PORT) (KAFKA_PORT=...) for the clients in events/"
 	@echo "make rules       check and print the rules, score events/transactions.jsonl (also DATA=FILE; RULES=FILE compares)"
 	@echo "make test        run all checks and tests; with Docker, also in the containers of 'sam local'"
 	@echo "make coverage    measure branch coverage of functions/; fails if the layer is below 97 percent"
@@ -45,6 +48,9 @@ help:
 
 run: $(READY)
 	@exec $(SAM)/bin/python -m tests.local.stack --port "$(PORT)" --logs "$(LOGS)"
+
+broker: $(APP)/ready
+	@exec $(APP)/bin/python -m tests.local.broker --port "$(KAFKA_PORT)"
 
 rules: $(APP)/ready
 	@$(APP)/bin/python functions/layer/check_rules.py $(if $(RULES),"$(RULES)")

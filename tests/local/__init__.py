@@ -8,6 +8,7 @@
 :mod:`.environments`    execution environments: warm processes that run the functions
 :mod:`.bootstrap`       the program in such a process
 :mod:`.emulator`        DynamoDB and SQS, with the tables and queues of the template
+:mod:`.broker`          the Kafka broker of ``make broker``
 :mod:`.event_source`    event source mappings: invokes functions with messages of queues
 :mod:`.template`        ``template.yaml`` as data
 :mod:`.cloudformation`  evaluates the intrinsic functions of a template
