@@ -29,7 +29,7 @@ from tests import rule_set, service
 from tests.capacity.simulation import Model, Outcome, simulate
 from tests.faults import proxy
 from tests.faults.proxy import Fault
-from tests.local import emulator, environments, event_source
+from tests.local import emulator, environments, event_sources
 from tests.performance import load
 from tests.performance.load import Result
 
@@ -163,7 +163,7 @@ def run_on_the_wire(log: Path, model: Model) -> Run:
             samples = load.offer(target, load.keyed_transactions(DECISIONS), model.rate, seed=model.seed)
             store.clear()
             # Started only now, so that only requests met on the shards.
-            with event_source.running(emulator.client("sqs", endpoint), functions.invoke):
+            with event_sources.running(endpoint, functions.invoke):
                 changed = load.counted(target, before, warm_up + samples)
         if max(attempt.late for attempt in rule.attempts) < STALL_SECONDS:
             break

@@ -15,8 +15,9 @@ from scoring.assessment import HIGH_RISK_LEVELS
 from tests import events, rule_set, service
 from tests.faults import proxy
 from tests.faults.proxy import Proxy
-from tests.local import emulator, environments, event_source, template
+from tests.local import emulator, environments, template
 from tests.local.environments import Environments
+from tests.local.event_sources import queues
 
 THREADS = 16
 _DRAIN_SECONDS = 120
@@ -74,7 +75,7 @@ class Harness:
 
         Failed messages become visible after a second; deployed, after a minute.
         """
-        event_source.deliver(self.sqs, self.functions.invoke, self.outbox, wait=0, times=times, again_after=1)
+        queues.deliver(self.sqs, self.functions.invoke, self.outbox, wait=0, times=times, again_after=1)
 
     def drain(self) -> None:
         """Deliver until the outbox is empty."""
@@ -135,7 +136,7 @@ class ProxiedFunctions:
             self.store.forward_to(endpoint)
             self.queue.forward_to(endpoint)
             dynamodb, sqs = (emulator.client(service, endpoint) for service in ("dynamodb", "sqs"))
-            (outbox,) = template.stack().properties_of("AWS::Lambda::EventSourceMapping").values()
+            outbox = template.stack().properties("OutboxMapping")
             try:
                 yield Harness(self.functions, self.store, self.queue, dynamodb, sqs, outbox, self.log)
             finally:

@@ -52,3 +52,17 @@ def test_value(value: Any, evaluated: Any) -> None:
 def test_unsupported_value_is_an_error(value: Any, error: str) -> None:
     with pytest.raises(ValueError, match=error):
         STACK.value(value)
+
+
+def test_local_stack_has_the_resources_whose_conditions_hold() -> None:
+    document = {
+        "Parameters": {"Issuer": {"Type": "String", "Default": ""}},
+        "Conditions": STACK.template["Conditions"],
+        "Resources": {
+            "Queue": {"Type": "AWS::SQS::Queue"},
+            "Topic": {"Type": "AWS::SNS::Topic", "Condition": "HasIssuer"},
+        },
+    }
+    assert Stack.local(document).resources == {"Queue": "Queue"}
+    topic = Stack.local(document, {"Issuer": "https://issuer"}).of_type("AWS::SNS::Topic")
+    assert topic == {"Topic": "arn:aws:sns:us-east-1:000000000000:Topic"}

@@ -7,9 +7,9 @@
 :mod:`.console`         the log: one line per request
 :mod:`.environments`    execution environments: warm processes that run the functions
 :mod:`.bootstrap`       the program in such a process
-:mod:`.emulator`        DynamoDB and SQS, with the tables and queues of the template
+:mod:`.emulator`        DynamoDB, SQS and SNS, with the tables, queues and topics of the template
 :mod:`.broker`          the Kafka broker of ``make broker``
-:mod:`.event_source`    event source mappings: invokes functions with messages of queues
+:mod:`.event_sources`   event source mappings: invokes functions with batches of messages or records
 :mod:`.template`        ``template.yaml`` as data
 :mod:`.cloudformation`  evaluates the intrinsic functions of a template
 :mod:`.account`         isolation from the user's AWS account

@@ -86,9 +86,20 @@ class Stack:
 
     @classmethod
     def local(cls, template: dict[str, Any], parameters: Mapping[str, str] | None = None) -> Self:
-        """Return the stack of ``sam local``: physical ids are the logical ids; ``parameters`` override the defaults."""
-        resources = {logical_id: logical_id for logical_id in template["Resources"]}
-        return cls(template, _parameters(template, parameters or {}), resources, {}, _LOCAL_ARN)
+        """Return the stack of ``sam local``: physical ids are the logical ids, except those of topics, which are ARNs.
+
+        The parameters override the defaults.
+        """
+        stack = cls(template, _parameters(template, parameters or {}), {}, {}, _LOCAL_ARN)
+        for logical_id, resource in template["Resources"].items():
+            if "Condition" not in resource or stack.holds(resource["Condition"]):
+                is_topic = resource["Type"] == "AWS::SNS::Topic"
+                stack.resources[logical_id] = stack.arn_of("sns", logical_id) if is_topic else logical_id
+        return stack
+
+    def arn_of(self, service: str, resource: str) -> str:
+        """Return the ARN of a resource in the region and account of the stack."""
+        return f"arn:aws:{service}:{self._reference('AWS::Region')}:{self._reference('AWS::AccountId')}:{resource}"
 
     def of_type(self, kind: str) -> dict[str, str]:
         """Return the physical id of each resource of a type, by logical id."""
@@ -176,10 +187,10 @@ class Stack:
         kind = self.template["Resources"][logical_id]["Type"]
         # The physical id of a queue is its URL.
         name = self.resources[logical_id].rpartition("/")[2]
-        own = f"{self._reference('AWS::Region')}:{self._reference('AWS::AccountId')}"
         known = {
-            ("AWS::Lambda::Function", "Arn"): f"arn:aws:lambda:{own}:function:{name}",
-            ("AWS::SQS::Queue", "Arn"): f"arn:aws:sqs:{own}:{name}",
+            ("AWS::DynamoDB::Table", "StreamArn"): self.arn_of("dynamodb", f"table/{name}/stream/{name}"),
+            ("AWS::Lambda::Function", "Arn"): self.arn_of("lambda", f"function:{name}"),
+            ("AWS::SQS::Queue", "Arn"): self.arn_of("sqs", name),
             ("AWS::SQS::Queue", "QueueName"): name,
         }
         if (kind, attribute) not in known:

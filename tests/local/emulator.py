@@ -1,4 +1,4 @@
-"""MiniStack, an emulator of DynamoDB and SQS, in its own process, with the tables and queues of the template.
+"""MiniStack, an emulator of AWS, in its own process, with the tables, queues and topics of the template.
 
 ``make emulator`` runs it for the containers of ``sam local``, which reach it over Docker's bridge.
 """
@@ -22,6 +22,7 @@ from tests.local import account, processes, template
 from tests.local.processes import StartError
 
 MINISTACK_PYTHON = template.ROOT / ".tools" / "ministack" / "bin" / "python"
+_SERVICES = "dynamodb,dynamodbstreams,sqs,sns"
 # Properties of AWS::DynamoDB::Table that are also parameters of CreateTable
 _CREATE_TABLE_PARAMETERS = ("AttributeDefinitions", "KeySchema", "BillingMode")
 
@@ -35,15 +36,22 @@ def client(service: str, endpoint: str) -> Any:
     )
 
 
-def variables(dynamodb: str, sqs: str | None = None) -> dict[str, str]:
-    """Return the environment variables that point a function to these endpoints; ``sqs`` defaults to ``dynamodb``."""
-    return {"AWS_ENDPOINT_URL_DYNAMODB": dynamodb, "AWS_ENDPOINT_URL_SQS": sqs or dynamodb}
+def variables(dynamodb: str, sqs: str | None = None, sns: str | None = None) -> dict[str, str]:
+    """Return the environment variables that point a function to these endpoints; the default is that of DynamoDB."""
+    return {
+        "AWS_ENDPOINT_URL_DYNAMODB": dynamodb,
+        "AWS_ENDPOINT_URL_SQS": sqs or dynamodb,
+        "AWS_ENDPOINT_URL_SNS": sns or dynamodb,
+    }
 
 
 def create_tables(dynamodb: Any) -> None:
     """Create the tables of the template, each named by its logical id, as ``sam local`` resolves ``!Ref``."""
     for name, properties in template.stack().properties_of("AWS::DynamoDB::Table").items():
-        dynamodb.create_table(TableName=name, **{key: properties[key] for key in _CREATE_TABLE_PARAMETERS})
+        parameters = {key: properties[key] for key in _CREATE_TABLE_PARAMETERS}
+        if stream := properties.get("StreamSpecification"):
+            parameters["StreamSpecification"] = {"StreamEnabled": True, **stream}
+        dynamodb.create_table(TableName=name, **parameters)
         if expiry := properties.get("TimeToLiveSpecification"):
             dynamodb.update_time_to_live(TableName=name, TimeToLiveSpecification=expiry)
 
@@ -61,12 +69,19 @@ def create_queues(sqs: Any) -> None:
         sqs.create_queue(QueueName=name, Attributes=attributes)
 
 
+def create_topics(sns: Any) -> None:
+    """Create the topics of the template, each named by its logical id."""
+    for name in template.stack().of_type("AWS::SNS::Topic"):
+        sns.create_topic(Name=name)
+
+
 @contextmanager
 def running(host: str = "127.0.0.1", port: int = 0, **options: Any) -> Iterator[str]:
-    """Run the emulator with the tables and queues; the options are those of :func:`started`."""
-    with started(host, port, SERVICES="dynamodb,sqs", **options) as endpoint:
+    """Run the emulator with the tables, queues and topics; the options are those of :func:`started`."""
+    with started(host, port, SERVICES=_SERVICES, **options) as endpoint:
         create_tables(client("dynamodb", endpoint))
         create_queues(client("sqs", endpoint))
+        create_topics(client("sns", endpoint))
         yield endpoint
 
 
@@ -79,7 +94,7 @@ def started(
     on_exit: Callable[[str], None] | None = None,
     **settings: str,
 ) -> Iterator[str]:
-    """Run the emulator without tables and queues.
+    """Run the emulator without tables, queues and topics.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 import argparse
 
-from tests.local import account, emulator, environments, event_source
+from tests.local import account, emulator, environments, event_sources
 from tests.local.console import LOGS, Console
 from tests.local.processes import StartError, command, fail, listening, port_number
 
@@ -33,7 +33,7 @@ def run(port: int, logs: str) -> None:
         listening(HOST, port) as listener,
         emulator.running(on_exit=fail) as endpoint,
         environments.running(emulator.variables(endpoint), console=console) as functions,
-        event_source.running(emulator.client("sqs", endpoint), functions.invoke),
+        event_sources.running(endpoint, functions.invoke),
     ):
         from tests.local.api import serve  # noqa: PLC0415  takes a second, and reads the AWS variables
 

@@ -30,7 +30,7 @@ from typing import Any
 import urllib3
 
 from tests import events, rule_set
-from tests.local import account, emulator, environments, event_source
+from tests.local import account, emulator, environments, event_sources
 from tests.local.environments import ENVIRONMENTS_PER_FUNCTION, Environments
 from tests.local.processes import command
 from tests.service import checkout, layer, started
@@ -370,7 +370,7 @@ def handlers(log: Path) -> Iterator[Target]:
             log=output.fileno(),
             layer=layer(Path(folder, "layer"), rule_set.DOCUMENT),
         ) as functions,
-        event_source.running(emulator.client("sqs", endpoint), functions.invoke),
+        event_sources.running(endpoint, functions.invoke),
     ):
         yield invoked(functions)
 

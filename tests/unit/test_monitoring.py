@@ -186,7 +186,7 @@ def test_alarms() -> None:
     } == ALARMS
     assert {name: value for name, (_, _, dimensions) in alarms() for _, value in dimensions} == SUBJECTS
     for properties in found.values():
-        assert properties["AlarmActions"] == properties["OKActions"] == ["AlarmTopic"]
+        assert properties["AlarmActions"] == properties["OKActions"] == [template.stack().resources["AlarmTopic"]]
         assert properties["TreatMissingData"] == "notBreaching"
         assert "ActionsEnabled" not in properties
         # "What happened; what it means, or where to look."
