@@ -11,7 +11,9 @@ import io
 import json
 import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -77,6 +79,19 @@ class Row(NamedTuple):
     identity: str
     problem: str = ""
     note: str = ""
+
+
+class Keys:
+    """Idempotency keys: a hash of the batch name and the content of a row, and a number that tells equal rows apart."""
+
+    def __init__(self, batch: str) -> None:
+        self._batch = batch
+        self._seen: Counter[bytes] = Counter()
+
+    def key(self, row: Row) -> str:
+        digest = sha256(f"{self._batch}\n{row.identity}".encode(errors="surrogatepass")).digest()[:16]
+        self._seen[digest] += 1
+        return f"{digest.hex()}-{self._seen[digest]}"
 
 
 def read(path: Path, fields: Callable[[], Mapping[str, str]]) -> Iterator[Row]:
