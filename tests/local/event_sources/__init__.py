@@ -3,6 +3,7 @@
 =====================  ==================================================================
 :mod:`.queues`         SQS queues
 :mod:`.table_streams`  streams of DynamoDB tables
+:mod:`.kafka`          Kafka topics, for ``make stream`` only
 :mod:`.filters`        filter criteria: which records of a stream reach the function
 :mod:`.results`        partial responses: which items of a batch have failed
 =====================  ==================================================================
