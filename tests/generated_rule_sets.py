@@ -345,6 +345,7 @@ _VOCABULARY = (
     *("enabled", "owner", "tags", "all", "any", "not", "field", "of", "operator", "value", "other", "times"),
     *("CRITICAL", "HIGH", "MEDIUM", "LOW", "colour", "Colour", "", "x" * 41, "two\nlines", "\ud83c"),
     *BUILT_IN,
+    "idempotency_key",
 )
 _WORDS_OF_THE_LANGUAGE = (
     *_TYPES,

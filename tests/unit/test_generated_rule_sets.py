@@ -226,6 +226,7 @@ def test_document_that_only_the_loader_refuses(expected: str, document: referenc
         changed(fields={"hour": {"maximum": 24}}),
         changed(fields={"store": {"type": "number"}}),
         changed(fields={"tx_id": {"max_length": 129}}),
+        changed(fields={"idempotency_key": {"type": "string"}}),
         changed(defaults={"amount": 1}),
         changed(defaults={"hour": 24}),
         changed(defaults={"x": None}),

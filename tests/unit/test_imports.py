@@ -30,7 +30,7 @@ def imported(statement: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "module", ["transaction", "scorers", "decision", "errors", "settings", "http_api", "deadlines"]
+    "module", ["transaction", "scorers", "decision", "errors", "settings", "http_api", "batches", "deadlines"]
 )
 def test_core_imports_no_network_modules(module: str) -> None:
     modules = imported(f"import scoring.{module}")

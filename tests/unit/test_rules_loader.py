@@ -171,6 +171,10 @@ def with_field(declaration: Any, name: str = "country", **changes: Any) -> dict[
             (with_field({"type": "string"}, name), f"Field {name[:64]!r}: a name must have 1 to 40 lower-case letters")
             for name in ("", "Country", "1st", "a" * 41, "card-country", "_x", "x\n", "a" * 1_000, "\u0131d")
         ),
+        (
+            with_field({"type": "string"}, "idempotency_key"),
+            "Field 'idempotency_key' is reserved: transactions in a batch",
+        ),
         (with_field({"type": "string", "max_length": 0}), "'max_length' must be an integer from 1 to 65536"),
         (with_field({"type": "string", "max_length": True}), "'max_length' must be an integer from 1 to 65536"),
         (with_field({"type": "string", "case": "fold"}), "Field 'country': 'case' must be 'ignore', not 'fold'"),

@@ -2,7 +2,7 @@
 
 A request passes through these modules in order:
 
-- ``http_api`` reads API Gateway events and builds responses.
+- ``http_api`` reads API Gateway events and builds responses; ``batches`` splits a batch into transactions.
 - ``fields`` reads the transaction and checks every field.
 - ``scorers`` assesses it: ``scorers.rules`` evaluates the rule set in ``scorers/rules.json``.
 - ``decision`` combines transaction, assessment, version and time.

@@ -16,6 +16,9 @@ from scoring.transaction import MAX_TX_ID_LENGTH, Transaction, check_text, check
 if TYPE_CHECKING:
     from datetime import datetime
 
+# Name of an item's idempotency key in a batch; no rule set can declare it.
+KEY_FIELD = "idempotency_key"
+
 # Integers have 64 bits, as in databases and other languages.
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
 

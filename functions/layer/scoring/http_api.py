@@ -69,18 +69,68 @@ def json_body(event: Event) -> Any:
     ------
     UnsupportedMediaType
         The content type is missing or not JSON.
-    PayloadTooLarge
-        The body is larger than 64 KiB.
-    InvalidRequest
-        The body is empty, not UTF-8 or not JSON.
+    PayloadTooLarge, InvalidRequest
+        As :func:`document` raises them.
     """
-    media_type = (header(event, "content-type") or "").partition(";")[0].strip().lower()
-    if media_type != _JSON and not (media_type.startswith("application/") and media_type.endswith("+json")):
+    if not is_json(media_type(event)):
         raise UnsupportedMediaType("Header 'Content-Type' must be application/json")
-    text = _body_text(event)
+    return document(body(event))
+
+
+def media_type(event: Event) -> str:
+    """Return the content type of a request in lower case, without parameters; empty if there is none."""
+    return (header(event, "content-type") or "").partition(";")[0].strip().lower()
+
+
+def is_json(media_type: str) -> bool:
+    """Return whether a content type is ``application/json`` or ``application/...+json``."""
+    return media_type == _JSON or (media_type.startswith("application/") and media_type.endswith("+json"))
+
+
+def body(event: Event) -> str | bytes:
+    """Return the body of a request: text, or bytes if API Gateway encoded it in base64.
+
+    Raises
+    ------
+    InvalidRequest
+        The body is not valid base64.
+    """
+    text: str = event.get("body") or ""
+    try:
+        return base64.b64decode(text, validate=True) if event.get("isBase64Encoded") else text
+    except ValueError:
+        raise InvalidRequest("The body is not valid base64") from None
+
+
+def document(body: str | bytes) -> Any:
+    """Decode the JSON document of one transaction.
+
+    Raises
+    ------
+    PayloadTooLarge
+        It is larger than 64 KiB.
+    InvalidRequest
+        It is empty, not UTF-8 or not JSON.
+    """
+    check_size(body, MAX_BODY_BYTES)
+    return strict_json.parse(text_of(body))
+
+
+def check_size(body: str | bytes, max_bytes: int) -> None:
+    """Raise PayloadTooLarge if a body is larger than this in UTF-8."""
+    if len(body if isinstance(body, bytes) else body.encode(errors="surrogatepass")) > max_bytes:
+        raise PayloadTooLarge(f"The body is larger than {max_bytes} bytes")
+
+
+def text_of(body: str | bytes) -> str:
+    """Return the text of a body; InvalidRequest if it is empty or not UTF-8."""
+    try:
+        text = body if isinstance(body, str) else body.decode()
+    except UnicodeDecodeError:
+        raise InvalidRequest("The body is not valid UTF-8") from None
     if not text.strip():
         raise InvalidRequest("The body is empty; it must be a JSON document")
-    return strict_json.parse(text)
+    return text
 
 
 def header(event: Event, name: str) -> str | None:
@@ -102,28 +152,32 @@ def decision_id(event: Event, context: Any) -> str:
     InvalidRequest
         The header ``Idempotency-Key`` is not 1 to 128 visible ASCII characters, or contains a comma.
     """
+    key = idempotency_key(event)
+    return request_id(event, context) if key is None else key
+
+
+def idempotency_key(event: Event, max_length: int = MAX_KEY_LENGTH) -> str | None:
+    """Return the header ``Idempotency-Key``, or None.
+
+    Raises
+    ------
+    InvalidRequest
+        It is not 1 to ``max_length`` visible ASCII characters, or contains a comma.
+    """
     key = header(event, "idempotency-key")
-    if key is not None:
-        # API Gateway joins repeated headers with a comma.
-        if not (1 <= len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable() and not {" ", ","} & set(key)):
-            raise InvalidRequest(
-                f"Header 'Idempotency-Key' must have 1 to {MAX_KEY_LENGTH} visible ASCII characters, no space, no comma"
-            )
-        return key
+    return None if key is None else check_key("Header 'Idempotency-Key'", key, max_length)
+
+
+def check_key(what: str, key: str, max_length: int = MAX_KEY_LENGTH) -> str:
+    """Return an idempotency key if it is valid; the InvalidRequest names it as ``what``."""
+    # API Gateway joins repeated headers with a comma.
+    if not (1 <= len(key) <= max_length and key.isascii() and key.isprintable() and not {" ", ","} & set(key)):
+        raise InvalidRequest(f"{what} must have 1 to {max_length} visible ASCII characters, no space, no comma")
+    return key
+
+
+def request_id(event: Event, context: Any) -> str:
+    """Return the id of a request."""
     # `sam local start-api` repeats the same requestId; the ids of its invocations differ.
-    request_id: str = context.aws_request_id if settings.SAM_LOCAL else event["requestContext"]["requestId"]
-    return request_id
-
-
-def _body_text(event: Event) -> str:
-    body: str = event.get("body") or ""
-    try:
-        raw = base64.b64decode(body, validate=True) if event.get("isBase64Encoded") else None
-    except ValueError:
-        raise InvalidRequest("The body is not valid base64") from None
-    if len(body.encode(errors="surrogatepass") if raw is None else raw) > MAX_BODY_BYTES:
-        raise PayloadTooLarge(f"The body is larger than {MAX_BODY_BYTES} bytes")
-    try:
-        return body if raw is None else raw.decode()
-    except UnicodeDecodeError:
-        raise InvalidRequest("The body is not valid UTF-8") from None
+    found: str = context.aws_request_id if settings.SAM_LOCAL else event["requestContext"]["requestId"]
+    return found

@@ -6,7 +6,7 @@ from typing import Any
 
 from scoring import fields
 from scoring.errors import InvalidRequest, RuleSetError
-from scoring.fields import BUILT_IN, Field
+from scoring.fields import BUILT_IN, KEY_FIELD, Field
 from scoring.scorers import checks
 from scoring.scorers.checks import shown
 
@@ -49,6 +49,8 @@ def _field(name: str, declaration: Any, built_in: Field | None) -> Field:
             f"Field {shown(name)}: a name must have 1 to 40 lower-case letters, digits and '_', and begin with a letter"
         )
     where = f"Field {name!r}"
+    if name == KEY_FIELD:
+        raise RuleSetError(f"{where} is reserved: transactions in a batch can have an idempotency key of this name")
     kind = declaration.get("type", built_in and built_in.type) if isinstance(declaration, dict) else None
     names = _OF_EVERY_TYPE | (_LIMITS.get(kind, frozenset()) if isinstance(kind, str) else frozenset())
     if isinstance(kind, str) and kind not in _LIMITS:
