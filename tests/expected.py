@@ -97,4 +97,5 @@ RESPONSES = {
     ),
     "openapi": Expected("DocsFunction", 200, {"openapi": "3.1.0"}),
     "reconcile": Expected("ReconcileFunction", None, {"batchItemFailures": []}),
+    "alert": Expected("AlertFunction", None, {"batchItemFailures": []}),
 }

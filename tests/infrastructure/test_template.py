@@ -217,6 +217,7 @@ def test_defaults_open_nothing() -> None:
         "DocsAreOpen": {"Fn::Equals": [{"Ref": "OpenDocs"}, "true"]},
         "HasOrigin": {"Fn::Not": [{"Fn::Equals": [{"Ref": "AllowedOrigin"}, ""]}]},
         "ReservesConcurrency": {"Fn::Not": [{"Fn::Equals": [{"Ref": "ScoreConcurrency"}, "0"]}]},
+        "AlertsHigh": {"Fn::Equals": [{"Ref": "AlertLevel"}, "HIGH"]},
         "HasAlarmEmail": {"Fn::Not": [{"Fn::Equals": [{"Ref": "AlarmEmail"}, ""]}]},
     }
 
@@ -336,8 +337,11 @@ def test_roles_allow_single_actions_on_named_resources(resources: dict[str, Any]
             assert statement["Effect"] == "Allow"
             assert isinstance(statement["Action"], str)
             assert "*" not in statement["Action"]
-            resource, attribute = statement["Resource"]["Fn::GetAtt"]
-            assert attribute == "Arn"
+            if statement["Resource"] == {"Ref": "AlertTopic"}:  # the ARN
+                resource = "AlertTopic"
+            else:
+                resource, attribute = statement["Resource"]["Fn::GetAtt"]
+                assert attribute == ("StreamArn" if (name, resource) == ("AlertRole", "DecisionsTable") else "Arn")
             granted.setdefault(name.removesuffix("Role"), set()).add((statement["Action"], resource))
     log = {("logs:CreateLogStream", "FunctionLogGroup"), ("logs:PutLogEvents", "FunctionLogGroup")}
     assert all(actions >= log for actions in granted.values())
@@ -353,6 +357,14 @@ def test_roles_allow_single_actions_on_named_resources(resources: dict[str, Any]
             ("sqs:ReceiveMessage", "OutboxQueue"),
             ("sqs:DeleteMessage", "OutboxQueue"),
             ("sqs:GetQueueAttributes", "OutboxQueue"),
+        },
+        "Alert": {
+            ("dynamodb:DescribeStream", "DecisionsTable"),
+            ("dynamodb:GetRecords", "DecisionsTable"),
+            ("dynamodb:GetShardIterator", "DecisionsTable"),
+            ("dynamodb:ListStreams", "DecisionsTable"),
+            ("sns:Publish", "AlertTopic"),
+            ("sqs:SendMessage", "AlertDeadLetterQueue"),
         },
         "Stats": {("dynamodb:BatchGetItem", "StatsTable")},
         "Transaction": {("dynamodb:Query", "DecisionsTable")},
@@ -444,8 +456,7 @@ def test_decisions_are_kept_longer_than_their_messages() -> None:
 
 
 def test_outbox_mapping_reports_single_failures_and_limits_concurrency(resources: dict[str, Any]) -> None:
-    (mapping,) = (one["Properties"] for one in of_type(resources, "AWS::Lambda::EventSourceMapping").values())
-    assert mapping == {
+    assert resources["OutboxMapping"]["Properties"] == {
         "EventSourceArn": {"Fn::GetAtt": ["OutboxQueue", "Arn"]},
         "FunctionName": {"Ref": "ReconcileFunction"},
         "FunctionResponseTypes": ["ReportBatchItemFailures"],
@@ -454,7 +465,54 @@ def test_outbox_mapping_reports_single_failures_and_limits_concurrency(resources
     }
 
 
+STREAM_RETENTION_SECONDS = 24 * 3600
+OUTAGE_SECONDS = 3600
+
+
+def test_alert_mapping_outlasts_an_outage_and_leaves_time_to_send_alerts_again(resources: dict[str, Any]) -> None:
+    mapping = dict(resources["AlertMapping"]["Properties"])
+    del mapping["FilterCriteria"]
+    age = mapping.pop("MaximumRecordAgeInSeconds")
+    assert OUTAGE_SECONDS * 2 <= age <= STREAM_RETENTION_SECONDS / 2
+    assert mapping == {
+        "EventSourceArn": {"Fn::GetAtt": ["DecisionsTable", "StreamArn"]},
+        "FunctionName": {"Ref": "AlertFunction"},
+        "StartingPosition": "TRIM_HORIZON",
+        "BatchSize": 100,
+        "FunctionResponseTypes": ["ReportBatchItemFailures"],
+        "BisectBatchOnFunctionError": True,
+        # An outage uses up any number of attempts.
+        "MaximumRetryAttempts": -1,
+        "DestinationConfig": {"OnFailure": {"Destination": {"Fn::GetAtt": ["AlertDeadLetterQueue", "Arn"]}}},
+    }
+    assert resources["DecisionsTable"]["Properties"]["StreamSpecification"] == {"StreamViewType": "NEW_IMAGE"}
+    assert "StreamSpecification" not in resources["StatsTable"]["Properties"]
+
+
+@pytest.mark.parametrize(("level", "levels"), [("HIGH", ["HIGH", "CRITICAL"]), ("CRITICAL", ["CRITICAL"])])
+def test_only_new_decisions_with_the_wanted_levels_are_alerted(level: str, levels: list[str]) -> None:
+    mapping = Stack.local(template.load(), {"AlertLevel": level}).properties("AlertMapping")
+    (pattern,) = mapping["FilterCriteria"]["Filters"]
+    assert json.loads(pattern["Pattern"]) == {
+        "eventName": ["INSERT"],
+        "dynamodb": {"NewImage": {"risk_level": {"S": levels}}},
+    }
+    assert template.load()["Parameters"]["AlertLevel"]["AllowedValues"] == ["HIGH", "CRITICAL"]
+
+
+def test_topic_of_alerts_is_encrypted(resources: dict[str, Any]) -> None:
+    assert resources["AlertTopic"]["Properties"] == {"KmsMasterKeyId": "alias/aws/sns"}
+    # CloudWatch may not use that key.
+    assert "Properties" not in resources["AlarmTopic"]
+
+
 def test_environment_variables_of_functions() -> None:
+    own = {
+        name: function["Properties"]["Environment"]["Variables"]
+        for name, function in of_type(template.load()["Resources"], "AWS::Serverless::Function").items()
+        if "Environment" in function["Properties"]
+    }
+    assert own == {"AlertFunction": {"ALERT_TOPIC": {"Ref": "AlertTopic"}, "AWS_ENDPOINT_URL_SNS": ""}}
     assert template.load()["Globals"]["Function"]["Environment"]["Variables"] == {
         "DECISIONS_TABLE": {"Ref": "DecisionsTable"},
         "STATS_TABLE": {"Ref": "StatsTable"},

@@ -145,6 +145,10 @@ class Stack:
             return bool(left == right)
         if name == "Fn::Not":
             return not self.holds(argument[0])
+        if name == "Fn::And":
+            return all(map(self.holds, argument))
+        if name == "Fn::Or":
+            return any(map(self.holds, argument))
         raise ValueError(f"Condition function {name} is not supported")
 
     def _function(self, name: str, argument: Any) -> Any:

@@ -57,7 +57,10 @@ def functions() -> dict[str, Function]:
     shared = stack().template["Globals"]["Function"]
 
     def function(logical_id: str) -> Function:
-        properties = shared | resources[logical_id]["Properties"]
+        own = resources[logical_id]["Properties"]
+        properties = shared | own
+        # As SAM merges them: name by name
+        variables = shared["Environment"]["Variables"] | own.get("Environment", {}).get("Variables", {})
         layers = [resources[layer]["Properties"]["ContentUri"] for layer in stack().value(properties["Layers"])]
         return Function(
             name=logical_id,
@@ -65,7 +68,7 @@ def functions() -> dict[str, Function]:
             handler=properties["Handler"],
             timeout=properties["Timeout"],
             memory=properties["MemorySize"],
-            variables=stack().value(properties["Environment"]["Variables"]),
+            variables=stack().value(variables),
         )
 
     return {logical_id: function(logical_id) for logical_id in stack().of_type("AWS::Serverless::Function")}

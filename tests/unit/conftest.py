@@ -1,4 +1,4 @@
-"""Fixtures of the unit tests: no sockets; moto emulates DynamoDB and SQS with the template's tables and queues."""
+"""Fixtures of the unit tests: no sockets; moto emulates DynamoDB, SQS and SNS with what the template has of them."""
 
 import importlib
 import io
@@ -23,7 +23,7 @@ from scoring.ledger.writer import LedgerWriter
 from scoring.settings import Settings
 from tests import rule_set
 from tests.local import template
-from tests.local.emulator import create_queues, create_tables
+from tests.local.emulator import create_queues, create_tables, create_topics
 from tests.unit.fakes import MotoClient
 
 # A rule set with another version is not the lab's.
@@ -52,9 +52,10 @@ def no_sockets() -> Iterator[None]:
 
 @pytest.fixture
 def function_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set the environment variables that the template sets."""
-    for name, value in template.functions()["ScoreFunction"].variables.items():
-        monkeypatch.setenv(name, value)
+    """Set the environment variables that the template sets for any function."""
+    for function in template.functions().values():
+        for name, value in function.variables.items():
+            monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
@@ -71,6 +72,8 @@ def not_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def dynamodb(function_environment: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Return a boto3 client of an account with the template's tables."""
     monkeypatch.setattr("scoring.aws.client.Client", lambda service, *_: MotoClient(boto3.client(service)))
+    # The account in the ARNs of `make run`
+    monkeypatch.setenv("MOTO_ACCOUNT_ID", "000000000000")
     with mock_aws():
         client = boto3.client("dynamodb")
         create_tables(client)
@@ -82,6 +85,14 @@ def sqs(dynamodb: Any) -> Any:
     """Return a boto3 client of the same account, with the template's queues."""
     client = boto3.client("sqs")
     create_queues(client)
+    return client
+
+
+@pytest.fixture
+def sns(dynamodb: Any) -> Any:
+    """Return a boto3 client of the same account, with the template's topics."""
+    client = boto3.client("sns")
+    create_topics(client)
     return client
 
 
@@ -120,7 +131,7 @@ def intercept(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Intercept:
 def context() -> SimpleNamespace:
     """Return the part of Lambda's context object that the handlers use."""
     return SimpleNamespace(
-        aws_request_id="6f1d0d6c-5b07-4d5e-9f0a-7c1f4f0b1f53", get_remaining_time_in_millis=lambda: 10_000
+        aws_request_id="6f1d0d6c-5b07-4d5e-9f0a-7c1f4f0b1f53", get_remaining_time_in_millis=lambda: 30_000
     )
 
 
@@ -159,7 +170,7 @@ class Functions:
 
 
 @pytest.fixture
-def invoke(dynamodb: Any, sqs: Any, context: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Functions:
+def invoke(dynamodb: Any, sqs: Any, sns: Any, context: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Functions:
     """Import all functions anew, with the tests' rule set: ``invoke("ScoreFunction", event)``."""
     monkeypatch.setattr(scorers, "load", lambda: rule_set.RULE_SET)
     modules: dict[str, Any] = {}

@@ -18,7 +18,7 @@ STACK = cloudformation.LOCAL_NAME
 # functions", "HTTP API metrics", "Available CloudWatch metrics for Amazon SQS" and "DynamoDB metrics and dimensions" of
 # the AWS documentation.
 AWS_METRICS = {
-    "AWS/Lambda": ("FunctionName", "AWS::Serverless::Function", {"Errors", "Throttles"}),
+    "AWS/Lambda": ("FunctionName", "AWS::Serverless::Function", {"Errors", "Throttles", "IteratorAge"}),
     "AWS/ApiGateway": ("ApiId", "AWS::Serverless::HttpApi", {"Count", "Latency", "4xx", "5xx"}),
     "AWS/SQS": (
         "QueueName",
@@ -44,6 +44,9 @@ def emitted_metrics(invoke: Functions, dynamodb: Any, new_metric_lines: MetricLi
     dynamodb.delete_table(TableName="DecisionsTable")
     invoke("ScoreFunction", events.post('{"amount": 5}'))
     invoke("ReconcileFunction", events.load("reconcile"))
+    broken = events.load("alert")
+    broken["Records"][0]["dynamodb"]["NewImage"].pop("answer")
+    invoke("AlertFunction", broken)
     return {key for line in new_metric_lines() for key, _, _ in metrics(line)}
 
 
@@ -151,6 +154,11 @@ ALARMS = {
     "OutboxAgeAlarm": ("OutboxAge", "Maximum", 60, 1, ">", 300),
     "OutboxBacklogAlarm": ("ApproximateAgeOfOldestMessage", "Maximum", 60, 1, ">", 300),
     "OutboxDeadLetterAlarm": ("ApproximateNumberOfMessagesVisible", "Maximum", 60, 1, ">", 0),
+    "AlertErrorsAlarm": ("Errors", "Sum", 300, 1, ">", 0),
+    "AlertsFailedAlarm": ("AlertsFailed", "Sum", 300, 1, ">", 0),
+    # Milliseconds
+    "AlertAgeAlarm": ("IteratorAge", "Maximum", 60, 1, ">", 300_000),
+    "AlertDeadLetterAlarm": ("ApproximateNumberOfMessagesVisible", "Maximum", 60, 1, ">", 0),
 }
 # Dimension value of each alarm: a function, API, table, queue or stack.
 SUBJECTS = {
@@ -167,6 +175,10 @@ SUBJECTS = {
     "OutboxAgeAlarm": STACK,
     "OutboxBacklogAlarm": "OutboxQueue",
     "OutboxDeadLetterAlarm": "OutboxDeadLetterQueue",
+    "AlertErrorsAlarm": "AlertFunction",
+    "AlertsFailedAlarm": STACK,
+    "AlertAgeAlarm": "AlertFunction",
+    "AlertDeadLetterAlarm": "AlertDeadLetterQueue",
 }
 
 

@@ -50,8 +50,15 @@ def test_template_sets_every_variable(function_environment: None) -> None:
     assert settings.read() == SETTINGS._replace(stats_shards=64)
     # Read by settings.endpoint and by the loggers.
     others = {"AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_SQS", "POWERTOOLS_SERVICE_NAME"}
-    for function in template.functions().values():
-        assert function.variables.keys() == VARIABLES.keys() | others
+    own = {"AlertFunction": {"ALERT_TOPIC", "AWS_ENDPOINT_URL_SNS"}}
+    for name, function in template.functions().items():
+        assert function.variables.keys() == VARIABLES.keys() | others | own.get(name, set())
+
+
+def test_alert_topic() -> None:
+    assert settings.alert_topic({"ALERT_TOPIC": "arn"}) == "arn"
+    with pytest.raises(SettingsError, match="Environment variable ALERT_TOPIC is not set"):
+        settings.alert_topic({})
 
 
 @pytest.mark.parametrize(("name", "service"), [("stack", "stack"), ("", "service_undefined")])

@@ -11,6 +11,7 @@
     │   └── StoreUnavailable     503  with ``Retry-After``
     ├── CallFailed                   call of an AWS service; retried, then StoreUnavailable
     ├── InvalidMessage               message of the outbox; redelivered, then moved to the dead-letter queue
+    ├── InvalidImage                 item in the stream of the decisions table; logged, not alerted
     └── ConfigurationError           raised while a function starts
         ├── RuleSetError
         └── SettingsError
@@ -106,6 +107,10 @@ class CallFailed(ScoringError):
 
 class InvalidMessage(ScoringError):
     """A message of the outbox does not contain a decision."""
+
+
+class InvalidImage(ScoringError):
+    """An item in the stream of the decisions table is not a decision."""
 
 
 class ConfigurationError(ScoringError):

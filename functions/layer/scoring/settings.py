@@ -91,6 +91,17 @@ def read(environment: Mapping[str, str] = os.environ) -> Settings:
     )
 
 
+def alert_topic(environment: Mapping[str, str] = os.environ) -> str:
+    """Return the ARN of the topic of alerts.
+
+    Raises
+    ------
+    SettingsError
+        The variable is missing or empty.
+    """
+    return _text(environment, "ALERT_TOPIC")
+
+
 def account(environment: Mapping[str, str] = os.environ) -> Account:
     """Read region and credentials.
 

@@ -16,6 +16,8 @@ metric                  unit         dimensions                             mean
 ``RuleHits``            count        ``service`` and ``rule``               hits of a rule, by label
 ``RejectedRequests``    count        ``service`` and ``reason``             rejected ``POST /score``, by error class
 ``OutboxAge``           seconds      ``service``                            age of the oldest message not yet recorded
+``AlertsPublished``     count        ``service``                            alerts accepted by SNS, with repeats
+``AlertsFailed``        count        ``service``                            alerts not published, once per attempt
 ======================= ============ ====================================== ==========================================
 """
 
@@ -94,6 +96,14 @@ def count_rejections(handler: Callable[[dict[str, Any], Any], R]) -> Callable[[d
 def emit_outbox_age(seconds: float) -> None:
     """Report the age of the oldest message that could not be recorded."""
     _emit({"OutboxAge": (round(seconds, 3), "Seconds")}, [["service"]])
+
+
+def emit_alerts(*, published: int, failed: int) -> None:
+    """Count the alerts of one invocation: those that SNS accepted, and those that were not published."""
+    metrics: dict[str, tuple[float, str]] = {"AlertsPublished": (published, "Count")}
+    if failed:
+        metrics["AlertsFailed"] = failed, "Count"
+    _emit(metrics, [["service"]])
 
 
 def log_unavailable(what: str, reason: str, decision_id: str | None = None) -> StoreUnavailable:
