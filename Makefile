@@ -42,7 +42,7 @@ help:
 	@echo "make format      format the code with ruff"
 	@echo "make lock        pin the requirements by hash, after a change in pyproject.toml; needs uv"
 	@echo "make install     install the virtual environments and linters only"
-	@echo "make emulator    run the DynamoDB and SQS for 'sam local start-api' and 'sam local invoke'"
+	@echo "make emulator    run the DynamoDB, SQS and SNS for 'sam local start-api' and 'sam local invoke'"
 	@echo "make build       run the installed 'sam build'; ends with a warning if python3.13 is missing"
 	@echo "make clean       remove everything that these commands made"
 

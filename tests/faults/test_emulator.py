@@ -1,4 +1,4 @@
-"""The emulator behaves like DynamoDB and SQS in what the fault tests rely on."""
+"""The emulator behaves like AWS in what the fault tests rely on."""
 
 import time
 import uuid

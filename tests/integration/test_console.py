@@ -1,5 +1,6 @@
 """The console of `make run`: one line per request as text or JSON, and each error once."""
 
+import io
 import json
 import os
 import pty
@@ -9,11 +10,12 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import IO
+from typing import IO, Any
 
 import pytest
 
 from tests.corpus import JSON
+from tests.local.console import Console
 from tests.local.template import ROOT
 from tests.rule_set import R1, R2, R3, assess
 from tests.service import SAM_PYTHON, STACK, TIMEOUT_SECONDS, LocalStack, RunningService
@@ -23,7 +25,7 @@ ESCAPE = "\x1b"
 
 
 class Printed:
-    """Returns the lines printed since its creation, without the time of day and the milliseconds."""
+    """Returns the lines printed since its creation, without alerts, the time of day and the milliseconds."""
 
     def __init__(self, stack: LocalStack) -> None:
         self._log = stack.log
@@ -31,7 +33,9 @@ class Printed:
 
     def __call__(self) -> list[str]:
         lines = self._log.read_text()[self._begin :].splitlines()
-        return [re.sub(r"  \d+ ms$", "", re.sub(r"^\d\d:\d\d:\d\d  ", "", line)) for line in lines]
+        printed = [re.sub(r"  \d+ ms$", "", re.sub(r"^\d\d:\d\d:\d\d  ", "", line)) for line in lines]
+        # Alerts are printed when they are published, after the response.
+        return [line for line in printed if not line.startswith("ALERT")]
 
 
 def test_each_request_prints_one_line(stack: LocalStack) -> None:
@@ -68,12 +72,17 @@ def test_output_of_a_function_is_shown_unchanged(stack: LocalStack) -> None:
     assert printed()[2].startswith("end")
 
 
+def is_about_alerts(entry: dict[str, Any]) -> bool:
+    return "AlertsPublished" in entry or entry.get("message") in {"alert", "alert published"}
+
+
 def test_json_log_is_only_json(service: LocalStack) -> None:
     begin = len(service.log.read_text())
     before = datetime.now(UTC)
     service.post("/score", json=TX003)
     service.post("/score", json={"tx_id": "TX000"})
     entries = [json.loads(line) for line in service.log.read_text()[begin:].splitlines()]
+    entries = [entry for entry in entries if not is_about_alerts(entry)]
     decision, *_, first, rejection, second = entries
     assert (decision["message"], decision["score"]) == ("decision", assess(TX003)["score"])
     assert decision["_aws"]["CloudWatchMetrics"]
@@ -96,6 +105,29 @@ def test_control_characters_are_escaped(stack: LocalStack) -> None:
         "404  GET /%C2%9B31m  No route has the path '/\\x9b31m'",
         "404  GET /%1B%5B31m  No route has the path '/\\x1b[31m'",
     ]
+
+
+ALERT = {
+    "alert_id": "0123",
+    "tx_id": "TX003",
+    "decision_id": "order-17",
+    "risk_level": "CRITICAL",
+    "score": 7,
+    "triggered_rules": [R1, R3],
+    "version": "1.0",
+    "evaluated_at": "2026-11-22T11:42:26.344028Z",
+    "transaction": {"amount": 4500.0},
+}
+
+
+def test_alert_is_one_line_without_its_transaction() -> None:
+    text, lines = io.StringIO(), io.StringIO()
+    Console("text", text).alert(ALERT)
+    Console("json", lines).alert(ALERT)
+    assert text.getvalue()[10:] == f"ALERT  CRITICAL 7  {R1}, {R3}  tx TX003  decision order-17\n"
+    entry = json.loads(lines.getvalue())
+    del entry["timestamp"]
+    assert entry == {"message": "alert", **{name: ALERT[name] for name in ALERT if name != "transaction"}}
 
 
 @contextmanager

@@ -283,7 +283,7 @@ def test_stack_exits_when_the_emulator_dies(tmp_path: Path, ending: signal.Signa
         assert stack.process.wait(TIMEOUT_SECONDS) == 1
         wait_for_end(processes)
     assert log.read_text().removeprefix(before) == (
-        f"error: the emulator of DynamoDB and SQS {how} and its data is lost; run the command again\n"
+        f"error: the emulator of AWS {how} and its data is lost; run the command again\n"
     )
 
 
@@ -306,7 +306,7 @@ def test_make_emulator_exits_when_the_emulator_dies(tmp_path: Path) -> None:
         process.kill()
         process.wait()
     _, error = (tmp_path / "log").read_text().splitlines()
-    assert error.startswith("error: the emulator of DynamoDB and SQS was killed by SIGKILL")
+    assert error.startswith("error: the emulator of AWS was killed by SIGKILL")
 
 
 def test_outbox_message_is_recorded(stack: LocalStack) -> None:

@@ -98,13 +98,16 @@ class ReadableLog(io.TextIOBase):
 
 
 def readable(line: str) -> str:
-    """Format a JSON log line as text; omit lines with metrics, and leave any other line unchanged."""
+    """Format a JSON log line as text, and leave any other line unchanged.
+
+    Metrics and published alerts are omitted: the console prints the decision with the request, and the alert itself.
+    """
     try:
         entry = json.loads(line)
     except ValueError:
         return line + "\n"
-    if isinstance(entry, dict) and "_aws" in entry:
-        return ""  # the console prints the decision with the request
+    if isinstance(entry, dict) and ("_aws" in entry or entry.get("message") == "alert published"):
+        return ""
     if not isinstance(entry, dict) or not {"level", "message"} <= entry.keys():
         return line + "\n"
     trace = entry.get("exception", "")

@@ -1,4 +1,4 @@
-"""The log of ``make run``: one line per request, and errors of the service, as text or JSON.
+"""The log of ``make run``: one line per request and per alert, and errors of the service, as text or JSON.
 
 :mod:`.bootstrap` formats the log lines of the functions.
 """
@@ -57,6 +57,13 @@ class Console:
             details = self._details(headers, body)
             self._line([str(status), request, *details, f"{milliseconds:.0f} ms"], _color(status))
 
+    def alert(self, alert: Mapping[str, Any]) -> None:
+        """Print an alert, without its transaction."""
+        if self.logs == "json":
+            self._json(message="alert", **{name: one for name, one in alert.items() if name != "transaction"})
+        else:
+            self._line(["ALERT", *_decision(alert)], _YELLOW)
+
     def error(self, message: str) -> None:
         """Print an error of the service. The lines of requests that fail with it omit the message."""
         self._reported.add(message)
@@ -77,10 +84,7 @@ class Console:
             return []
         if all(name in content for name in _DECISION_FIELDS):
             return [
-                f"{content['risk_level']} {content['score']}",
-                ", ".join(map(str, content["triggered_rules"])) or "no rule",
-                f"tx {content['tx_id']}",
-                f"decision {content['decision_id']}",
+                *_decision(content),
                 *(["replayed"] if "Idempotent-Replayed" in headers else []),
                 *(["not recorded yet"] if content.get("recorded") is False else []),
             ]
@@ -100,6 +104,16 @@ class Console:
         with suppress(OSError):  # the reader is gone
             self._stream.write(line + "\n")
             self._stream.flush()
+
+
+def _decision(content: Mapping[str, Any]) -> list[str]:
+    """Summarise a decision."""
+    return [
+        f"{content['risk_level']} {content['score']}",
+        ", ".join(map(str, content["triggered_rules"])) or "no rule",
+        f"tx {content['tx_id']}",
+        f"decision {content['decision_id']}",
+    ]
 
 
 def _color(status: int) -> str:

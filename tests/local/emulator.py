@@ -179,13 +179,13 @@ def _watch(process: "subprocess.Popen[bytes]", ending: threading.Event, on_exit:
     code = process.wait()
     if not ending.is_set():
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
-        on_exit(f"the emulator of DynamoDB and SQS {how} and its data is lost; run the command again")
+        on_exit(f"the emulator of AWS {how} and its data is lost; run the command again")
 
 
 def main() -> None:
     """Run until Ctrl-C."""
     account.replace()
-    parser = argparse.ArgumentParser(description="DynamoDB and SQS for the containers of `sam local`.")
+    parser = argparse.ArgumentParser(description="DynamoDB, SQS and SNS for the containers of `sam local`.")
     parser.add_argument("--port", default="8000", help="must match tests/local/containers.json")
     arguments = parser.parse_args()
     with (
@@ -193,8 +193,10 @@ def main() -> None:
         running(bridge_address(), processes.port_number(arguments.port), on_exit=processes.fail) as endpoint,
     ):
         of_type = template.stack().of_type
-        names = ", ".join([*of_type("AWS::DynamoDB::Table"), *of_type("AWS::SQS::Queue")])
-        print(f"DynamoDB and SQS with {names} at {endpoint}; press Ctrl-C to stop", flush=True)
+        names = ", ".join(
+            name for kind in ("AWS::DynamoDB::Table", "AWS::SQS::Queue", "AWS::SNS::Topic") for name in of_type(kind)
+        )
+        print(f"DynamoDB, SQS and SNS with {names} at {endpoint}; press Ctrl-C to stop", flush=True)
         signal.pause()
 
 

@@ -1,8 +1,8 @@
-"""``make run``: the emulator, the functions, the event source mappings and the API, until Ctrl-C."""
+"""``make run``: the emulator, the functions, the event source mappings, the alerts and the API, until Ctrl-C."""
 
 import argparse
 
-from tests.local import account, emulator, environments, event_sources
+from tests.local import account, alerts, emulator, environments, event_sources
 from tests.local.console import LOGS, Console
 from tests.local.processes import StartError, command, fail, listening, port_number
 
@@ -34,6 +34,7 @@ def run(port: int, logs: str) -> None:
         emulator.running(on_exit=fail) as endpoint,
         environments.running(emulator.variables(endpoint), console=console) as functions,
         event_sources.running(endpoint, functions.invoke),
+        alerts.receiving(endpoint, console.alert),
     ):
         from tests.local.api import serve  # noqa: PLC0415  takes a second, and reads the AWS variables
 
