@@ -6,35 +6,38 @@ from typing import Any
 from aws_lambda_powertools.logging import Logger
 
 from scoring import deadlines, telemetry
-from scoring.errors import ScoringError
+from scoring.decision import Decision
+from scoring.errors import InvalidMessage
 from scoring.ledger import outbox, writer
+from scoring.ledger.writer import Recorded
 
 logger = Logger()
 LEDGER = writer.connect()
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    deadline = deadlines.of(context)
-    failed = [message for message in event["Records"] if not _record(message, deadline)]
+    messages = event["Records"]
+    decoded = [_decode(message["body"]) for message in messages]
+    decisions = [one for one in decoded if isinstance(one, Decision)]
+    outcomes = iter(LEDGER.record(decisions, deadlines.of(context)))
+    results = [next(outcomes) if isinstance(one, Decision) else one for one in decoded]
+    failed = []
+    for message, result in zip(messages, results, strict=True):
+        if isinstance(result, Recorded):
+            extra = {"decision_id": result.response["decision_id"], "replayed": result.replayed}
+            logger.info("recorded from the outbox", extra=extra)
+        else:
+            extra = {"message_id": message["messageId"], "reason": str(result)}
+            logger.error("outbox message not recorded", extra=extra)
+            failed.append(message)
     if failed:
         oldest_ms = min(int(message["attributes"]["SentTimestamp"]) for message in failed)
         telemetry.emit_outbox_age(time.time() - oldest_ms / 1000)
     return {"batchItemFailures": [{"itemIdentifier": message["messageId"]} for message in failed]}
 
 
-def _record(message: dict[str, Any], deadline: float) -> bool:
+def _decode(body: str) -> Decision | InvalidMessage:
     try:
-        recorded = LEDGER.record(outbox.decode(message["body"]), deadline)
-    except Exception as error:
-        expected = isinstance(error, ScoringError)
-        logger.error(  # noqa: TRY400  with a traceback only if the error is unexpected
-            "outbox message not recorded",
-            extra={"message_id": message["messageId"], "reason": str(error) if expected else type(error).__name__},
-            exc_info=not expected,
-        )
-        return False
-    logger.info(
-        "recorded from the outbox",
-        extra={"decision_id": recorded.response["decision_id"], "replayed": recorded.replayed},
-    )
-    return True
+        return outbox.decode(body)
+    except InvalidMessage as error:
+        return error

@@ -17,7 +17,7 @@ def lambda_handler(event: http_api.Event, context: Any) -> http_api.Response:
     start = time.perf_counter()
     deadline = deadlines.of(context)
     decision = decide(http_api.json_body(event), http_api.decision_id(event, context), SCORER)
-    response, replayed = RECORDER.record(decision, deadline)
+    response, replayed = RECORDER.record_one(decision, deadline)
     telemetry.emit_decision(
         response,
         replayed=replayed,

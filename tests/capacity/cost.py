@@ -34,6 +34,7 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from scoring import scorers, settings
+from scoring.aws.queue import Queue
 from scoring.ledger import recorder
 from scoring.ledger.outbox import Outbox
 from scoring.ledger.recorder import Recorder
@@ -205,7 +206,9 @@ def _score_handler(client: Any) -> Iterator[Any]:
         patch.object(settings, "SERVICE", "risk-scoring"),
         patch.object(scorers, "load", lambda: rule_set.RULE_SET),
         patch.object(
-            recorder, "connect", lambda: Recorder(LedgerWriter(client, settings.read()), Outbox(client, "unused"))
+            recorder,
+            "connect",
+            lambda: Recorder(LedgerWriter(client, settings.read()), Outbox(Queue(client, "unused"))),
         ),
     ):
         sys.modules.pop(name, None)

@@ -203,11 +203,8 @@ class Environment:
     def record(self) -> bool:
         """Record a decision; return False if the ledger gives up."""
         self.attempts = self.conflicts = 0
-        try:
-            self._ledger.record(DECISION, math.inf)
-        except StoreUnavailable:
-            return False
-        return True
+        (recorded,) = self._ledger.record([DECISION], math.inf)
+        return not isinstance(recorded, StoreUnavailable)
 
 
 DECISION = decide({"amount": 1}, "decision-1")

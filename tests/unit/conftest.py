@@ -18,8 +18,10 @@ from aws_lambda_powertools.logging import Logger
 from moto import mock_aws
 
 from scoring import scorers, telemetry
+from scoring.decision import Decision
+from scoring.errors import HttpError
 from scoring.ledger.reader import LedgerReader
-from scoring.ledger.writer import LedgerWriter
+from scoring.ledger.writer import LedgerWriter, Recorded
 from scoring.settings import Settings
 from tests import rule_set
 from tests.local import template
@@ -99,6 +101,14 @@ def sns(dynamodb: Any) -> Any:
 @pytest.fixture
 def writer(dynamodb: Any) -> LedgerWriter:
     return LedgerWriter(MotoClient(dynamodb), SETTINGS)
+
+
+def record(writer: LedgerWriter, decision: Decision, deadline: float = NO_DEADLINE) -> Recorded:
+    """Record one decision; raise the error if it is not recorded."""
+    (outcome,) = writer.record([decision], deadline)
+    if isinstance(outcome, HttpError):
+        raise outcome
+    return outcome
 
 
 @pytest.fixture

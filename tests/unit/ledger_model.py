@@ -1,14 +1,14 @@
 """A model of the ledger in memory. ``test_writer`` compares the real one with it."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from scoring.assessment import HIGH_RISK_LEVELS, RISK_LEVELS
 from scoring.decision import Decision
-from scoring.errors import IdempotencyConflict
 from scoring.ledger.reader import MAX_FOUND, Totals
-from scoring.ledger.tables import partition_key
-from scoring.ledger.writer import Recorded
+from scoring.ledger.tables import key
+from scoring.ledger.writer import Outcome, outcome_of
 
 
 class LedgerModel:
@@ -17,15 +17,12 @@ class LedgerModel:
     def __init__(self) -> None:
         self.decisions: dict[tuple[str, str], Decision] = {}
 
-    def record(self, decision: Decision, _deadline: float) -> Recorded:
-        first = self.decisions.setdefault(
-            (partition_key(decision.transaction.get("tx_id"), decision.decision_id), decision.decision_id), decision
-        )
-        if first.request_hash != decision.request_hash:
-            raise IdempotencyConflict(
-                f"Header 'Idempotency-Key': {decision.decision_id!r} was already used with another body"
-            )
-        return Recorded(first.response, replayed=first.response != decision.response)
+    def record(self, decisions: Sequence[Decision], _deadline: float) -> list[Outcome]:
+        return [self._record(decision) for decision in decisions]
+
+    def _record(self, decision: Decision) -> Outcome:
+        first = self.decisions.setdefault(key(decision), decision)
+        return outcome_of(decision, first.response, first.request_hash)
 
     def totals(self, _deadline: float) -> Totals:
         responses = [decision.response for decision in self.decisions.values()]

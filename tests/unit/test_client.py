@@ -48,11 +48,11 @@ NO_COUNTERS: dict[str, Any] = {"Responses": {"StatsTable": []}, "UnprocessedKeys
     ("use", "response", "service", "target", "max_response_bytes", "opened"),
     [
         (
-            lambda: writer.connect().record(DECISION, NO_DEADLINE),
+            lambda: writer.connect().record([DECISION], NO_DEADLINE),
             {},
             "dynamodb",
             "DynamoDB_20120810.TransactWriteItems",
-            1024 * 1024,
+            16 * 1024 * 1024,
             1,
         ),
         (
@@ -65,10 +65,10 @@ NO_COUNTERS: dict[str, Any] = {"Responses": {"StatsTable": []}, "UnprocessedKeys
         ),
         # Most invocations never need the outbox, so it is not connected ahead of the first call.
         (
-            lambda: outbox.connect().send(DECISION, NO_DEADLINE),
-            {"MessageId": "m"},
+            lambda: outbox.connect().send([DECISION], NO_DEADLINE),
+            {"Successful": [{"Id": "0", "MessageId": "m"}]},
             "sqs",
-            "AmazonSQS.SendMessage",
+            "AmazonSQS.SendMessageBatch",
             1024 * 1024,
             0,
         ),

@@ -122,7 +122,7 @@ class Requests:
 @pytest.fixture
 def requests(invoke: Functions, monkeypatch: pytest.MonkeyPatch, log: io.StringIO) -> Requests:
     ledger = LedgerModel()
-    monkeypatch.setattr(invoke.modules["ScoreFunction"], "RECORDER", ledger)
+    monkeypatch.setattr(invoke.modules["ScoreFunction"].RECORDER, "_ledger", ledger)
     for function in ("TransactionFunction", "StatsFunction"):
         monkeypatch.setattr(invoke.modules[function], "READER", ledger)
     return Requests(invoke, log, ledger)

@@ -2,7 +2,6 @@
 
 import io
 import json
-import time
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scoring import strict_json
-from scoring.aws.client import CALL_SECONDS
+from scoring.aws.queue import Queue
 from scoring.errors import CallFailed, InvalidMessage, InvalidRequest, StoreUnavailable
 from scoring.ledger.outbox import Outbox, connect, decode, encode
 from tests.rule_set import decide
@@ -27,7 +26,7 @@ def outbox(sqs: Any) -> Outbox:
 
 def test_send(outbox: Outbox, sqs: Any) -> None:
     decision = decide(CRITICAL, "k1")
-    outbox.send(decision, NO_DEADLINE)
+    assert outbox.send([decision], NO_DEADLINE) == [None]
     (message,) = sqs.receive_message(QueueUrl="OutboxQueue")["Messages"]
     assert decode(message["Body"]) == decision
 
@@ -56,26 +55,24 @@ def test_largest_request_fits_into_a_message(character: str) -> None:
     assert len(encode(decision)) < 400 * 1024
 
 
-@pytest.mark.parametrize("error", [CallFailed("ConnectionRefusedError"), CallFailed("RequestThrottled", 403)], ids=str)
-def test_failed_call_is_store_unavailable(error: CallFailed, log: io.StringIO) -> None:
-    with pytest.raises(StoreUnavailable):
-        Outbox(FakeClient(error), "OutboxQueue").send(decide(CRITICAL, "k1"), NO_DEADLINE)
+def test_error_names_the_first_decision_of_an_outage_once(log: io.StringIO) -> None:
+    """Only the first call is made."""
+    outbox = Outbox(Queue(FakeClient(CallFailed("ConnectionRefusedError")), "OutboxQueue"))
+    errors = outbox.send([decide(CRITICAL, f"k{number}") for number in range(25)], NO_DEADLINE)
+    assert [type(error) for error in errors] == [StoreUnavailable] * 25
     line = json.loads(log.getvalue())
-    assert (line["level"], line["message"], line["decision_id"]) == ("ERROR", "outbox unavailable", "k1")
-    assert line["reason"] == error.reason
+    assert (line["level"], line["message"], line["decision_id"]) == ("ERROR", "outbox unavailable", "k0")
+    assert line["reason"] == "ConnectionRefusedError"
 
 
-@pytest.mark.parametrize("response", [{}, {"message": "Welcome"}, {"MessageId": None}, {"MessageId": 1}], ids=str)
-def test_unexpected_response_does_not_confirm(log: io.StringIO, response: dict[str, Any]) -> None:
-    with pytest.raises(StoreUnavailable):
-        Outbox(FakeClient(response), "OutboxQueue").send(decide(CRITICAL, "k1"), NO_DEADLINE)
-    assert json.loads(log.getvalue())["reason"] == "UnexpectedResponse"
-
-
-def test_send_respects_the_deadline(outbox: Outbox, sqs: Any) -> None:
-    with pytest.raises(StoreUnavailable):
-        outbox.send(decide(CRITICAL, "k1"), time.monotonic() + CALL_SECONDS - 0.01)
-    assert "Messages" not in sqs.receive_message(QueueUrl="OutboxQueue")
+def test_decisions_that_sqs_refuses_are_errors(log: io.StringIO) -> None:
+    refused = {"Successful": [{"Id": "0", "MessageId": "m"}], "Failed": [{"Id": "1", "Code": "InternalError"}]}
+    outbox = Outbox(Queue(FakeClient(refused, {"Failed": refused["Failed"]}), "OutboxQueue"))
+    saved, error = outbox.send([decide(CRITICAL, "k0"), decide(CRITICAL, "k1")], NO_DEADLINE)
+    assert saved is None
+    assert isinstance(error, StoreUnavailable)
+    line = json.loads(log.getvalue())
+    assert (line["reason"], line["decision_id"]) == ("InternalError", "k1")
 
 
 MESSAGE: dict[str, Any] = json.loads(encode(decide(CRITICAL, "k1")))

@@ -18,7 +18,7 @@ from scoring.ledger.reader import MAX_FOUND, LedgerReader
 from scoring.ledger.writer import LedgerWriter
 from tests.rule_set import decide
 from tests.unit.aws_errors import dynamodb_errors
-from tests.unit.conftest import NO_DEADLINE, SETTINGS, Intercept
+from tests.unit.conftest import NO_DEADLINE, SETTINGS, Intercept, record
 from tests.unit.fakes import FakeClient, MotoClient
 
 LOW = {"tx_id": "TX001", "amount": 50.0}
@@ -32,7 +32,7 @@ def test_find_returns_newest_first(writer: LedgerWriter, reader: LedgerReader) -
     for number in random.sample(range(MAX_FOUND + 5), MAX_FOUND + 5):
         decision = decide(LOW, f"{number % 7}-{number}")
         # Two decisions per time, ordered by their ids.
-        writer.record(evaluated_at(f"2026-11-22T10:00:00.{number // 2:06d}Z", decision), NO_DEADLINE)
+        record(writer, evaluated_at(f"2026-11-22T10:00:00.{number // 2:06d}Z", decision))
     found = [(one["evaluated_at"], one["decision_id"]) for one in reader.find("TX001", NO_DEADLINE)]
     assert found == sorted(found, reverse=True)
     assert len(found) == MAX_FOUND
@@ -47,7 +47,7 @@ def test_find_reads_consistently(reader: LedgerReader, intercept: Intercept) -> 
 
 
 def test_find_respects_the_deadline(writer: LedgerWriter, reader: LedgerReader) -> None:
-    writer.record(decide(LOW, "k1"), NO_DEADLINE)
+    record(writer, decide(LOW, "k1"))
     assert len(reader.find("TX001", time.monotonic() + CALL_SECONDS + 5)) == 1
     with pytest.raises(StoreUnavailable):
         reader.find("TX001", time.monotonic() + CALL_SECONDS - 0.01)
@@ -56,20 +56,20 @@ def test_find_respects_the_deadline(writer: LedgerWriter, reader: LedgerReader) 
 def test_find_returns_the_transaction(writer: LedgerWriter, reader: LedgerReader) -> None:
     transaction = {"tx_id": "TX001", "amount": 20.0, "category": "książki", "hour": 3}
     decision = decide({**transaction, "card": "4111111111111111"}, "k1")
-    writer.record(decision, NO_DEADLINE)
+    record(writer, decision)
     assert reader.find("TX001", NO_DEADLINE) == [{**decision.response, "transaction": transaction}]
 
 
 def test_decision_id_and_tx_id_do_not_collide(writer: LedgerWriter, reader: LedgerReader) -> None:
     """A decision without ``tx_id`` and with the key K neither blocks the key K of transaction K, nor is found there."""
     without, other = decide({"amount": 1}, "K"), decide({"amount": 2}, "other")
-    writer.record(without, NO_DEADLINE)
-    writer.record(other, NO_DEADLINE)
+    record(writer, without)
+    record(writer, other)
     assert reader.find("K", NO_DEADLINE) == [{**without.response, "transaction": {"amount": 1}}]
     own = decide({"tx_id": "K", "amount": 3}, "K")
-    assert not writer.record(own, NO_DEADLINE).replayed
+    assert not record(writer, own).replayed
     assert reader.find("K", NO_DEADLINE) == [{**own.response, "transaction": {"tx_id": "K", "amount": 3}}]
-    assert writer.record(decide({"amount": 1}, "K"), NO_DEADLINE).replayed
+    assert record(writer, decide({"amount": 1}, "K")).replayed
     assert reader.totals(NO_DEADLINE).total == 3
 
 
@@ -85,7 +85,7 @@ def test_decision_of_an_earlier_version_is_found(writer: LedgerWriter, reader: L
     }
     dynamodb.put_item(TableName="DecisionsTable", Item=item)
     assert reader.find("K", NO_DEADLINE) == [{**decision.response, "transaction": {"amount": 1, "store": "Kraków"}}]
-    writer.record(decide({"tx_id": "K", "amount": 2}, "k2"), NO_DEADLINE)
+    record(writer, decide({"tx_id": "K", "amount": 2}, "k2"))
     assert [found["decision_id"] for found in reader.find("K", NO_DEADLINE)] == ["k2"]
 
 
@@ -93,7 +93,7 @@ def test_find_stays_within_the_response_limit_of_lambda(writer: LedgerWriter, re
     large = {**LOW, "store": "é" * 32_000}
     for number in range(40):
         decision = decide(large, f"k{number:02}")
-        writer.record(evaluated_at(f"2026-11-22T10:00:00.{number:06d}Z", decision), NO_DEADLINE)
+        record(writer, evaluated_at(f"2026-11-22T10:00:00.{number:06d}Z", decision))
     found = reader.find("TX001", NO_DEADLINE)
     assert [one["decision_id"] for one in found] == [f"k{number:02}" for number in range(39, 39 - len(found), -1)]
     response = json.dumps(http_api.json_response({"tx_id": "TX001", "status": "found", "decisions": found}))
@@ -180,7 +180,7 @@ def test_deadline_ends_a_long_read(dynamodb: Any, intercept: Intercept, monkeypa
 def test_totals_retry_unprocessed_shards(
     writer: LedgerWriter, reader: LedgerReader, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writer.record(decide(LOW, "k1"), NO_DEADLINE)
+    record(writer, decide(LOW, "k1"))
     original = dynamodb.batch_get_item
     incomplete = [True, True]
 

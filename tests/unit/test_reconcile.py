@@ -14,7 +14,7 @@ from scoring.ledger.reader import LedgerReader
 from scoring.ledger.writer import LedgerWriter
 from tests.rule_set import decide
 from tests.unit.aws_errors import cancellation
-from tests.unit.conftest import NO_DEADLINE, Functions, Intercept
+from tests.unit.conftest import NO_DEADLINE, Functions, Intercept, record
 
 # (*bodies) -> ids of the messages that failed
 Reconcile = Callable[..., list[str]]
@@ -67,7 +67,7 @@ def test_redelivered_message_is_counted_once(reconcile: Reconcile, reader: Ledge
 def test_unrecordable_message_fails_alone_with_a_reason(
     reconcile: Reconcile, writer: LedgerWriter, reader: LedgerReader, log: io.StringIO
 ) -> None:
-    writer.record(decide(TRANSACTION, "k1"), NO_DEADLINE)
+    record(writer, decide(TRANSACTION, "k1"))
     conflict = encode(decide({**TRANSACTION, "amount": 1}, "k1"))
     good = encode(decide(TRANSACTION, "k2"))
     assert reconcile("poison", conflict, good) == ["0", "1"]
@@ -86,10 +86,12 @@ def test_unrecordable_message_fails_alone_with_a_reason(
     assert "4500" not in log.getvalue()
 
 
-def test_failed_write_fails_its_message_alone(reconcile: Reconcile, reader: LedgerReader, intercept: Intercept) -> None:
-    calls = intercept("transact_write_items", cancellation("ValidationError"))
+def test_refused_decision_fails_its_message_alone(
+    reconcile: Reconcile, reader: LedgerReader, intercept: Intercept
+) -> None:
+    calls = intercept("transact_write_items", *[cancellation("ValidationError", "None")] * 2)
     assert reconcile(encode(decide(TRANSACTION, "k1")), encode(decide(TRANSACTION, "k2"))) == ["0"]
-    assert len(calls) == 2
+    assert [len(call["TransactItems"]) for call in calls] == [3, 2, 2]
     assert reader.totals(NO_DEADLINE).total == 1
 
 
@@ -100,10 +102,17 @@ def test_writes_respect_the_deadline(reconcile: Reconcile, context: SimpleNamesp
     assert calls == []
 
 
-def test_bug_fails_its_message_alone_with_a_traceback(
-    reconcile: Reconcile, intercept: Intercept, log: io.StringIO
+def test_messages_are_recorded_in_one_transaction(
+    reconcile: Reconcile, reader: LedgerReader, intercept: Intercept
 ) -> None:
+    calls = intercept("transact_write_items")
+    assert reconcile(*(encode(decide(TRANSACTION, f"k{number}")) for number in range(10))) == []
+    assert len(calls) == 1
+    assert reader.totals(NO_DEADLINE).total == 10
+
+
+def test_bug_fails_the_invocation(reconcile: Reconcile, intercept: Intercept) -> None:
+    """Lambda counts it for the alarm, and SQS delivers all messages again."""
     intercept("transact_write_items", KeyError("a bug"))
-    assert reconcile(encode(decide(TRANSACTION, "k1")), encode(decide(TRANSACTION, "k2"))) == ["0"]
-    line = json.loads(log.getvalue().splitlines()[0])
-    assert (line["reason"], line["exception_name"]) == ("KeyError", "KeyError")
+    with pytest.raises(KeyError):
+        reconcile(encode(decide(TRANSACTION, "k1")))

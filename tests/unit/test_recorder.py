@@ -6,14 +6,16 @@ import time
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from scoring.aws.client import CALL_SECONDS
+from scoring.aws.queue import Queue
 from scoring.errors import CallFailed, IdempotencyConflict, StoreUnavailable
 from scoring.ledger import outbox
 from scoring.ledger.outbox import Outbox
 from scoring.ledger.reader import LedgerReader
-from scoring.ledger.recorder import Recorder
-from scoring.ledger.writer import LedgerWriter
+from scoring.ledger.recorder import OUTBOX_SECONDS_PER_DECISION, Recorder
+from scoring.ledger.writer import LedgerWriter, Recorded
 from tests.rule_set import decide
 from tests.unit.aws_errors import cancellation
 from tests.unit.conftest import NO_DEADLINE, Intercept
@@ -24,7 +26,7 @@ TRANSACTION = {"tx_id": "TX1", "amount": 5000}
 
 @pytest.fixture
 def recorder(writer: LedgerWriter, sqs: Any) -> Recorder:
-    return Recorder(writer, Outbox(MotoClient(sqs), "OutboxQueue"))
+    return Recorder(writer, Outbox(Queue(MotoClient(sqs), "OutboxQueue")))
 
 
 def sent_ids(sqs: Any) -> list[str]:
@@ -35,8 +37,8 @@ def sent_ids(sqs: Any) -> list[str]:
 
 def test_recorded_decision_is_not_sent(recorder: Recorder, reader: LedgerReader, sqs: Any) -> None:
     decision = decide(TRANSACTION, "k1")
-    assert recorder.record(decision, NO_DEADLINE).response == decision.response
-    assert recorder.record(decide(TRANSACTION, "k1"), NO_DEADLINE).replayed
+    assert recorder.record_one(decision, NO_DEADLINE).response == decision.response
+    assert recorder.record_one(decide(TRANSACTION, "k1"), NO_DEADLINE).replayed
     assert reader.totals(NO_DEADLINE).total == 1
     assert sent_ids(sqs) == []
 
@@ -44,7 +46,7 @@ def test_recorded_decision_is_not_sent(recorder: Recorder, reader: LedgerReader,
 def test_unrecorded_decision_is_sent(recorder: Recorder, reader: LedgerReader, intercept: Intercept, sqs: Any) -> None:
     intercept("transact_write_items", cancellation("ValidationError"))
     decision = decide(TRANSACTION, "k1")
-    recorded = recorder.record(decision, NO_DEADLINE)
+    recorded = recorder.record_one(decision, NO_DEADLINE)
     assert (recorded.response, recorded.replayed) == ({**decision.response, "recorded": False}, False)
     assert reader.totals(NO_DEADLINE).total == 0
     assert sent_ids(sqs) == ["k1"]
@@ -54,13 +56,13 @@ def test_failure_of_ledger_and_outbox_is_store_unavailable(recorder: Recorder, i
     intercept("transact_write_items", cancellation("ValidationError"))
     sqs.delete_queue(QueueUrl="OutboxQueue")
     with pytest.raises(StoreUnavailable):
-        recorder.record(decide(TRANSACTION, "k1"), NO_DEADLINE)
+        recorder.record_one(decide(TRANSACTION, "k1"), NO_DEADLINE)
 
 
 def test_conflict_is_not_sent(recorder: Recorder, sqs: Any) -> None:
-    recorder.record(decide(TRANSACTION, "k1"), NO_DEADLINE)
+    recorder.record_one(decide(TRANSACTION, "k1"), NO_DEADLINE)
     with pytest.raises(IdempotencyConflict):
-        recorder.record(decide({**TRANSACTION, "amount": 1}, "k1"), NO_DEADLINE)
+        recorder.record_one(decide({**TRANSACTION, "amount": 1}, "k1"), NO_DEADLINE)
     assert sent_ids(sqs) == []
 
 
@@ -72,7 +74,7 @@ def test_write_leaves_time_for_the_outbox(
     recorder: Recorder, intercept: Intercept, sqs: Any, seconds: float, writes: int, messages: int
 ) -> None:
     calls = intercept("transact_write_items")
-    recorder.record(decide(TRANSACTION, "k1"), time.monotonic() + seconds)
+    recorder.record_one(decide(TRANSACTION, "k1"), time.monotonic() + seconds)
     assert (len(calls), len(sent_ids(sqs))) == (writes, messages)
 
 
@@ -95,7 +97,7 @@ def test_only_a_slow_failure_opens_the_circuit_until_the_cooldown_ends(
     recorded: list[bool],
 ) -> None:
     clock = [1000.0]
-    monkeypatch.setattr("scoring.ledger.recorder.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("scoring.ledger.writer.time.monotonic", lambda: clock[0])
     calls = intercept("transact_write_items", CallFailed("TimeoutError"))
     transact_write_items = dynamodb.transact_write_items
 
@@ -106,8 +108,67 @@ def test_only_a_slow_failure_opens_the_circuit_until_the_cooldown_ends(
     monkeypatch.setattr(dynamodb, "transact_write_items", first_is_slow)
     for number, pause in enumerate((0, 0.1, 1.8, 0.2)):
         clock[0] += pause
-        response = recorder.record(decide(TRANSACTION, f"k{number}"), NO_DEADLINE).response
+        response = recorder.record_one(decide(TRANSACTION, f"k{number}"), NO_DEADLINE).response
         assert len(calls) == writes[number]
         assert response.get("recorded", True) == recorded[number]
     reasons = [json.loads(line)["reason"] for line in log.getvalue().splitlines()]
     assert reasons == ["TimeoutError", *["CircuitOpen"] * writes[1:].count(1)]
+
+
+class TestManyDecisions:
+    def test_only_unrecorded_decisions_are_sent(
+        self, recorder: Recorder, reader: LedgerReader, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, sqs: Any
+    ) -> None:
+        transact_write_items = dynamodb.transact_write_items
+        calls = []
+
+        def fail_second(**parameters: Any) -> Any:
+            calls.append(parameters)
+            if len(calls) == 2:
+                raise ClientError({"Error": {"Code": "InternalServerError", "Message": "m"}}, "TransactWriteItems")
+            return transact_write_items(**parameters)
+
+        monkeypatch.setattr(dynamodb, "transact_write_items", fail_second)
+        decisions = [decide(TRANSACTION, f"k{number}") for number in range(105)]
+        outcomes = recorder.record(decisions, NO_DEADLINE)
+        assert outcomes == [
+            Recorded(decision.response if number < 99 else {**decision.response, "recorded": False}, replayed=False)
+            for number, decision in enumerate(decisions)
+        ]
+        assert set(sent_ids(sqs)) == {f"k{number}" for number in range(99, 105)}
+        assert reader.totals(NO_DEADLINE).total == 99
+
+    def test_equal_keys_are_one_message(self, recorder: Recorder, intercept: Intercept, sqs: Any) -> None:
+        intercept("transact_write_items", CallFailed("TimeoutError"))
+        first, again = decide(TRANSACTION, "k1"), decide(TRANSACTION, "k1")
+        other = decide({**TRANSACTION, "amount": 1}, "k1")
+        unrecorded = {**first.response, "recorded": False}
+        outcomes = recorder.record([first, again, other], NO_DEADLINE)
+        assert outcomes[:2] == [Recorded(unrecorded, replayed=False), Recorded(unrecorded, replayed=True)]
+        assert isinstance(outcomes[2], IdempotencyConflict)
+        assert sent_ids(sqs) == ["k1"]
+
+    def test_decisions_that_neither_takes_are_errors(
+        self, recorder: Recorder, reader: LedgerReader, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, sqs: Any
+    ) -> None:
+        sqs.delete_queue(QueueUrl="OutboxQueue")
+        transact_write_items = dynamodb.transact_write_items
+
+        def refuse(**parameters: Any) -> Any:
+            if len(parameters["TransactItems"]) < 100:
+                raise ClientError({"Error": {"Code": "InternalServerError", "Message": "m"}}, "TransactWriteItems")
+            return transact_write_items(**parameters)
+
+        monkeypatch.setattr(dynamodb, "transact_write_items", refuse)
+        outcomes = recorder.record([decide(TRANSACTION, f"k{number}") for number in range(101)], NO_DEADLINE)
+        assert [type(outcome) for outcome in outcomes] == [Recorded] * 99 + [StoreUnavailable] * 2
+        assert reader.totals(NO_DEADLINE).total == 99
+
+    def test_write_leaves_more_time_for_more_decisions(
+        self, recorder: Recorder, intercept: Intercept, sqs: Any
+    ) -> None:
+        calls = intercept("transact_write_items")
+        decisions = [decide(TRANSACTION, f"k{number}") for number in range(100)]
+        recorder.record(decisions, time.monotonic() + 2 * CALL_SECONDS + 100 * OUTBOX_SECONDS_PER_DECISION - 0.1)
+        assert calls == []
+        assert len(sent_ids(sqs)) == 10

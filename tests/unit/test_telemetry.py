@@ -71,14 +71,14 @@ def test_latency_covers_the_whole_request(
     invoke: Functions, new_metric_lines: MetricLines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = invoke.modules["ScoreFunction"]
-    clock, record = [100.0], app.RECORDER.record
+    clock, record = [100.0], app.RECORDER.record_one
 
     def slow_record(*arguments: Any) -> Any:
         clock[0] += 1.5
         return record(*arguments)
 
     monkeypatch.setattr(app, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
-    monkeypatch.setattr(app.RECORDER, "record", slow_record)
+    monkeypatch.setattr(app.RECORDER, "record_one", slow_record)
     invoke("ScoreFunction", events.load("score-critical"))
     latencies = {
         key: (unit, value) for line in new_metric_lines() for key, unit, value in metrics(line) if key[1] == "Latency"

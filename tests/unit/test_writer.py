@@ -9,22 +9,22 @@ import time
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scoring import decision as decision_module
 from scoring import http_api, strict_json
 from scoring.aws.client import CALL_SECONDS
-from scoring.decision import Decision
 from scoring.errors import CallFailed, IdempotencyConflict, StoreUnavailable
 from scoring.ledger import outbox
 from scoring.ledger.reader import LedgerReader, Totals
-from scoring.ledger.writer import LedgerWriter, Recorded
+from scoring.ledger.writer import MAX_BYTES, MAX_CONFLICTS, LedgerWriter, Outcome, Recorded
 from scoring.scorers.rules import MAX_QUOTED_VALUES
 from scoring.scorers.rules_loader import MAX_LABELS_LENGTH, MAX_RULES, from_document
 from tests.rule_set import DOCUMENT, R1, R2, R3, decide
 from tests.unit.aws_errors import cancellation, dynamodb_errors
-from tests.unit.conftest import NO_DEADLINE, SETTINGS, Intercept
+from tests.unit.conftest import NO_DEADLINE, SETTINGS, Intercept, record
 from tests.unit.fakes import FakeClient, MotoClient
 from tests.unit.ledger_model import LedgerModel
 
@@ -50,12 +50,13 @@ def writer_on_shard(shard: int, dynamodb: Any) -> LedgerWriter:
 
 def test_stored_item(writer: LedgerWriter, dynamodb: Any) -> None:
     decision = decide({**CRITICAL, "card": "4111111111111111"}, "k1")
-    recorded = writer.record(decision, NO_DEADLINE)
+    recorded = record(writer, decision)
 
     (item,) = dynamodb.scan(TableName="DecisionsTable")["Items"]
     assert item["tx_id"] == {"S": "TX003"}
     assert item["decision_id"] == {"S": "k1"}
     assert json.loads(item["answer"]["S"]) == recorded.response == decision.response
+    assert (item["risk_level"], item["score"]) == ({"S": "CRITICAL"}, {"N": "7"})
     # Unknown fields are not stored, since they may contain anything, such as a card number.
     assert json.loads(item["transaction"]["S"]) == CRITICAL
     assert not recorded.replayed
@@ -63,7 +64,7 @@ def test_stored_item(writer: LedgerWriter, dynamodb: Any) -> None:
 
 def test_decision_expires(writer: LedgerWriter, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scoring.ledger.writer.time.time", lambda: 1_000_000.9)
-    writer.record(decide(LOW, "k1"), NO_DEADLINE)
+    record(writer, decide(LOW, "k1"))
     (item,) = dynamodb.scan(TableName="DecisionsTable")["Items"]
     time_to_live = dynamodb.describe_time_to_live(TableName="DecisionsTable")["TimeToLiveDescription"]
     assert item[time_to_live["AttributeName"]] == {"N": str(1_000_000 + 90 * 86_400)}
@@ -72,7 +73,7 @@ def test_decision_expires(writer: LedgerWriter, dynamodb: Any, monkeypatch: pyte
 def test_counters(writer: LedgerWriter, reader: LedgerReader) -> None:
     assert reader.totals(NO_DEADLINE) == NO_DECISIONS
     for number, transaction in enumerate([CRITICAL, LOW, LOW, {"amount": 3200}, {"amount": 1, "hour": 1}]):
-        writer.record(decide(transaction, f"k{number}"), NO_DEADLINE)
+        record(writer, decide(transaction, f"k{number}"))
     assert reader.totals(NO_DEADLINE) == Totals(
         total=5,
         high=2,
@@ -82,8 +83,8 @@ def test_counters(writer: LedgerWriter, reader: LedgerReader) -> None:
 
 
 def test_repeated_request_is_replayed(writer: LedgerWriter, reader: LedgerReader) -> None:
-    first = writer.record(decide(CRITICAL, "k1"), NO_DEADLINE)
-    again = writer.record(decide(CRITICAL, "k1"), NO_DEADLINE)
+    first = record(writer, decide(CRITICAL, "k1"))
+    again = record(writer, decide(CRITICAL, "k1"))
     assert again.replayed
     assert again.response == first.response
     assert reader.totals(NO_DEADLINE).total == 1
@@ -91,15 +92,15 @@ def test_repeated_request_is_replayed(writer: LedgerWriter, reader: LedgerReader
 
 def test_retry_after_a_lost_response_is_not_a_replay(writer: LedgerWriter, reader: LedgerReader) -> None:
     decision = decide(CRITICAL, "k1")
-    first = writer.record(decision, NO_DEADLINE)
-    assert writer.record(decision, NO_DEADLINE) == first
+    first = record(writer, decision)
+    assert record(writer, decision) == first
     assert reader.totals(NO_DEADLINE).total == 1
 
 
 def test_key_with_another_body_conflicts(writer: LedgerWriter, reader: LedgerReader) -> None:
-    writer.record(decide(CRITICAL, "k1"), NO_DEADLINE)
+    record(writer, decide(CRITICAL, "k1"))
     with pytest.raises(IdempotencyConflict, match="'k1' was already used with another body"):
-        writer.record(decide({**CRITICAL, "amount": 1}, "k1"), NO_DEADLINE)
+        record(writer, decide({**CRITICAL, "amount": 1}, "k1"))
     assert reader.totals(NO_DEADLINE).total == 1
 
 
@@ -107,21 +108,21 @@ def test_every_transaction_has_its_own_token(writer: LedgerWriter, intercept: In
     """DynamoDB treats a repeated token as a retry of the same transaction."""
     calls = intercept("transact_write_items", cancellation("TransactionConflict", "None"))
     for key in ("k1", "k2"):
-        writer.record(decide(LOW, key), NO_DEADLINE)
+        record(writer, decide(LOW, key))
     tokens = {call["ClientRequestToken"] for call in calls}
     assert len(tokens) == len(calls) == 3
     assert {len(token) for token in tokens} == {32}  # DynamoDB accepts up to 36 characters
 
 
 def test_key_is_scoped_to_the_transaction(writer: LedgerWriter, reader: LedgerReader) -> None:
-    writer.record(decide(CRITICAL, "k1"), NO_DEADLINE)
-    writer.record(decide(LOW, "k1"), NO_DEADLINE)
+    record(writer, decide(CRITICAL, "k1"))
+    record(writer, decide(LOW, "k1"))
     assert reader.totals(NO_DEADLINE).total == 2
 
 
 def test_decision_without_tx_id_is_stored_under_its_own_id(writer: LedgerWriter, reader: LedgerReader) -> None:
-    writer.record(decide({"amount": 1}, "k1"), NO_DEADLINE)
-    writer.record(decide({"amount": 1}, "k2"), NO_DEADLINE)
+    record(writer, decide({"amount": 1}, "k1"))
+    record(writer, decide({"amount": 1}, "k2"))
     (found,) = reader.find("k1", NO_DEADLINE)
     assert (found["tx_id"], found["decision_id"]) == ("unknown", "k1")
     assert reader.find("unknown", NO_DEADLINE) == []
@@ -131,7 +132,7 @@ def test_environments_spread_over_the_shards() -> None:
     shards = set()
     for _ in range(200):
         client = FakeClient({})
-        LedgerWriter(client, SETTINGS._replace(stats_shards=64)).record(decide(LOW, "k1"), NO_DEADLINE)
+        record(LedgerWriter(client, SETTINGS._replace(stats_shards=64)), decide(LOW, "k1"))
         shards.update(updated_shards(client.calls))
     assert shards <= set(range(64))
     assert len(shards) > 32
@@ -141,7 +142,7 @@ def test_environments_spread_over_the_shards() -> None:
 def test_write_respects_the_deadline(writer: LedgerWriter, intercept: Intercept, seconds: float) -> None:
     calls = intercept("transact_write_items")
     with pytest.raises(StoreUnavailable):
-        writer.record(decide(LOW, "k1"), time.monotonic() + seconds)
+        record(writer, decide(LOW, "k1"), time.monotonic() + seconds)
     assert calls == []
 
 
@@ -164,8 +165,8 @@ def test_retryable_failure_changes_shards(
     monkeypatch.setattr("scoring.ledger.writer.random.randrange", lambda *_: next(steps))
     calls = intercept("transact_write_items", failure, failure)
 
-    writer.record(decide(CRITICAL, "k1"), NO_DEADLINE)
-    writer.record(decide(LOW, "k2"), NO_DEADLINE)
+    record(writer, decide(CRITICAL, "k1"))
+    record(writer, decide(LOW, "k2"))
 
     assert updated_shards(calls) == [2, 1, 3, 3]
     (shard,) = stored_shards(dynamodb)
@@ -177,7 +178,7 @@ def test_retry_changes_shards_if_there_are_several(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("scoring.ledger.writer.time.sleep", lambda _: None)
     monkeypatch.setattr("scoring.ledger.writer.RETRY_BUDGET_SECONDS", 60)
     client = FakeClient(*[cancellation("TransactionConflict")] * 50, {})
-    LedgerWriter(client, SETTINGS._replace(stats_shards=shards)).record(decide(LOW, "k1"), NO_DEADLINE)
+    record(LedgerWriter(client, SETTINGS._replace(stats_shards=shards)), decide(LOW, "k1"))
     used = updated_shards(client.calls)
     assert set(used) <= set(range(shards))
     assert all(one != other for one, other in itertools.pairwise(used)) or shards == 1
@@ -191,7 +192,7 @@ def test_retries_end_with_the_retry_budget(
     monkeypatch.setattr("scoring.ledger.writer.time.sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
     calls = intercept("transact_write_items", *[cancellation("TransactionConflict", "None")] * 1000)
     with pytest.raises(StoreUnavailable):
-        writer.record(decide(LOW, "k1"), NO_DEADLINE)
+        record(writer, decide(LOW, "k1"))
     assert 8 < len(calls) < 100
     assert 0.5 <= clock[0] < 0.6
     assert json.loads(log.getvalue())["reason"] == "TransactionConflict"
@@ -211,7 +212,7 @@ def test_error_of_dynamodb_is_store_unavailable(
 ) -> None:
     intercept("transact_write_items", error)
     with pytest.raises(StoreUnavailable):
-        writer.record(decide(LOW, "k1"), NO_DEADLINE)
+        record(writer, decide(LOW, "k1"))
     assert reader.totals(NO_DEADLINE) == NO_DECISIONS
     line = json.loads(log.getvalue())
     assert (line["level"], line["message"], line["reason"]) == ("ERROR", "store unavailable", error.reason)
@@ -242,23 +243,23 @@ def stored_item(**changes: Any) -> dict[str, Any]:
 )
 def test_unexpected_response_does_not_confirm(log: io.StringIO, response: dict[str, Any]) -> None:
     with pytest.raises(StoreUnavailable):
-        LedgerWriter(FakeClient(response), SETTINGS).record(decide(LOW, "k1"), NO_DEADLINE)
+        record(LedgerWriter(FakeClient(response), SETTINGS), decide(LOW, "k1"))
     assert json.loads(log.getvalue())["reason"] == "UnexpectedResponse"
 
 
 def test_empty_response_confirms_the_write() -> None:
-    assert not LedgerWriter(FakeClient({}), SETTINGS).record(decide(LOW, "k1"), NO_DEADLINE).replayed
+    assert not record(LedgerWriter(FakeClient({}), SETTINGS), decide(LOW, "k1")).replayed
 
 
 def test_response_of_an_earlier_version_is_replayed(writer: LedgerWriter, reader: LedgerReader) -> None:
     """Newer responses may have more fields."""
-    first = writer.record(decide(CRITICAL, "k1"), NO_DEADLINE)
+    first = record(writer, decide(CRITICAL, "k1"))
     decision = decide(CRITICAL, "k1")
     newer: Any = {**decision.response, "new": 1}
-    again = writer.record(decision._replace(response=newer), NO_DEADLINE)
+    again = record(writer, decision._replace(response=newer))
     assert (again.response, again.replayed) == (first.response, True)
     with pytest.raises(IdempotencyConflict):
-        writer.record(decide({**CRITICAL, "amount": 1}, "k1"), NO_DEADLINE)
+        record(writer, decide({**CRITICAL, "amount": 1}, "k1"))
     assert reader.totals(NO_DEADLINE).total == 1
 
 
@@ -295,7 +296,7 @@ def test_malformed_cancellation_is_store_unavailable(log: io.StringIO, reasons: 
     """The decision then goes to the outbox."""
     failure = CallFailed("TransactionCanceledException", 400, {"CancellationReasons": reasons})
     with pytest.raises(StoreUnavailable):
-        LedgerWriter(FakeClient(failure), SETTINGS).record(decide(LOW, "k1"), NO_DEADLINE)
+        record(LedgerWriter(FakeClient(failure), SETTINGS), decide(LOW, "k1"))
     assert json.loads(log.getvalue())["reason"] in {"TransactionCanceledException", "UnexpectedResponse"}
 
 
@@ -320,7 +321,7 @@ def test_largest_decision_fits_into_an_item(character: str) -> None:
     decision = decision_module.decide(strict_json.parse(body), "k" * 128, from_document(document))
     assert sum(len(reason["because"]) for reason in decision.response["reasons"]) == MAX_QUOTED_VALUES
     client = FakeClient({})
-    LedgerWriter(client, SETTINGS).record(decision, NO_DEADLINE)
+    record(LedgerWriter(client, SETTINGS), decision)
     item = client.calls[0]["TransactItems"][0]["Put"]["Item"]
     size = sum(len((name + text).encode()) for name, value in item.items() for text in value.values())
     assert size < 300_000
@@ -328,19 +329,25 @@ def test_largest_decision_fits_into_an_item(character: str) -> None:
 
 
 @given(
-    requests=st.lists(
+    calls=st.lists(
         st.tuples(
-            st.sampled_from(["k1", "k2", "k3"]),
-            st.sampled_from(
-                [LOW, CRITICAL, {"amount": 1}, {"tx_id": "TX001", "amount": 3001}, {"tx_id": "k1", "amount": 1}]
-            ),
             st.integers(0, 3),
+            st.lists(
+                st.tuples(
+                    st.sampled_from(["k1", "k2", "k3"]),
+                    st.sampled_from(
+                        [LOW, CRITICAL, {"amount": 1}, {"tx_id": "TX001", "amount": 3001}, {"tx_id": "k1", "amount": 1}]
+                    ),
+                ),
+                min_size=1,
+                max_size=8,
+            ),
         ),
-        max_size=12,
+        max_size=8,
     )
 )
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_ledger_behaves_as_its_model(dynamodb: Any, requests: list[Any]) -> None:
+def test_ledger_behaves_as_its_model(dynamodb: Any, calls: list[Any]) -> None:
     """The first request with a key decides, later ones replay or conflict; a shard's levels add up to its total."""
     for table, names in {"DecisionsTable": ["tx_id", "decision_id"], "StatsTable": ["shard"]}.items():
         for item in dynamodb.scan(TableName=table)["Items"]:
@@ -348,18 +355,148 @@ def test_ledger_behaves_as_its_model(dynamodb: Any, requests: list[Any]) -> None
     writers = [writer_on_shard(shard, dynamodb) for shard in range(SETTINGS.stats_shards)]
     reader, model = LedgerReader(MotoClient(dynamodb), SETTINGS), LedgerModel()
 
-    def outcome(writer: LedgerWriter | LedgerModel, decision: Decision) -> Recorded | str:
-        try:
-            return writer.record(decision, NO_DEADLINE)
-        except IdempotencyConflict as error:
-            return str(error)
+    def comparable(outcomes: list[Outcome]) -> list[Recorded | str]:
+        return [outcome if isinstance(outcome, Recorded) else str(outcome) for outcome in outcomes]
 
-    for key, document, shard in requests:
-        decision = decide(document, key)
-        assert outcome(writers[shard], decision) == outcome(model, decision)
+    for shard, requests in calls:
+        decisions = [decide(document, key) for key, document in requests]
+        outcomes = writers[shard].record(decisions, NO_DEADLINE)
+        assert comparable(outcomes) == comparable(model.record(decisions, NO_DEADLINE))
         assert reader.totals(NO_DEADLINE) == model.totals(NO_DEADLINE)
         for tx_id in ("TX001", "k1", "k2", "k3", "unknown"):
             assert reader.find(tx_id, NO_DEADLINE) == model.find(tx_id, NO_DEADLINE)
         for item in stored_shards(dynamodb):
             levels = sum(int(value["N"]) for name, value in item.items() if name.startswith("level#"))
             assert int(item["total"]["N"]) == levels
+
+
+class TestManyDecisions:
+    """One call with many decisions."""
+
+    def test_one_transaction_per_99_decisions(
+        self, writer: LedgerWriter, reader: LedgerReader, intercept: Intercept
+    ) -> None:
+        calls = intercept("transact_write_items")
+        decisions = [decide({**CRITICAL, "tx_id": f"TX{number}"}, "k1") for number in range(250)]
+        outcomes = writer.record(decisions, NO_DEADLINE)
+        assert outcomes == [Recorded(decision.response, replayed=False) for decision in decisions]
+        assert [len(call["TransactItems"]) for call in calls] == [100, 100, 53]
+        assert reader.totals(NO_DEADLINE) == Totals(
+            total=250,
+            high=250,
+            by_risk_level={"LOW": 0, "MEDIUM": 0, "HIGH": 0, "CRITICAL": 250},
+            by_rule={R1: 250, R2: 250, R3: 250},
+        )
+
+    def test_transaction_stays_below_the_size_limit(self, writer: LedgerWriter, intercept: Intercept) -> None:
+        calls = intercept("transact_write_items")
+        decisions = [decide({"tx_id": f"TX{number}", "amount": 1, "store": "é" * 30_000}, "k") for number in range(99)]
+        writer.record(decisions, NO_DEADLINE)
+        sizes = [
+            sum(
+                len(name) + len(text.encode())
+                for action in call["TransactItems"][:-1]
+                for name, value in action["Put"]["Item"].items()
+                for text in value.values()
+            )
+            for call in calls
+        ]
+        assert len(sizes) == 2
+        assert max(sizes) <= MAX_BYTES
+        assert sizes[0] > MAX_BYTES - 130_000
+
+    def test_no_decisions_make_no_call(self) -> None:
+        assert LedgerWriter(FakeClient(), SETTINGS).record([], NO_DEADLINE) == []
+
+    def test_existing_decisions_are_replayed_and_the_rest_is_written(
+        self, writer: LedgerWriter, reader: LedgerReader, intercept: Intercept
+    ) -> None:
+        first = [record(writer, decide(LOW, f"k{number}")) for number in range(5)]
+        calls = intercept("transact_write_items")
+        outcomes = writer.record([decide(LOW, f"k{number}") for number in range(20)], NO_DEADLINE)
+        assert outcomes[:5] == [Recorded(recorded.response, replayed=True) for recorded in first]
+        assert [outcome.replayed for outcome in outcomes if isinstance(outcome, Recorded)] == [True] * 5 + [False] * 15
+        assert [len(call["TransactItems"]) for call in calls] == [21, 16]
+        assert reader.totals(NO_DEADLINE).total == 20
+        assert all(
+            isinstance(one, Recorded) and one.replayed
+            for one in writer.record([decide(LOW, f"k{number}") for number in range(20)], NO_DEADLINE)
+        )
+        assert len(calls) == 3
+
+    def test_equal_keys_are_one_decision(
+        self, writer: LedgerWriter, reader: LedgerReader, intercept: Intercept
+    ) -> None:
+        calls = intercept("transact_write_items")
+        decisions = [decide(LOW, "k1"), decide(LOW, "k2"), decide(LOW, "k1"), decide({**LOW, "amount": 1}, "k1")]
+        first, other, again, conflict = writer.record(decisions, NO_DEADLINE)
+        assert first == Recorded(decisions[0].response, replayed=False)
+        assert other == Recorded(decisions[1].response, replayed=False)
+        assert again == Recorded(decisions[0].response, replayed=True)
+        assert isinstance(conflict, IdempotencyConflict)
+        assert len(calls) == 1
+        assert reader.totals(NO_DEADLINE).total == 2
+
+    def test_conflicts_move_the_shard_then_halve_the_transaction(
+        self, reader: LedgerReader, dynamodb: Any, intercept: Intercept
+    ) -> None:
+        writer = LedgerWriter(MotoClient(dynamodb), SETTINGS)
+        conflict = cancellation(*["None"] * 8, "TransactionConflict")
+        calls = intercept("transact_write_items", *[conflict] * MAX_CONFLICTS)
+        outcomes = writer.record([decide(LOW, f"k{number}") for number in range(8)], NO_DEADLINE)
+        assert [isinstance(outcome, Recorded) for outcome in outcomes] == [True] * 8
+        assert [len(call["TransactItems"]) - 1 for call in calls] == [*[8] * MAX_CONFLICTS, 4, 4]
+        shards = [call["TransactItems"][-1]["Update"]["Key"]["shard"]["N"] for call in calls]
+        assert len(set(shards[: MAX_CONFLICTS + 1])) > 1
+        assert reader.totals(NO_DEADLINE).total == 8
+
+    def test_refused_decision_is_isolated(
+        self, writer: LedgerWriter, reader: LedgerReader, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        transact_write_items = dynamodb.transact_write_items
+
+        def refuse(**parameters: Any) -> Any:
+            puts = parameters["TransactItems"][:-1]
+            if any(put["Put"]["Item"]["decision_id"]["S"] == "k37" for put in puts):
+                raise ClientError({"Error": {"Code": "ValidationException", "Message": "m"}}, "TransactWriteItems")
+            return transact_write_items(**parameters)
+
+        monkeypatch.setattr(dynamodb, "transact_write_items", refuse)
+        outcomes = writer.record([decide(LOW, f"k{number}") for number in range(99)], NO_DEADLINE)
+        refused = [number for number, outcome in enumerate(outcomes) if isinstance(outcome, StoreUnavailable)]
+        assert refused == [37]
+        assert reader.totals(NO_DEADLINE).total == 98
+
+    def test_nothing_is_written_after_the_first_failure(
+        self, writer: LedgerWriter, reader: LedgerReader, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        transact_write_items = dynamodb.transact_write_items
+        calls = []
+
+        def fail_second(**parameters: Any) -> Any:
+            calls.append(parameters)
+            if len(calls) == 2:
+                raise ClientError({"Error": {"Code": "InternalServerError", "Message": "m"}}, "TransactWriteItems")
+            return transact_write_items(**parameters)
+
+        monkeypatch.setattr(dynamodb, "transact_write_items", fail_second)
+        outcomes = writer.record([decide(LOW, f"k{number}") for number in range(250)], NO_DEADLINE)
+        assert [isinstance(outcome, Recorded) for outcome in outcomes] == [True] * 99 + [False] * 151
+        assert len(calls) == 2
+        assert reader.totals(NO_DEADLINE).total == 99
+
+    def test_lost_confirmation_is_no_replay(self, writer: LedgerWriter, reader: LedgerReader) -> None:
+        decisions = [decide(LOW, f"k{number}") for number in range(10)]
+        writer.record(decisions, NO_DEADLINE)
+        outcomes = writer.record(decisions, NO_DEADLINE)
+        assert outcomes == [Recorded(decision.response, replayed=False) for decision in decisions]
+        assert reader.totals(NO_DEADLINE).total == 10
+
+    def test_malformed_stored_item_spoils_no_other(
+        self, writer: LedgerWriter, reader: LedgerReader, dynamodb: Any
+    ) -> None:
+        dynamodb.put_item(TableName="DecisionsTable", Item={"tx_id": {"S": "TX001"}, "decision_id": {"S": "k1"}})
+        one, other = writer.record([decide(LOW, "k1"), decide(LOW, "k2")], NO_DEADLINE)
+        assert isinstance(one, StoreUnavailable)
+        assert isinstance(other, Recorded)
+        assert reader.totals(NO_DEADLINE).total == 1

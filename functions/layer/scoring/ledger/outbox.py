@@ -4,53 +4,45 @@ The reconcile function records them later with the ledger's own transaction, so 
 its message is sent or delivered.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
-from scoring import deadlines, settings, strict_json, telemetry
+from scoring import settings, strict_json, telemetry
 from scoring.aws import client
+from scoring.aws.queue import Queue
 from scoring.decision import Decision, is_response
-from scoring.errors import CallFailed, InvalidMessage, InvalidRequest
+from scoring.errors import InvalidMessage, InvalidRequest, StoreUnavailable
 from scoring.strict_json import is_finite, is_unicode
 from scoring.transaction import UNKNOWN_TX_ID, check_tx_id
 
 
 class Outbox:
-    """Sends decisions to the queue; one instance per execution environment.
+    """Sends decisions to the queue; one instance per execution environment."""
 
-    Parameters
-    ----------
-    sqs
-        Client of SQS.
-    url
-        URL of the queue.
-    """
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
 
-    def __init__(self, sqs: client.Client, url: str) -> None:
-        self._sqs = sqs
-        self._url = url
+    def send(self, decisions: Sequence[Decision], deadline: float) -> list[StoreUnavailable | None]:
+        """Send decisions to be recorded later. No call is started that could end after the deadline.
 
-    def send(self, decision: Decision, deadline: float) -> None:
-        """Send a decision to be recorded later, unless the call could end after the deadline.
-
-        Raises
-        ------
-        StoreUnavailable
-            SQS did not confirm in time.
+        Returns
+        -------
+        list
+            For each decision, None, or the error if SQS did not confirm it in time.
         """
-        if not deadlines.allows(deadline, client.CALL_SECONDS):
-            raise telemetry.log_unavailable("outbox", "NoTimeLeft", decision.decision_id)
-        try:
-            confirmation = self._sqs.call("SendMessage", {"QueueUrl": self._url, "MessageBody": encode(decision)})
-        except CallFailed as failure:
-            raise telemetry.log_unavailable("outbox", failure.reason, decision.decision_id) from failure
-        # A 200 without the id of the message did not come from SQS.
-        if not isinstance(confirmation.get("MessageId"), str):
-            raise telemetry.log_unavailable("outbox", client.UNEXPECTED_RESPONSE, decision.decision_id)
+        reasons = self._queue.send([encode(decision) for decision in decisions], deadline)
+        # A single line for an outage, not one per decision.
+        errors = {
+            reason: telemetry.log_unavailable("outbox", reason, decisions[reasons.index(reason)].decision_id)
+            for reason in dict.fromkeys(reasons)
+            if reason
+        }
+        return [errors[reason] if reason else None for reason in reasons]
 
 
 def connect() -> Outbox:
     """Connect to the outbox; an invalid environment variable raises SettingsError."""
-    return Outbox(client.sqs(), settings.read().outbox_url)
+    return Outbox(Queue(client.sqs(), settings.read().outbox_url))
 
 
 def encode(decision: Decision) -> str:

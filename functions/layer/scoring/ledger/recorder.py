@@ -1,23 +1,17 @@
-"""Write a decision to the ledger; fall back to the outbox when DynamoDB is unavailable.
+"""Write decisions to the ledger; fall back to the outbox when DynamoDB is unavailable."""
 
-A circuit breaker limits the damage when DynamoDB does not respond. A write then takes two seconds, some hundred times
-as long as usual, and scoring would need a hundred times the execution environments. So a slow failure opens the
-circuit: during a cooldown, decisions go straight to the outbox.
-"""
+from collections.abc import Sequence
 
-import time
-
-from scoring import telemetry
 from scoring.aws.client import CALL_SECONDS
 from scoring.decision import Decision
-from scoring.errors import StoreUnavailable
+from scoring.errors import HttpError, StoreUnavailable
 from scoring.ledger import outbox, writer
 from scoring.ledger.outbox import Outbox
-from scoring.ledger.writer import LedgerWriter, Recorded
+from scoring.ledger.tables import key
+from scoring.ledger.writer import LedgerWriter, Outcome, Recorded, outcome_of
 
-# A failure slower than this opens the circuit.
-SLOW_FAILURE_SECONDS = 1
-COOLDOWN_SECONDS = 2
+# Time to send one more decision to the outbox, in chunks of ten.
+OUTBOX_SECONDS_PER_DECISION = 0.005
 
 
 class Recorder:
@@ -26,15 +20,36 @@ class Recorder:
     def __init__(self, ledger: LedgerWriter, fallback: Outbox) -> None:
         self._ledger = ledger
         self._fallback = fallback
-        self._open_until = 0.0
 
-    def record(self, decision: Decision, deadline: float) -> Recorded:
-        """Record a decision once, now or later. No call is started that could end after the deadline.
+    def record(self, decisions: Sequence[Decision], deadline: float) -> list[Outcome]:
+        """Record decisions once, now or later. No call is started that could end after the deadline.
 
         Returns
         -------
-        Recorded
-            The response has ``"recorded": false`` if the decision is in the outbox.
+        list
+            The outcome of each decision, in order, as :meth:`LedgerWriter.record` returns it. The response of a
+            decision in the outbox has ``"recorded": false``. The error is StoreUnavailable only if neither ledger nor
+            outbox confirmed in time. Such a decision can safely be recorded again.
+        """
+        # Leaves time for the outbox.
+        outbox_seconds = CALL_SECONDS + OUTBOX_SECONDS_PER_DECISION * len(decisions)
+        outcomes = self._ledger.record(decisions, deadline - outbox_seconds)
+        unrecorded: dict[tuple[str, str], Decision] = {}
+        for decision, outcome in zip(decisions, outcomes, strict=True):
+            if isinstance(outcome, StoreUnavailable):
+                unrecorded.setdefault(key(decision), decision)
+        if not unrecorded:
+            return outcomes
+        errors = dict(zip(unrecorded, self._fallback.send(list(unrecorded.values()), deadline), strict=True))
+        return [
+            errors[key(decision)] or _unrecorded(decision, unrecorded[key(decision)])
+            if isinstance(outcome, StoreUnavailable)
+            else outcome
+            for decision, outcome in zip(decisions, outcomes, strict=True)
+        ]
+
+    def record_one(self, decision: Decision, deadline: float) -> Recorded:
+        """Record one decision as :meth:`record` does.
 
         Raises
         ------
@@ -43,24 +58,20 @@ class Recorder:
         StoreUnavailable
             Neither ledger nor outbox confirmed in time. The same decision can safely be recorded again.
         """
-        try:
-            return self._write(decision, deadline - CALL_SECONDS)  # leaves time for the outbox
-        except StoreUnavailable:
-            self._fallback.send(decision, deadline)
-            return Recorded({**decision.response, "recorded": False}, replayed=False)
-
-    def _write(self, decision: Decision, deadline: float) -> Recorded:
-        start = time.monotonic()
-        if start < self._open_until:
-            raise telemetry.log_unavailable("store", "CircuitOpen", decision.decision_id)
-        try:
-            return self._ledger.record(decision, deadline)
-        except StoreUnavailable:
-            if time.monotonic() - start > SLOW_FAILURE_SECONDS:
-                self._open_until = time.monotonic() + COOLDOWN_SECONDS
-            raise
+        (outcome,) = self.record([decision], deadline)
+        if isinstance(outcome, HttpError):
+            raise outcome
+        return outcome
 
 
 def connect() -> Recorder:
     """Connect to the ledger and the outbox; an invalid environment variable raises SettingsError."""
     return Recorder(writer.connect(), outbox.connect())
+
+
+def _unrecorded(decision: Decision, sent: Decision) -> Outcome:
+    """Return the outcome of a decision, given the one with the same key that was sent to the outbox."""
+    outcome = outcome_of(decision, sent.response, sent.request_hash)
+    if isinstance(outcome, Recorded):
+        return outcome._replace(response={**outcome.response, "recorded": False})
+    return outcome

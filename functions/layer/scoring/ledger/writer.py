@@ -1,33 +1,54 @@
-"""Write a decision and its counts in one transaction.
+"""Write decisions and their counts in transactions.
 
-``TransactWriteItems`` puts the decision, on condition that it does not exist, and adds it to one shard of the counters.
-So a decision is stored once and counted once, however often its write is retried. In every shard, ``total`` is the sum
-of the levels at any moment.
+A ``TransactWriteItems`` puts up to 99 decisions, each on condition that it does not exist, and adds them to one shard
+of the counters. So a decision is stored once and counted once, however often its write is retried. In every shard,
+``total`` is the sum of the levels at any moment.
+
+If a decision exists already, DynamoDB cancels the transaction and returns the stored item. The others are then written
+without it.
+
+A circuit breaker limits the damage when DynamoDB does not respond. A write then takes two seconds, some hundred times
+as long as usual, and scoring would need a hundred times the execution environments. So a slow failure opens the
+circuit: during a cooldown, writes fail at once.
 """
 
 import json
 import os
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from scoring import deadlines, settings, strict_json, telemetry
+from scoring import chunks, deadlines, settings, strict_json, telemetry
 from scoring.assessment import HIGH_RISK_LEVELS
 from scoring.aws import client
 from scoring.decision import Decision, is_response
-from scoring.errors import CallFailed, IdempotencyConflict, InvalidRequest
-from scoring.ledger.tables import LEVEL_PREFIX, RULE_PREFIX, partition_key
+from scoring.errors import CallFailed, IdempotencyConflict, InvalidRequest, StoreUnavailable
+from scoring.ledger.tables import LEVEL_PREFIX, RULE_PREFIX, key
 
+# Limits of a transaction: 100 items of 4 MB together, the shard among them.
+MAX_DECISIONS = 99
+MAX_BYTES = 3_900_000
 # Transient causes: another transaction on the same item, or a partition at its limit.
 RETRYABLE_CODES = frozenset(
     {"ProvisionedThroughputExceeded", "ThrottlingError", "TransactionConflict", "TransactionInProgressException"}
 )
+# DynamoDB refuses an item, whatever else the transaction contains.
+REFUSAL_CODES = frozenset({"ItemCollectionSizeLimitExceeded", "ValidationError", "ValidationException"})
 # The caller is waiting for the response.
 RETRY_BUDGET_SECONDS = 0.5
 FIRST_BACKOFF_SECONDS = 0.005
 MAX_BACKOFF_SECONDS = 0.1
+# After so many conflicts, a transaction is split in two.
+MAX_CONFLICTS = 2
+# A failure slower than this opens the circuit.
+SLOW_FAILURE_SECONDS = 1
+COOLDOWN_SECONDS = 2
 
+# Names and values of an item except for the two long values; an id takes up to 512 bytes in UTF-8.
+_MAX_OTHER_BYTES = 1024
+# A cancelled transaction returns the stored items: at most 4 MB, which JSON escapes.
+_MAX_RESPONSE_BYTES = 16 * 1024 * 1024
 _SECONDS_PER_DAY = 86_400
 # Returns JSON text to store, since DynamoDB's numbers have a smaller range than JSON's. Non-ASCII characters are not
 # escaped: six bytes in place of two or three would take the largest decision beyond the 400 KB of an item.
@@ -35,7 +56,7 @@ _json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 class Recorded(NamedTuple):
-    """The outcome of recording a decision.
+    """A decision that is recorded.
 
     Attributes
     ----------
@@ -47,6 +68,29 @@ class Recorded(NamedTuple):
 
     response: Mapping[str, Any]
     replayed: bool
+
+
+# What became of a decision. Errors are values, since a call records many decisions.
+Outcome = Recorded | IdempotencyConflict | StoreUnavailable
+
+
+class _Write(NamedTuple):
+    """A decision, its key, and the item to put."""
+
+    decision: Decision
+    key: tuple[str, str]
+    item: dict[str, dict[str, str]]
+
+
+class _Stored(NamedTuple):
+    """What the table has under a key: the response to the first request, and that request's hash."""
+
+    response: Mapping[str, Any]
+    request_hash: str
+
+
+# What became of each key.
+_Results = dict[tuple[str, str], _Stored | StoreUnavailable]
 
 
 class LedgerWriter:
@@ -64,86 +108,200 @@ class LedgerWriter:
         self._dynamodb = dynamodb
         self._settings = configuration
         self._shard = random.randrange(configuration.stats_shards)
+        self._open_until = 0.0
 
-    def record(self, decision: Decision, deadline: float) -> Recorded:
-        """Store a decision and count it, exactly once. No call is started that could end after the deadline.
+    def record(self, decisions: Sequence[Decision], deadline: float) -> list[Outcome]:
+        """Store decisions and count them, each exactly once. No call is started that could end after the deadline.
+
+        Decisions with equal keys are one decision, the first. They are written in order: if DynamoDB is unavailable,
+        none of those after the first failure is written.
+
+        Returns
+        -------
+        list
+            The outcome of each decision, in order: :class:`Recorded`; IdempotencyConflict if its id was already used
+            for another request, which counts nothing; or StoreUnavailable if DynamoDB did not confirm in time. The
+            same decision can then safely be recorded again.
+        """
+        keys = [key(decision) for decision in decisions]
+        writes: dict[tuple[str, str], _Write] = {}
+        for one, decision in zip(keys, decisions, strict=True):
+            if one not in writes:
+                writes[one] = self._write_of(decision, one)
+        results: _Results = {}
+        unavailable: StoreUnavailable | None = None
+        for chunk in chunks.split(writes.values(), _size, MAX_DECISIONS, MAX_BYTES):
+            if unavailable is None:
+                unavailable = self._try(chunk, results, deadline)
+            if unavailable is not None:
+                for write in chunk:
+                    results.setdefault(write.key, unavailable)
+        outcomes: list[Outcome] = []
+        for one, decision in zip(keys, decisions, strict=True):
+            result = results[one]
+            outcomes.append(result if isinstance(result, StoreUnavailable) else outcome_of(decision, *result))
+        return outcomes
+
+    def _try(self, chunk: list[_Write], results: _Results, deadline: float) -> StoreUnavailable | None:
+        """Write a chunk unless the circuit is open; return the error if DynamoDB is unavailable."""
+        start = time.monotonic()
+        if start < self._open_until:
+            return telemetry.log_unavailable("store", "CircuitOpen", chunk[0].decision.decision_id)
+        try:
+            self._write(chunk, results, deadline)
+        except StoreUnavailable as error:
+            if time.monotonic() - start > SLOW_FAILURE_SECONDS:
+                self._open_until = time.monotonic() + COOLDOWN_SECONDS
+            return error
+        return None
+
+    def _write(self, group: list[_Write], results: _Results, deadline: float) -> None:
+        """Write a group in one transaction, or in several if it is cancelled; add the result of each key.
 
         Raises
         ------
-        IdempotencyConflict
-            The decision id was already used for another request. Nothing is counted.
         StoreUnavailable
-            DynamoDB did not confirm in time. The same decision can safely be recorded again.
+            DynamoDB did not confirm. Keys without a result may have been written.
         """
         obstacle = "NoTimeLeft"
+        conflicts = 0
         for backoff in _backoffs(deadline):
-            try:
-                confirmation = self._dynamodb.call("TransactWriteItems", self._transaction(decision))
-            except CallFailed as failure:
-                reasons = _cancellation_reasons(failure)
-                if reasons and reasons[0][0] == "ConditionalCheckFailed" and reasons[0][1]:
-                    return _replay(decision, reasons[0][1])
-                retryable = RETRYABLE_CODES & {failure.reason, *(code for code, _ in reasons)}
-                if not retryable:
-                    raise telemetry.log_unavailable("store", failure.reason, decision.decision_id) from failure
+            failure = self._attempt(group, results)
+            if failure is None:
+                return
+            new = [write for write in group if write.key not in results]
+            if len(new) < len(group):
+                if new:
+                    self._write(new, results, deadline)
+                return
+            codes = {failure.reason, *(code for code, _ in _cancellation_reasons(failure))}
+            if retryable := RETRYABLE_CODES & codes:
                 obstacle = min(retryable)
-                # Another environment is writing to this shard, or another request this decision: change shards.
-                shards = self._settings.stats_shards
-                self._shard = (self._shard + random.randrange(1, max(shards, 2))) % shards
+                self._change_shards()
                 time.sleep(backoff)
-            else:
-                # DynamoDB confirms with an empty object, since the request asks for no return values.
-                if confirmation == {}:
-                    return Recorded(decision.response, replayed=False)
-                raise telemetry.log_unavailable("store", client.UNEXPECTED_RESPONSE, decision.decision_id)
-        raise telemetry.log_unavailable("store", obstacle, decision.decision_id)
+                conflicts += 1
+                if len(group) == 1 or conflicts < MAX_CONFLICTS:
+                    continue
+            elif not REFUSAL_CODES & codes:
+                raise telemetry.log_unavailable("store", failure.reason, group[0].decision.decision_id) from failure
+            elif len(group) == 1:
+                # An error of this decision only.
+                results[group[0].key] = telemetry.log_unavailable(
+                    "store", failure.reason, group[0].decision.decision_id
+                )
+                return
+            self._write_halves(group, results, deadline)
+            return
+        raise telemetry.log_unavailable("store", obstacle, group[0].decision.decision_id)
 
-    def _transaction(self, decision: Decision) -> dict[str, Any]:
+    def _attempt(self, group: list[_Write], results: _Results) -> CallFailed | None:
+        """Write a group in one transaction; add the results of new and, if it is cancelled, of existing decisions.
+
+        Returns the failure if the transaction was not applied.
+        """
+        try:
+            confirmation = self._dynamodb.call("TransactWriteItems", self._transaction(group))
+        except CallFailed as failure:
+            # The reasons are in the order of the actions, so the shard's is the last and has no decision.
+            for write, (code, item) in zip(group, _cancellation_reasons(failure), strict=False):
+                if code == "ConditionalCheckFailed" and item:
+                    results[write.key] = _stored(write.decision, item)
+            return failure
+        # DynamoDB confirms with an empty object, since the request asks for no return values.
+        if confirmation != {}:
+            raise telemetry.log_unavailable("store", client.UNEXPECTED_RESPONSE, group[0].decision.decision_id)
+        for write in group:
+            results[write.key] = _Stored(write.decision.response, write.decision.request_hash)
+        return None
+
+    def _write_halves(self, group: list[_Write], results: _Results, deadline: float) -> None:
+        """Write a group in two transactions, to isolate what conflicts or is refused."""
+        middle = len(group) // 2
+        self._write(group[:middle], results, deadline)
+        self._write(group[middle:], results, deadline)
+
+    def _change_shards(self) -> None:
+        """Move to another shard: another environment writes to this one, or another request one of the decisions."""
+        shards = self._settings.stats_shards
+        self._shard = (self._shard + random.randrange(1, max(shards, 2))) % shards
+
+    def _write_of(self, decision: Decision, decision_key: tuple[str, str]) -> _Write:
+        partition, decision_id = decision_key
+        response = decision.response
+        item = {
+            "tx_id": {"S": partition},
+            "decision_id": {"S": decision_id},
+            "transaction": {"S": _json(decision.transaction)},
+            "answer": {"S": _json(response)},
+            "request_hash": {"S": decision.request_hash},
+            # For the filter of the alerts: a stream has no view into the JSON of the response.
+            "risk_level": {"S": response["risk_level"]},
+            "score": {"N": str(response["score"])},
+            "expires_at": {"N": str(int(time.time()) + self._settings.decision_days * _SECONDS_PER_DAY)},
+        }
+        return _Write(decision, decision_key, item)
+
+    def _transaction(self, group: list[_Write]) -> dict[str, Any]:
+        puts = [
+            {
+                "Put": {
+                    "TableName": self._settings.decisions_table,
+                    "Item": write.item,
+                    "ConditionExpression": "attribute_not_exists(decision_id)",
+                    "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+                }
+            }
+            for write in group
+        ]
         return {
             # Lets DynamoDB recognize a second attempt at a transaction that it has applied.
             "ClientRequestToken": os.urandom(16).hex(),
-            "TransactItems": [self._put(decision), self._count(decision)],
+            "TransactItems": [*puts, self._count(group)],
         }
 
-    def _put(self, decision: Decision) -> dict[str, Any]:
-        return {
-            "Put": {
-                "TableName": self._settings.decisions_table,
-                "Item": {
-                    "tx_id": {"S": partition_key(decision.transaction.get("tx_id"), decision.decision_id)},
-                    "decision_id": {"S": decision.decision_id},
-                    "transaction": {"S": _json(decision.transaction)},
-                    "answer": {"S": _json(decision.response)},
-                    "request_hash": {"S": decision.request_hash},
-                    "expires_at": {"N": str(int(time.time()) + self._settings.decision_days * _SECONDS_PER_DAY)},
-                },
-                "ConditionExpression": "attribute_not_exists(decision_id)",
-                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-            }
-        }
-
-    def _count(self, decision: Decision) -> dict[str, Any]:
-        level = decision.response["risk_level"]
-        counters = ["total", LEVEL_PREFIX + level]
-        if level in HIGH_RISK_LEVELS:
-            counters.append("high")
-        counters.extend(RULE_PREFIX + label for label in decision.response["triggered_rules"])
+    def _count(self, group: list[_Write]) -> dict[str, Any]:
+        counts: dict[str, int] = {}
+        for write in group:
+            response = write.decision.response
+            level = response["risk_level"]
+            counters = ["total", LEVEL_PREFIX + level]
+            if level in HIGH_RISK_LEVELS:
+                counters.append("high")
+            counters.extend([RULE_PREFIX + label for label in response["triggered_rules"]])
+            for counter in counters:
+                counts[counter] = counts.get(counter, 0) + 1
+        names: dict[str, str] = {}
+        added = []
+        for index, (counter, count) in enumerate(counts.items()):
+            name = f"#{index}"
+            names[name] = counter
+            added.append(f"{name} :{count}")
         return {
             "Update": {
                 "TableName": self._settings.stats_table,
                 "Key": {"shard": {"N": str(self._shard)}},
-                "UpdateExpression": "ADD " + ", ".join(f"#{index} :one" for index in range(len(counters))),
-                "ExpressionAttributeNames": {f"#{index}": name for index, name in enumerate(counters)},
-                "ExpressionAttributeValues": {":one": {"N": "1"}},
+                "UpdateExpression": "ADD " + ", ".join(added),
+                "ExpressionAttributeNames": names,
+                "ExpressionAttributeValues": {f":{count}": {"N": str(count)} for count in set(counts.values())},
             }
         }
 
 
 def connect() -> LedgerWriter:
     """Connect to the tables; an invalid environment variable raises SettingsError."""
-    dynamodb = client.dynamodb()
+    dynamodb = client.dynamodb(_MAX_RESPONSE_BYTES)
     dynamodb.connect()
     return LedgerWriter(dynamodb, settings.read())
+
+
+def outcome_of(decision: Decision, response: Mapping[str, Any], request_hash: str) -> Recorded | IdempotencyConflict:
+    """Return the outcome of a decision, given the response and the request's hash that are stored under its key."""
+    if request_hash != decision.request_hash:
+        return IdempotencyConflict(
+            f"Header 'Idempotency-Key': {decision.decision_id!r} was already used with another body"
+        )
+    # Equal responses mean that this very write was applied, even if its confirmation was lost: no replay.
+    return Recorded(response, replayed=response is not decision.response and response != decision.response)
 
 
 def _backoffs(deadline: float) -> Iterator[float]:
@@ -166,25 +324,21 @@ def _cancellation_reasons(failure: CallFailed) -> list[tuple[str, Any]]:
     return [(str(reason.get("Code")), reason.get("Item")) for reason in reasons]
 
 
-def _replay(decision: Decision, item: Any) -> Recorded:
-    """Return the stored response to a decision that exists already.
+def _stored(decision: Decision, item: Any) -> _Stored | StoreUnavailable:
+    """Return what an existing item contains.
 
-    Raises
-    ------
-    IdempotencyConflict
-        It was stored for another request.
-    StoreUnavailable
-        The item is not a stored decision with this id, so the response did not come from DynamoDB.
+    It is an error if the item is not a stored decision with this id: the response did not come from DynamoDB.
     """
     try:
-        request_hash, stored = item["request_hash"]["S"], strict_json.parse(item["answer"]["S"])
+        request_hash, response = item["request_hash"]["S"], strict_json.parse(item["answer"]["S"])
     except (AttributeError, InvalidRequest, KeyError, TypeError):
-        request_hash = stored = None
-    if not (isinstance(request_hash, str) and is_response(stored) and stored["decision_id"] == decision.decision_id):
-        raise telemetry.log_unavailable("store", client.UNEXPECTED_RESPONSE, decision.decision_id)
-    if request_hash != decision.request_hash:
-        raise IdempotencyConflict(
-            f"Header 'Idempotency-Key': {decision.decision_id!r} was already used with another body"
-        )
-    # Equal responses mean that DynamoDB applied this very write and its confirmation was lost: no replay.
-    return Recorded(stored, replayed=stored != decision.response)
+        request_hash = response = None
+    if isinstance(request_hash, str) and is_response(response) and response["decision_id"] == decision.decision_id:
+        return _Stored(response, request_hash)
+    return telemetry.log_unavailable("store", client.UNEXPECTED_RESPONSE, decision.decision_id)
+
+
+def _size(write: _Write) -> int:
+    """Return the size of an item in bytes, rounded up."""
+    item = write.item
+    return len(item["transaction"]["S"].encode()) + len(item["answer"]["S"].encode()) + _MAX_OTHER_BYTES
