@@ -324,6 +324,23 @@ def test_outbox_message_is_recorded(stack: LocalStack) -> None:
         assert time.monotonic() < deadline
 
 
+def alerts_of(stack: LocalStack) -> list[str]:
+    """Return the decision ids of the alerts that were printed."""
+    return re.findall(r"^[\d:]+  ALERT  .*  decision (\S+)$", stack.log.read_text(), re.MULTILINE)
+
+
+def test_high_risk_is_alerted_once(stack: LocalStack) -> None:
+    before = alerts_of(stack)
+    for amount, key in ((4500, "alerted-1"), (20, "low"), (4500, "alerted-1"), (4501, "alerted-2")):
+        headers = {"Idempotency-Key": key}
+        assert stack.post("/score", json={"tx_id": f"TX-{key}", "amount": amount}, headers=headers).status_code == 200
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while (alerted := alerts_of(stack)[len(before) :])[-1:] != ["alerted-2"]:
+        assert time.monotonic() < deadline, alerted
+        time.sleep(0.05)
+    assert alerted == ["alerted-1", "alerted-2"]
+
+
 def run_stack(*options: str) -> "subprocess.CompletedProcess[str]":
     command = [str(SAM_PYTHON), "-m", "tests.local.stack", *options]
     return subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
