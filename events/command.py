@@ -2,10 +2,13 @@
 
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from events.rows import FileError
 
 SHOWN_CHARACTERS = 200
 
@@ -17,6 +20,28 @@ class UnusableError(Exception):
 def advice() -> str:
     """Return how to run this command with all its packages."""
     return f"run `make install` once, then `.venv/bin/python events/{Path(sys.argv[0]).name}`"
+
+
+class Interrupt:
+    """Ctrl-C and SIGTERM as a flag, because librdkafka loses an exception that a signal raises inside a call.
+
+    A second signal ends the command at once.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._receive)
+
+    def check(self) -> None:
+        """Raise :class:`KeyboardInterrupt` if there was a signal."""
+        if self.requested:
+            raise KeyboardInterrupt
+
+    def _receive(self, _number: int, _frame: object) -> None:
+        if self.requested:
+            os._exit(2)
+        self.requested = True
 
 
 @contextmanager
@@ -42,6 +67,19 @@ def plain(text: str) -> str:
 def shown(text: str) -> str:
     """Return the start of the text on one line, without control characters."""
     return printable(text)[:SHOWN_CHARACTERS]
+
+
+def explain(stop: UnusableError | FileError | KeyboardInterrupt, sent: int) -> str:
+    """Return a sentence that explains why sending a file stopped after some rows, and how to continue."""
+    problem = str(stop) or "interrupted"
+    if not sent:
+        return problem
+    rows = "1 row" if sent == 1 else f"{sent} rows"
+    if isinstance(stop, FileError):
+        return f"stopped after {rows}: {problem}; fix it and run the command again"
+    if isinstance(stop, UnusableError):
+        problem += "; stopped"
+    return f"{problem} after {rows}; run the same command again to continue"
 
 
 def run(work: Callable[[], int]) -> int:

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, TextIO
 
 # Types of fields, as a rule set declares them
@@ -72,6 +73,8 @@ class Row(NamedTuple):
         Why the row cannot be sent; empty if it can.
     note
         Message to print before this row.
+    fields
+        Its fields in JSON, or its columns in CSV by normalized name, sent or not; empty if the row is malformed.
     """
 
     line: int
@@ -79,6 +82,7 @@ class Row(NamedTuple):
     identity: str
     problem: str = ""
     note: str = ""
+    fields: Mapping[str, Any] = MappingProxyType({})
 
 
 class Keys:
@@ -220,7 +224,7 @@ def _json_row(line: int, text: str, fields: Callable[[], Mapping[str, str]]) -> 
                 tx_id = value.pop(name)
                 value = {"tx_id": str(tx_id) if type(tx_id) is int else tx_id, **value}
                 text = json.dumps(value)
-        return Row(line, text, _identity(value, {}))
+        return Row(line, text, _identity(value, {}), fields=value if isinstance(value, dict) else {})
     except (ValueError, RecursionError):
         return Row(line, text, text)
 
@@ -271,7 +275,8 @@ def _csv_rows(path: Path, head: str, lines: Iterator[str], declared: Callable[[]
         # A row keeps its key when a rule set declares another of its columns: its content is the same.
         values = {field: value for field, value in transaction.items() if field in BUILT_IN_FIELDS}
         others = {names[at]: cells[at] for at in range(min(len(names), len(cells))) if at not in built_in}
-        yield Row(line, json.dumps(transaction), _identity(values, others), problem, note)
+        columns = {_normal(name): cell for name, cell in others.items()} | transaction
+        yield Row(line, json.dumps(transaction), _identity(values, others), problem, note, columns)
         note = ""
 
 

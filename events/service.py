@@ -4,7 +4,9 @@ import argparse
 import os
 import re
 import sys
+import time
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
@@ -21,8 +23,15 @@ from events.rows import TYPES
 
 DEFAULT_PORT = 3000
 DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
-RISK_LEVELS = ("CRITICAL", "HIGH", "MEDIUM", "LOW")
 TIMEOUT_SECONDS = 10
+# Errors that proxies respond with in front of the service
+FOREIGN_STATUSES = {
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT,
+}
 RETRIES = Retry(total=4, backoff_factor=0.2, status_forcelist=[503], allowed_methods=None, raise_on_status=False)
 NO_RETRIES = Retry(total=0, read=False)
 
@@ -79,9 +88,11 @@ def bearer() -> Auth:
     return authorize
 
 
-def add_options(parser: argparse.ArgumentParser, default_url: str | None = DEFAULT_URL) -> None:
+def add_options(
+    parser: argparse.ArgumentParser, default_url: str | None = DEFAULT_URL, purpose: str = "address of the service"
+) -> None:
     """Add the options ``--url``, ``--sign`` and ``--token``; the attribute ``auth`` is a function or None."""
-    parser.add_argument("--url", type=_url, default=default_url, help="address of the service")
+    parser.add_argument("--url", type=_url, default=default_url, help=purpose)
     access = parser.add_mutually_exclusive_group()
     access.add_argument("--sign", action="store_const", dest="auth", const=sigv4, help="sign with your AWS credentials")
     access.add_argument("--token", action="store_const", dest="auth", const=bearer, help="send the token in $TOKEN")
@@ -148,10 +159,8 @@ class Service:
             raise UnusableError(
                 f"{self.url} refuses the request ({status} {text}): a deployed stack requires --sign or --token"
             )
-        is_json = "json" in response.headers.get("content-type", "json")
-        if status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED} or (
-            status < HTTPStatus.BAD_GATEWAY and not is_json
-        ):
+        is_foreign = "json" not in response.headers.get("content-type", "json") and status not in FOREIGN_STATUSES
+        if status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED} or is_foreign:
             raise UnusableError(f"{self.url}{path} is not a scoring service ({status} {text}): check --url")
 
     def declared_fields(self) -> dict[str, str]:
@@ -168,6 +177,19 @@ class Service:
             print(f"{self.url}/openapi.json cannot be read ({reason}): only built-in fields are sent", file=sys.stderr)
             return {}
         return {name: kind for name, kind in types.items() if kind in TYPES}
+
+
+def retry_after(response: requests.Response, longest: float) -> float:
+    """Return the seconds that a response asks to wait, at most ``longest``; 0 if it asks for nothing."""
+    text = response.headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        seconds = float(text[:10])
+    else:
+        try:
+            seconds = parsedate_to_datetime(text).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return 0
+    return min(max(seconds, 0), longest)
 
 
 def _url(text: str) -> str:

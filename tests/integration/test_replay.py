@@ -6,7 +6,6 @@ import hmac
 import io
 import itertools
 import json
-import os
 import re
 import signal
 import subprocess
@@ -16,15 +15,15 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import clients
+from tests.clients import QuietHandler, assert_one_error, interruptible, run, serving
 from tests.local import account
 from tests.local.processes import free_port
 from tests.local.template import ROOT
@@ -32,17 +31,11 @@ from tests.service import LocalStack
 
 
 def replay(*arguments: object, python: tuple[str, ...] = (), **environment: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, *python, "events/replay.py", *map(str, arguments)]
-    return subprocess.run(
-        command, cwd=ROOT, check=False, capture_output=True, text=True, env={**os.environ, **environment}
-    )
+    return run("replay", *arguments, python=python, **environment)
 
 
 def summary(result: "subprocess.CompletedProcess[str]") -> dict[str, int]:
-    """Return the counts that end the output, by name."""
-    return {
-        words[0]: int(words[1]) for words in map(str.split, ("\n" + result.stdout).rpartition("\n\n")[2].splitlines())
-    }
+    return clients.summary(result.stdout)
 
 
 def test_ten_samples(stack: LocalStack) -> None:
@@ -93,38 +86,12 @@ def test_csv_of_a_spreadsheet(stack: LocalStack, tmp_path: Path) -> None:
     assert "TX-bom              20.00  MEDIUM     2  R3: night hour\n" in result.stdout
 
 
-@contextmanager
-def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    """Start an HTTP server on loopback; yield its URL."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-class QuietHandler(BaseHTTPRequestHandler):
-    """A request handler that logs nothing."""
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def body(self) -> bytes:
-        return self.rfile.read(int(self.headers["Content-Length"]))
-
-    def respond(self, status: int, body: bytes = b"", **headers: str) -> None:
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        self.wfile.write(body)
-
-
 def unreliable(stack: LocalStack) -> type[QuietHandler]:
     """Return a handler that fails one of three requests and drops the response to another."""
     turns = itertools.count()
 
     class Handler(QuietHandler):
-        def do_POST(self) -> None:  # the name that http.server calls
+        def post(self) -> None:
             turn = next(turns) % 3
             body = self.body()
             if turn == 0:
@@ -152,7 +119,7 @@ def test_signature_follows_version_4(tmp_path: Path) -> None:
     seen: list[tuple[dict[str, str], bytes]] = []
 
     class Handler(QuietHandler):
-        def do_POST(self) -> None:
+        def post(self) -> None:
             seen.append(({name.lower(): value for name, value in self.headers.items()}, self.body()))
             self.respond(200, b'{"tx_id": "T", "risk_level": "LOW", "score": 0, "triggered_rules": []}')
 
@@ -219,12 +186,12 @@ def receiver() -> Iterator[Receiver]:
     receiver = Receiver()
 
     class Handler(QuietHandler):
-        def do_GET(self) -> None:
+        def get(self) -> None:
             assert self.path == "/openapi.json"
             receiver.document_requests += 1
             self.respond(receiver.document_status, receiver.document, Content_Type="application/json")
 
-        def do_POST(self) -> None:
+        def post(self) -> None:
             receiver.sent.append((self.headers["Idempotency-Key"], json.loads(self.body())))
             self.respond(200, DECISION, Content_Type="application/json")
 
@@ -254,7 +221,7 @@ def test_stopped_replay_continues_when_repeated(stack: LocalStack, tmp_path: Pat
     turns = itertools.count()
 
     class Handler(QuietHandler):
-        def do_POST(self) -> None:
+        def post(self) -> None:
             body = self.body()
             if next(turns) >= 3:
                 self.respond(403, b'{"message":"Forbidden"}', Content_Type="application/json")
@@ -473,7 +440,7 @@ def test_json_needs_no_document(receiver: Receiver, tmp_path: Path) -> None:
 
 def test_warnings_are_counted_and_printed_once(tmp_path: Path) -> None:
     class Handler(QuietHandler):
-        def do_POST(self) -> None:
+        def post(self) -> None:
             unknown = [name for name in json.loads(self.body()) if name != "amount"]
             warnings = {"warnings": [f"Unknown field {name!r} was ignored" for name in unknown]} if unknown else {}
             self.respond(200, json.dumps(json.loads(DECISION) | warnings).encode())
@@ -662,11 +629,6 @@ def test_unreadable_file_prints_one_line(tmp_path: Path) -> None:
     assert_one_error(replay(tmp_path), f"{tmp_path} cannot be read: Is a directory")
 
 
-def assert_one_error(result: "subprocess.CompletedProcess[str]", message: str) -> None:
-    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
-    assert message in result.stderr
-
-
 def test_dead_port_suggests_make_run() -> None:
     port = free_port()
     urls = [*(f"http://{name}:{port}" for name in ("127.0.0.1", "localhost")), "http://nowhere.invalid"]
@@ -727,7 +689,7 @@ def test_refusal_stops_after_one_request(status: int, body: bytes, headers: dict
     received = []
 
     class Handler(QuietHandler):
-        def do_POST(self) -> None:
+        def post(self) -> None:
             received.append(self.body())
             self.respond(status, body, **headers)
 
@@ -739,7 +701,7 @@ def test_refusal_stops_after_one_request(status: int, body: bytes, headers: dict
 
 def test_html_502_fails_the_row() -> None:
     class Handler(QuietHandler):
-        def do_POST(self) -> None:
+        def post(self) -> None:
             self.body()
             self.respond(502, b"<html>\n<h1>Bad gateway</h1>", Content_Type="text/html")
 
@@ -772,14 +734,6 @@ def test_unusable_credentials_are_one_line() -> None:
     assert "secret" not in result.stderr
 
 
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Let child processes handle SIGINT, which they inherit as ignored from a background process."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.parametrize(
     ("responses", "message"),
     [
@@ -787,11 +741,11 @@ def interruptible() -> Iterator[None]:
         (3, "error: interrupted after 3 rows; run the same command again to continue\n"),
     ],
 )
-def test_interrupt(responses: int, message: str, interruptible: None) -> None:
+def test_interrupt(responses: int, message: str) -> None:
     turns, waiting = itertools.count(), threading.Event()
 
     class Handler(QuietHandler):
-        def do_POST(self) -> None:
+        def post(self) -> None:
             self.body()
             if next(turns) < responses:
                 self.respond(200, DECISION)
@@ -799,7 +753,7 @@ def test_interrupt(responses: int, message: str, interruptible: None) -> None:
                 waiting.set()
                 self.rfile.read(1)
 
-    with serving(Handler) as url:
+    with serving(Handler) as url, interruptible():
         command = [sys.executable, "events/replay.py", "--url", url]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert waiting.wait(30)
@@ -834,7 +788,7 @@ def test_closed_output_pipe(stack: LocalStack, tmp_path: Path) -> None:
 
 def test_response_that_is_not_a_decision_fails() -> None:
     class Handler(QuietHandler):
-        def do_POST(self) -> None:
+        def post(self) -> None:
             self.body()
             self.respond(200, b"[1]")
 
