@@ -12,6 +12,7 @@
     ├── CallFailed                   call of an AWS service; retried, then StoreUnavailable
     ├── InvalidMessage               message of the outbox; redelivered, then moved to the dead-letter queue
     ├── InvalidImage                 item in the stream of the decisions table; logged, not alerted
+    ├── NotRecorded                  batch of Kafka records; Lambda delivers it again
     └── ConfigurationError           raised while a function starts
         ├── RuleSetError
         └── SettingsError
@@ -111,6 +112,10 @@ class InvalidMessage(ScoringError):
 
 class InvalidImage(ScoringError):
     """An item in the stream of the decisions table is not a decision."""
+
+
+class NotRecorded(ScoringError):
+    """Not all records of a batch were recorded, and its event source mapping accepts no partial responses."""
 
 
 class ConfigurationError(ScoringError):

@@ -15,6 +15,12 @@ metric                  unit         dimensions                             mean
 ``UnknownFields``       count        as above                               decisions that ignored unknown fields
 ``RuleHits``            count        ``service`` and ``rule``               hits of a rule, by label
 ``RejectedRequests``    count        ``service`` and ``reason``             rejected ``POST /score``, by error class
+``BatchItems``          count        ``service``                            items of a ``POST /score/batch``
+``BatchLatency``        milliseconds ``service``                            from event to response
+``RejectedItems``       count        ``service`` and ``reason``             rejected items of batches, by error class
+``StreamRecords``       count        ``service``                            Kafka records, repeats included
+``StreamFailures``      count        ``service``                            Kafka records not recorded; delivered again
+``DeadLetters``         count        ``service``, also with ``reason``      Kafka records that can never be scored
 ``OutboxAge``           seconds      ``service``                            age of the oldest message not yet recorded
 ``AlertsPublished``     count        ``service``                            alerts accepted by SNS, with repeats
 ``AlertsFailed``        count        ``service``                            alerts not published, once per attempt
@@ -24,7 +30,7 @@ metric                  unit         dimensions                             mean
 import functools
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from scoring import settings, strict_json
@@ -98,6 +104,67 @@ def emit_outbox_age(seconds: float) -> None:
     _emit({"OutboxAge": (round(seconds, 3), "Seconds")}, [["service"]])
 
 
+def emit_batch(
+    recorded: Sequence[tuple[Mapping[str, Any], bool]],
+    rejected: Sequence[HttpError],
+    *,
+    request_id: str,
+    seconds: float,
+) -> None:
+    """Log and count one response to ``POST /score/batch``.
+
+    Parameters
+    ----------
+    recorded
+        The response of each decision, and whether it is a replay.
+    rejected
+        The errors of the other items.
+    request_id, seconds
+        As for :func:`emit_decision`.
+    """
+    _emit(
+        {
+            "BatchItems": (len(recorded) + len(rejected), "Count"),
+            "BatchLatency": (round(seconds * 1000, 3), "Milliseconds"),
+        },
+        [["service"]],
+        message="batch",
+        request_id=request_id,
+        replayed=sum(replayed for _, replayed in recorded),
+        rejected=len(rejected),
+    )
+    for reason, number in _counts(type(error).__name__ for error in rejected).items():
+        _emit({"RejectedItems": (number, "Count")}, [["service", "reason"]], reason=reason)
+    _emit_decisions(recorded)
+
+
+def emit_stream(
+    recorded: Sequence[tuple[Mapping[str, Any], bool]],
+    dead_letters: Sequence[HttpError],
+    *,
+    records: int,
+    failures: int,
+) -> None:
+    """Count the records of one invocation.
+
+    Parameters
+    ----------
+    recorded
+        The response of each decision, and whether it is a replay.
+    dead_letters
+        The errors of the records that were sent to the dead-letter queue.
+    records, failures
+        Number of all records, and of those that are neither recorded nor in the dead-letter queue.
+    """
+    metrics: dict[str, tuple[float, str]] = {"StreamRecords": (records, "Count")}
+    if failures:
+        metrics["StreamFailures"] = failures, "Count"
+    _emit(metrics, [["service"]], message="stream", replayed=sum(replayed for _, replayed in recorded))
+    for reason, number in _counts(type(error).__name__ for error in dead_letters).items():
+        _emit({"DeadLetters": (number, "Count")}, [["service"], ["service", "reason"]], reason=reason)
+    _emit_decisions(recorded)
+
+
 def emit_alerts(*, published: int, failed: int) -> None:
     """Count the alerts of one invocation: those that SNS accepted, and those that were not published."""
     metrics: dict[str, tuple[float, str]] = {"AlertsPublished": (published, "Count")}
@@ -136,6 +203,29 @@ def _emit(metrics: dict[str, tuple[float, str]], dimensions: list[list[str]], **
             "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [directive]},
         }
     )
+
+
+def _emit_decisions(recorded: Iterable[tuple[Mapping[str, Any], bool]]) -> None:
+    """Count many decisions as :func:`emit_decision` counts one, in a line per risk level and rule."""
+    new = [response for response, replayed in recorded if not replayed]
+    for level in dict.fromkeys(response["risk_level"] for response in new):
+        of_level = [response for response in new if response["risk_level"] == level]
+        numbers = {
+            "Decisions": len(of_level),
+            "UnknownFields": sum("warnings" in response for response in of_level),
+            "UnrecordedDecisions": sum(not response.get("recorded", True) for response in of_level),
+        }
+        metrics: dict[str, tuple[float, str]] = {name: (number, "Count") for name, number in numbers.items() if number}
+        _emit(metrics, _BY_LEVEL, risk_level=level)
+    for label, number in _counts(label for response in new for label in response["triggered_rules"]).items():
+        _emit({"RuleHits": (number, "Count")}, [["service", "rule"]], rule=_dimension_value(label))
+
+
+def _counts(names: Iterable[str]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+    return counts
 
 
 def _write(line: dict[str, Any]) -> None:
