@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from scoring import strict_json
+from scoring import chunks, strict_json
 from scoring.decision import is_response
 from scoring.errors import InvalidImage, InvalidRequest
 
@@ -99,16 +99,7 @@ def make(image: Mapping[str, Any]) -> Alert:
 
 def batches(alerts: Iterable[Alert]) -> Iterator[list[Alert]]:
     """Group alerts, in order, so that each group fits into one PublishBatch."""
-    batch: list[Alert] = []
-    size = 0
-    for alert in alerts:
-        if batch and (len(batch) == MAX_BATCH_ALERTS or size + alert.size > MAX_BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(alert)
-        size += alert.size
-    if batch:
-        yield batch
+    return chunks.split(alerts, lambda alert: alert.size, MAX_BATCH_ALERTS, MAX_BATCH_BYTES)
 
 
 def _alert(document: Mapping[str, Any], attributes: dict[str, dict[str, str]]) -> Alert:
