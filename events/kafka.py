@@ -17,6 +17,8 @@ DEFAULT_PORT = 9092
 # The header of a record with its idempotency key
 KEY_HEADER = "idempotency_key"
 CONNECT_SECONDS = 10
+# If a broker refuses the connection or the login, others may accept them.
+REFUSED_SECONDS = 3
 END_OF_PARTITION = KafkaError._PARTITION_EOF
 _POLL_SECONDS = 0.5
 
@@ -81,13 +83,12 @@ class BrokerErrors:
             print(f"broker: {text}", file=sys.stderr)
 
     @property
-    def permanent(self) -> bool:
-        """Whether another attempt would fail as well."""
-        return self.last is not None and self.last.code() in {
-            KafkaError._AUTHENTICATION,
-            KafkaError._RESOLVE,
-            KafkaError._SSL,
-        }
+    def refused(self) -> bool:
+        """Whether the cause is not a slow connection."""
+        return self.last is not None and (
+            "Connection refused" in self.last.str()
+            or self.last.code() in {KafkaError._AUTHENTICATION, KafkaError._RESOLVE, KafkaError._SSL}
+        )
 
 
 def configuration(
@@ -246,14 +247,14 @@ def partitions(client: Consumer | Producer, topic: str, brokers: str, errors: Br
     UnusableError
         No broker can be reached.
     """
-    deadline = time.monotonic() + CONNECT_SECONDS
+    start = time.monotonic()
     while True:
         try:
             # Asking for one topic would create it.
             found = client.list_topics(timeout=_POLL_SECONDS).topics.get(topic)
         except KafkaException as error:
             client.poll(0)  # calls the callback for errors
-            if errors.permanent or time.monotonic() > deadline:
+            if time.monotonic() - start > (REFUSED_SECONDS if errors.refused else CONNECT_SECONDS):
                 raise UnusableError(_unreachable(brokers, explain(errors.last or error))) from error
         else:
             return len(found.partitions) if found else 0
