@@ -26,16 +26,19 @@ LINES = Format("application/x-ndjson", b"", b"\n", b"\n")
 FORMATS = (ARRAY, LINES)
 
 
-def carried(cases: Sequence[Case], how: Format) -> list[Case]:
-    """Return the cases of ``POST /score`` whose body a batch can carry as one transaction."""
-    fits = _fits_array if how is ARRAY else _fits_line
+def candidates(cases: Sequence[Case]) -> list[Case]:
+    """Return the cases of ``POST /score`` that depend on the body alone."""
     return [
         case
         for case in cases
-        if (case.method, case.path, case.headers) == ("POST", "/score", JSON)
-        and not case.only_event
-        and fits(case.body)
+        if (case.method, case.path, case.headers) == ("POST", "/score", JSON) and not case.only_event
     ]
+
+
+def carried(cases: Sequence[Case], how: Format) -> list[Case]:
+    """Return the cases of ``POST /score`` whose body a batch can carry as one transaction."""
+    fits = _fits_array if how is ARRAY else _fits_line
+    return [case for case in candidates(cases) if fits(case.body)]
 
 
 def batched(cases: Sequence[Case]) -> Iterator[list[Case]]:

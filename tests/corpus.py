@@ -178,7 +178,8 @@ def event_of(case: Case, request_id: str) -> tuple[str, dict[str, Any]]:
 
 
 def _event_body(body: bytes, media_type: str) -> dict[str, Any]:
-    if media_type.startswith("text/") or "json" in media_type:
+    # As observed by others; AWS does not document which content types API Gateway regards as text.
+    if media_type.startswith(("text/", "application/json", "application/xml", "application/javascript")):
         with suppress(UnicodeDecodeError):
             return {"body": body.decode(), "isBase64Encoded": False}
     return {"body": base64.b64encode(body).decode(), "isBase64Encoded": True}

@@ -16,8 +16,8 @@ from tests.rule_set import R1, R2, R3
 class Expected(NamedTuple):
     """The expected result of a function.
 
-    ``body`` is the text, a pattern for it, or a subset of the JSON document. If ``status`` is None, the function is not
-    invoked over HTTP and returns ``body``.
+    ``body`` is the text, a pattern for it, a subset of the JSON document, or a list of subsets of its ``results``. If
+    ``status`` is None, the function is not invoked over HTTP and returns ``body``.
     """
 
     function: str
@@ -31,12 +31,22 @@ class Expected(NamedTuple):
             return text == self.body
         if isinstance(self.body, re.Pattern):
             return self.body.fullmatch(text) is not None
-        return bool(json.loads(text).items() >= self.body.items())
+        if isinstance(self.body, list):
+            results = json.loads(text)["results"]
+            return len(results) == len(self.body) and all(map(_includes, results, self.body))
+        return _includes(json.loads(text), self.body)
+
+
+def _includes(document: dict[str, Any], subset: dict[str, Any]) -> bool:
+    return document.items() >= subset.items()
+
+
+def _decided(tx_id: str, score: int, risk_level: str, *rules: str) -> dict[str, Any]:
+    return {"tx_id": tx_id, "score": score, "risk_level": risk_level, "triggered_rules": list(rules)}
 
 
 def _scored(tx_id: str, score: int, risk_level: str, *rules: str) -> Expected:
-    body = {"tx_id": tx_id, "score": score, "risk_level": risk_level, "triggered_rules": list(rules)}
-    return Expected("ScoreFunction", 200, body)
+    return Expected("ScoreFunction", 200, _decided(tx_id, score, risk_level, *rules))
 
 
 def _text(text: str) -> Expected:
@@ -55,6 +65,27 @@ RESPONSES = {
         "ScoreFunction", 400, {"error": "The body is not valid JSON: Expecting value (line 1 column 30)"}
     ),
     "score-base64-body": _scored("TX0042", 5, "CRITICAL", R1, R2),
+    "batch-array": Expected(
+        "BatchFunction",
+        200,
+        [
+            _decided("TX101", 0, "LOW"),
+            {"error": "Missing required field 'amount'"},
+            _decided("TX103", 7, "CRITICAL", R1, R2, R3),
+        ],
+    ),
+    "batch-json-lines": Expected(
+        "BatchFunction",
+        200,
+        [
+            {**_decided("TX104", 3, "HIGH", R1), "decision_id": "order-18"},
+            {"error": "The body is not valid JSON: Expecting value (line 1 column 30)"},
+            {**_decided("TX106", 0, "LOW"), "decision_id": "batch-17:2"},
+        ],
+    ),
+    "batch-not-an-array": Expected(
+        "BatchFunction", 400, {"error": "The body must be a JSON array of transactions, not an object"}
+    ),
     "wrong-method": Expected(
         "FallbackFunction", 405, {"error": "Method GET is not allowed here; the path '/echo' takes POST"}
     ),
@@ -64,10 +95,10 @@ RESPONSES = {
         "StatsFunction",
         200,
         {
-            "total": 6,
-            "high": 3,
-            "by_risk_level": {"LOW": 1, "MEDIUM": 2, "HIGH": 1, "CRITICAL": 2},
-            "by_rule": {R1: 3, R2: 3, R3: 2},
+            "total": 10,
+            "high": 5,
+            "by_risk_level": {"LOW": 3, "MEDIUM": 2, "HIGH": 2, "CRITICAL": 3},
+            "by_rule": {R1: 5, R2: 4, R3: 3},
         },
     ),
     "transaction": Expected("TransactionFunction", 200, {"tx_id": "TX0042", "status": "found"}),

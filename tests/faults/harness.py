@@ -4,7 +4,7 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ _DRAIN_SECONDS = 120
 
 @dataclass(frozen=True)
 class ScoreResponse:
-    """A response of ``POST /score`` and its latency."""
+    """A response of ``POST /score`` or ``POST /score/batch`` and its latency."""
 
     status: int
     body: dict[str, Any]
@@ -56,6 +56,15 @@ class Harness:
         event = events.post(json.dumps(transaction), request_id=request_id, **headers)
         start = time.perf_counter()
         response = json.loads(self.functions.invoke("ScoreFunction", json.dumps(event)))
+        seconds = time.perf_counter() - start
+        assert "statusCode" in response, response
+        return ScoreResponse(response["statusCode"], json.loads(response["body"]), seconds)
+
+    def score_batch(self, transactions: Sequence[dict[str, Any]], key: str) -> ScoreResponse:
+        """Invoke ``POST /score/batch`` with an idempotency key."""
+        event = events.post(json.dumps(transactions), request_id=str(uuid.uuid4()), idempotency_key=key)
+        start = time.perf_counter()
+        response = json.loads(self.functions.invoke("BatchFunction", json.dumps(event)))
         seconds = time.perf_counter() - start
         assert "statusCode" in response, response
         return ScoreResponse(response["statusCode"], json.loads(response["body"]), seconds)

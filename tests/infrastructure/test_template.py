@@ -345,12 +345,14 @@ def test_roles_allow_single_actions_on_named_resources(resources: dict[str, Any]
             granted.setdefault(name.removesuffix("Role"), set()).add((statement["Action"], resource))
     log = {("logs:CreateLogStream", "FunctionLogGroup"), ("logs:PutLogEvents", "FunctionLogGroup")}
     assert all(actions >= log for actions in granted.values())
+    recording = {
+        ("dynamodb:PutItem", "DecisionsTable"),
+        ("dynamodb:UpdateItem", "StatsTable"),
+        ("sqs:SendMessage", "OutboxQueue"),
+    }
     assert {name: actions - log for name, actions in granted.items()} == {
-        "Score": {
-            ("dynamodb:PutItem", "DecisionsTable"),
-            ("dynamodb:UpdateItem", "StatsTable"),
-            ("sqs:SendMessage", "OutboxQueue"),
-        },
+        "Score": recording,
+        "Batch": recording,
         "Reconcile": {
             ("dynamodb:PutItem", "DecisionsTable"),
             ("dynamodb:UpdateItem", "StatsTable"),

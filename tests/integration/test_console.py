@@ -63,6 +63,19 @@ def test_each_request_prints_one_line(stack: LocalStack) -> None:
     ]
 
 
+def test_batch_prints_one_line(stack: LocalStack) -> None:
+    printed = Printed(stack)
+    items = [{"amount": 1}, {"amount": 2}, {"amount": 3}, {"amount": -1}]
+    for batch in (items[:2], items):
+        stack.post("/score/batch", json=batch, headers={"Idempotency-Key": "batch-17"})
+    stack.post("/score/batch", json={})
+    assert printed() == [
+        "200  POST /score/batch  2 transactions",
+        "200  POST /score/batch  4 transactions  2 replayed  1 rejected",
+        "400  POST /score/batch  The body must be a JSON array of transactions, not an object",
+    ]
+
+
 def test_output_of_a_function_is_shown_unchanged(stack: LocalStack) -> None:
     printed = Printed(stack)
     printing = """print("half", end=" "); print("a line"); print('{"a": 1}'); print("end", end="", flush=True)"""

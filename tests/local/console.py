@@ -73,7 +73,7 @@ class Console:
             self._line(["ERROR", message], _RED)
 
     def _details(self, headers: Mapping[str, str], body: bytes) -> list[str]:
-        """Summarise the decision or the error in a response."""
+        """Summarise the decision, the results of a batch, or the error in a response."""
         if headers.get("Content-Type") != "application/json":
             return []
         try:
@@ -88,6 +88,8 @@ class Console:
                 *(["replayed"] if "Idempotent-Replayed" in headers else []),
                 *(["not recorded yet"] if content.get("recorded") is False else []),
             ]
+        if isinstance(results := content.get("results"), list):
+            return _results(results)
         error = content.get("error") or content.get("message")
         return [str(error)] if error and error not in self._reported else []
 
@@ -104,6 +106,16 @@ class Console:
         with suppress(OSError):  # the reader is gone
             self._stream.write(line + "\n")
             self._stream.flush()
+
+
+def _results(results: list[Any]) -> list[str]:
+    """Summarise a batch: the number of its results, and of some kinds among them."""
+    numbers = {
+        "replayed": sum("replayed" in one for one in results),
+        "not recorded yet": sum("recorded" in one for one in results),
+        "rejected": sum("error" in one for one in results),
+    }
+    return [f"{len(results)} transactions", *(f"{number} {kind}" for kind, number in numbers.items() if number)]
 
 
 def _decision(content: Mapping[str, Any]) -> list[str]:

@@ -58,7 +58,7 @@ def test_broken_rule_set_stops_only_score_and_health(
         if name == "StatsFunction":
             stats = json.loads(app.lambda_handler(events.load("stats"), context)["body"])
             assert (stats["total"], stats["by_rule"]) == (0, {})
-    assert broken == {"ScoreFunction", "HealthFunction"}
+    assert broken == {"ScoreFunction", "BatchFunction", "HealthFunction"}
 
 
 def test_response_has_all_fields_in_order(invoke: Functions) -> None:
@@ -117,6 +117,9 @@ def test_405_names_the_allowed_method(invoke: Functions) -> None:
         ("POST", "/transaction/TX1", 405),
         ("HEAD", "/health", 405),
         ("OPTIONS", "/score", 405),
+        ("GET", "/score/batch", 405),
+        ("POST", "/score/batch/", 404),
+        ("POST", "/score/x", 404),
         ("DELETE", "/", 405),
         ("GET", "/transaction", 404),
         ("GET", "/transaction/", 404),

@@ -9,15 +9,16 @@ import pytest
 import schemathesis
 
 from functions.fallback.app import ALLOWED
-from scoring import contract, http_api, strict_json, transaction
+from scoring import batches, contract, http_api, strict_json, transaction
 from scoring.assessment import RISK_LEVELS, Scorer
 from scoring.decision import MAX_WARNINGS
 from scoring.errors import HttpError, InvalidRequest
-from scoring.fields import BUILT_IN
+from scoring.fields import BUILT_IN, KEY_FIELD
 from scoring.ledger import reader
 from scoring.scorers import rules_loader
 from scoring.transaction import check_tx_id
-from tests import card_rules, corpus, events
+from tests import batch_corpus, card_rules, corpus, events
+from tests.batch_corpus import FORMATS, Format
 from tests.card_corpus import CARD_CASES, REFUSING_CASES, REFUSING_DOCUMENT
 from tests.corpus import Case
 from tests.expected import RESPONSES
@@ -126,6 +127,7 @@ def test_every_function_response_has_the_common_headers() -> None:
 def test_every_route_documents_the_503_of_api_gateway() -> None:
     assert {path for path, _, operation in operations() if operation["responses"]["503"] == STORE_503} == {
         "/score",
+        "/score/batch",
         "/stats",
         "/transaction/{tx_id}",
     }
@@ -144,8 +146,21 @@ def test_limits_match_the_code() -> None:
     for path in ("/score", "/echo"):
         body = DOCUMENT["paths"][path]["post"]["requestBody"]
         assert f"{http_api.MAX_BODY_BYTES // 1024} KiB ({http_api.MAX_BODY_BYTES} bytes)" in body["description"]
+    batch = DOCUMENT["paths"]["/score/batch"]["post"]
+    description = batch["requestBody"]["description"]
+    assert f"1 to {batches.MAX_ITEMS:,} transactions" in description
+    assert f"{batches.MAX_BATCH_BYTES // 2**20} MiB ({batches.MAX_BATCH_BYTES} bytes)" in description
+    assert f"each is at most {http_api.MAX_BODY_BYTES // 1024} KiB" in description
+    array = batch["requestBody"]["content"]["application/json"]["schema"]
+    for schema in (array, SCHEMAS["BatchResponse"]["properties"]["results"]):
+        assert (schema["minItems"], schema["maxItems"]) == (1, batches.MAX_ITEMS)
     key = COMPONENTS["parameters"]["IdempotencyKey"]["schema"]
-    assert (key["minLength"], key["maxLength"]) == (1, http_api.MAX_KEY_LENGTH)
+    item_key = SCHEMAS["BatchItem"]["properties"][KEY_FIELD]
+    for schema in (key, item_key):
+        assert (schema["minLength"], schema["maxLength"]) == (1, http_api.MAX_KEY_LENGTH)
+    (batch_key,) = batch["parameters"]
+    assert (batch_key["schema"]["minLength"], batch_key["schema"]["maxLength"]) == (1, batches.MAX_BATCH_KEY_LENGTH)
+    assert key["pattern"] == item_key["pattern"] == batch_key["schema"]["pattern"]
     (tx_id,) = DOCUMENT["paths"]["/transaction/{tx_id}"]["get"]["parameters"]
     for schema in (tx_id["schema"], SCHEMAS["Transaction"]["properties"]["tx_id"]):
         assert (schema["minLength"], schema["maxLength"]) == (1, transaction.MAX_TX_ID_LENGTH)
@@ -306,7 +321,9 @@ def test_responses_to_sample_events(invoke: Functions, subtests: pytest.Subtests
                 validator(SCHEMAS["Error"]).validate(json.loads(response["body"]))
                 continue
             check_response(operation, response)
-            if "requestBody" in operation and expected.status != 405 and name != "score-malformed-body":
+            # An invalid transaction in a batch is no error of the request.
+            unchecked = {"score-malformed-body", "batch-array", "batch-json-lines"}
+            if "requestBody" in operation and expected.status != 405 and name not in unchecked:
                 schema = operation["requestBody"]["content"]["application/json"]["schema"]
                 assert validator(schema).is_valid(http_api.json_body(event)) == (expected.status == 200)
 
@@ -347,6 +364,60 @@ def test_responses_after_earlier_requests(invoke: Functions) -> None:
     assert (again["headers"]["Idempotent-Replayed"], conflict["statusCode"]) == ("true", 422)
 
 
+@pytest.mark.parametrize("how", FORMATS)
+def test_responses_to_batches(invoke: Functions, how: Format) -> None:
+    operation = operation_of("/score/batch")
+    for cases in batch_corpus.batched(batch_corpus.carried(corpus.CASES, how)):
+        event = events.post(batch_corpus.body(cases, how), content_type=how.content_type)
+        response = invoke("BatchFunction", event)
+        check_response(operation, response)
+        assert response["statusCode"] == 200
+    keyed = '{"amount": 1, "idempotency_key": "k"}'
+    again = invoke("BatchFunction", events.post(f"[{keyed}, {keyed}, 5]"))
+    check_response(operation, again)
+    assert ["replayed" in result for result in json.loads(again["body"])["results"]] == [False, True, False]
+    for body, headers, status in (
+        ("{}", {}, 400),
+        (" " * (batches.MAX_BATCH_BYTES + 1), {}, 413),
+        ("[]", {"content_type": "text/plain"}, 415),
+    ):
+        response = invoke("BatchFunction", events.post(body, **headers))
+        check_response(operation, response)
+        assert response["statusCode"] == status
+
+
+def test_examples_of_batches_are_actual_responses(invoke: Functions) -> None:
+    operation = operation_of("/score/batch")
+    array, lines = (
+        http_example["value"]
+        for content in operation["requestBody"]["content"].values()
+        for http_example in content["examples"].values()
+    )
+    assert [json.loads(line) for line in lines.splitlines()] == array
+    item = validator(SCHEMAS["BatchItem"])
+    assert all(map(item.is_valid, array))
+    examples = {
+        example["value"]["error"]
+        for status in ("400", "413", "415")
+        for content in operation["responses"][status]["content"].values()
+        for example in [*content.get("examples", {}).values(), {"value": content.get("example")}]
+        if example["value"]
+    }
+    found = {
+        json.loads(invoke("BatchFunction", events.post(body, content_type=content_type))["body"])["error"]
+        for body, content_type in (
+            ("{}", "application/json"),
+            ("[]", "application/json"),
+            ("[{},\n{}\n{}]", "application/json"),
+            (" " * (batches.MAX_BATCH_BYTES + 1), "application/json"),
+            ("[]", "text/plain"),
+        )
+    }
+    too_large = f"The response would be larger than {batches.MAX_RESPONSE_BYTES} bytes; send fewer transactions"
+    assert examples - found == {f"{too_large} in one batch"}
+    assert found <= examples
+
+
 def test_responses_without_the_store(invoke: Functions) -> None:
     for left, score_status in ((1, 503), (6_500, 200)):
         invoke.context.get_remaining_time_in_millis = lambda left=left: left
@@ -355,6 +426,9 @@ def test_responses_without_the_store(invoke: Functions) -> None:
         assert response["statusCode"] == score_status
         assert ("recorded" in json.loads(response["body"])) == (score_status == 200)
         assert ("Retry-After" in response["headers"]) == (score_status == 503)
+        response = invoke("BatchFunction", events.post('[{"amount": 1}]'))
+        check_response(operation_of("/score/batch"), response)
+        assert response["statusCode"] == score_status
     invoke.context.get_remaining_time_in_millis = lambda: 1
     for name in ("stats", "transaction"):
         event = events.load(name)

@@ -102,8 +102,9 @@ def _item(text: str | bytes, default_id: str) -> Item | HttpError:
 
 def _lines(body: str | bytes) -> list[str | bytes]:
     """Split JSON Lines; each line is decoded later, since an invalid one must not affect the others."""
-    lines = body.split("\n") if isinstance(body, str) else body.split(b"\n")
-    return _limited(line for line in lines if line.strip())
+    if isinstance(body, bytes):
+        return _limited(line for line in body.split(b"\n") if line.strip(b" \t\r"))
+    return _limited(line for line in body.split("\n") if line.strip(" \t\r"))
 
 
 def _elements(text: str) -> list[str | bytes]:

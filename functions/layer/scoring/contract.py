@@ -1,11 +1,12 @@
 """The API's contract: its OpenAPI document, which the functions ``docs`` and ``fallback`` use."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from scoring.errors import InvalidRequest
-from scoring.fields import Field, Fields, reader
+from scoring.fields import KEY_FIELD, Field, Fields, reader
 
 DOCUMENT = Path(__file__).with_name("openapi.json").read_text(encoding="utf-8")
 
@@ -18,7 +19,8 @@ def document_with(fields: Fields) -> str:
     Examples get the required fields that they lack. Those that the rule set still refuses are left out.
     """
     document: dict[str, Any] = json.loads(DOCUMENT)
-    transaction = document["components"]["schemas"]["Transaction"]
+    schemas = document["components"]["schemas"]
+    transaction, item = schemas["Transaction"], schemas["BatchItem"]
     built_in = transaction["properties"]
     transaction["properties"] = {
         field.name: {
@@ -30,16 +32,23 @@ def document_with(fields: Fields) -> str:
     }
     transaction["required"] = [field.name for field in fields.declared if field.required]
     transaction["additionalProperties"] = not fields.refuse_unknown
-    content = document["paths"]["/score"]["post"]["requestBody"]["content"]["application/json"]
-    content["examples"] = {
-        name: {**example, "value": value}
-        for name, example in content["examples"].items()
-        if (value := _accepted(example["value"], fields))
-    }
+    if fields.refuse_unknown:
+        # "allOf" a transaction without additional properties would refuse the key.
+        schemas["BatchItem"] = {**transaction, "properties": {**transaction["properties"], **item["properties"]}}
+    single, batch = (document["paths"][path]["post"]["requestBody"]["content"] for path in ("/score", "/score/batch"))
+    _complete(single["application/json"], lambda value: _accepted(value, fields))
+    _complete(batch["application/json"], lambda value: _accepted_items(value, fields))
+    _complete(batch["application/x-ndjson"], lambda value: _accepted_lines(value, fields))
+    return json.dumps(document, ensure_ascii=False)
+
+
+def _complete(content: dict[str, Any], accepted: Callable[[Any], Any]) -> None:
+    """Replace the examples of a body; leave out those of which nothing is accepted."""
+    examples = {name: {**example, "value": accepted(example["value"])} for name, example in content["examples"].items()}
+    content["examples"] = {name: example for name, example in examples.items() if example["value"]}
     if not content["examples"]:
         # Tools then generate one from the schema.
         del content["examples"]
-    return json.dumps(document, ensure_ascii=False)
 
 
 def _narrowed(schema: dict[str, Any], field: Field) -> dict[str, Any]:
@@ -85,6 +94,22 @@ def _accepted(transaction: dict[str, Any], fields: Fields) -> dict[str, Any] | N
     except InvalidRequest:
         return None
     return completed
+
+
+def _accepted_items(batch: list[dict[str, Any]], fields: Fields) -> list[dict[str, Any]]:
+    """Return the items of an example that the rule set accepts, with all required fields."""
+    found = []
+    for item in batch:
+        key = {name: value for name, value in item.items() if name == KEY_FIELD}
+        accepted = _accepted({name: value for name, value in item.items() if name != KEY_FIELD}, fields)
+        if accepted:
+            found.append({**accepted, **key})
+    return found
+
+
+def _accepted_lines(lines: str, fields: Fields) -> str:
+    items = _accepted_items([json.loads(line) for line in lines.splitlines()], fields)
+    return "".join(f"{json.dumps(item, ensure_ascii=False)}\n" for item in items)
 
 
 def _sample(field: Field) -> Any:
