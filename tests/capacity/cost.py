@@ -125,7 +125,7 @@ class Usage:
     decision_days, log_days
         Retention.
     alarms
-        Number of alarms.
+        Number of alarms, without those for Kafka.
     duration
         Billed seconds of an invocation.
     attempts
@@ -242,7 +242,7 @@ def measure() -> Usage:
         architecture=parameters["Architecture"],
         decision_days=parameters["DecisionDays"],
         log_days=parameters["LogDays"],
-        alarms=sum(one["Type"] in {"AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"} for one in resources),
+        alarms=sum(one["Type"] == "AWS::CloudWatch::Alarm" and "Condition" not in one for one in resources),
         duration=billed_seconds(memory, Model(1, 1).mean),
     )
 

@@ -9,6 +9,7 @@ import fnmatch
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -44,6 +45,15 @@ OPEN_ROUTES = {"GET /health", "$default"}
 DOCS_ROUTES = {"GET /docs", "GET /docs/{file}", "GET /openapi.json"}
 RETAINED = {"DecisionsTable", "StatsTable", "OutboxQueue", "OutboxDeadLetterQueue"}
 ORIGIN = "https://dashboard.example.com"
+KAFKA = {
+    "KafkaBootstrapServers": "b1.example.com:9096,b2.example.com:9096",
+    "KafkaTopic": "transactions",
+    "KafkaGroup": "risk-scoring",
+    "KafkaAuthentication": "SASL_SCRAM_512_AUTH",
+    "KafkaSecret": "arn:aws:secretsmanager:us-east-1:000000000000:secret:scoring-1a2b3c",
+    "KafkaMinPollers": "1",
+    "KafkaMaxPollers": "4",
+}
 AUDIENCE = "risk-scoring-callers"
 THREADS = 8
 REPLAY = (sys.executable, str(ROOT / "events" / "replay.py"))
@@ -350,6 +360,47 @@ def test_scores_without_the_store_and_records_later(deployed: Deployment, servic
     ]
 
 
+def test_critical_decision_arrives_in_a_subscribed_queue(deployed: Deployment, service: RunningService) -> None:
+    sqs, sns = deployed.client("sqs"), deployed.client("sns")
+    queue = sqs.create_queue(QueueName="subscriber")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    attributes = {"RawMessageDelivery": "true", "FilterPolicy": json.dumps({"category": ["electronics"]})}
+    topic = deployed.stack.outputs["AlertTopicArn"]
+    may_send = {
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": arn,
+        "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
+    }
+    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": deployment.policy(may_send)})
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes=attributes)
+    transaction = {"tx_id": "TX-alert", "amount": 4500.0, "category": "electronics", "hour": 3}
+    # Two that are not alerted, one that the filter policy excludes, and a replay of the first
+    headers = {"Idempotency-Key": "alert"}
+    scored = service.post("/score", json=transaction, headers=headers).json()
+    for other in ({"amount": 20}, {"amount": 1600, "category": "electronics"}, {"amount": 4500, "category": "food"}):
+        assert service.post("/score", json=other).status_code == 200
+    assert service.post("/score", json=transaction, headers=headers).headers["Idempotent-Replayed"] == "true"
+    # The last alert of the shard: all before it have been published, too.
+    last = service.post("/score", json={"amount": 5000, "category": "electronics"}).json()
+
+    alerts: dict[str, Any] = {}
+
+    def received_the_last() -> bool:
+        for message in sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", []):
+            alert = json.loads(message["Body"])
+            alerts[alert["decision_id"]] = alert
+        return last["decision_id"] in alerts
+
+    wait_until(received_the_last)
+    assert alerts.keys() == {"alert", last["decision_id"]}
+    names = ("tx_id", "decision_id", "risk_level", "score", "triggered_rules", "version", "evaluated_at")
+    assert re.fullmatch("[0-9a-f]{32}", alerts["alert"].pop("alert_id"))
+    assert alerts["alert"] == {**{name: scored[name] for name in names}, "transaction": transaction}
+    assert scored["risk_level"] == "CRITICAL"
+
+
 def test_logs_hold_decisions_and_no_traceback(deployed: Deployment) -> None:
     log = deployed.log()
     assert "Traceback" not in log
@@ -394,8 +445,25 @@ def other(deployed: Deployment, issuer: Issuer) -> Deployment:
         OpenDocs="true",
         AllowedOrigin=ORIGIN,
         AlarmEmail="fraud@example.com",
+        AlertLevel="CRITICAL",
+        **KAFKA,
     )
     return made
+
+
+def test_topic_is_read_by_the_stream_function(other: Deployment) -> None:
+    """MiniStack creates the mapping, and does not poll the brokers."""
+    stack = other.stack
+    described = other.client("lambda").get_event_source_mapping(UUID=stack.resources["KafkaMapping"])
+    assert described["FunctionArn"].endswith(f":function:{stack.resources['StreamFunction']}")
+    assert stack.outputs["StreamDeadLetterQueueArn"].endswith(_last(stack.resources["StreamDeadLetterQueue"]))
+    assert "MskMapping" not in stack.resources
+
+
+def test_stack_without_kafka_parameters_has_no_stream_function(deployed: Deployment) -> None:
+    stack = deployed.stack
+    assert not {name for name in stack.resources if name.startswith(("Stream", "Kafka", "Msk"))}
+    assert "StreamDeadLetterQueueArn" not in stack.outputs
 
 
 def test_issuer_makes_routes_require_its_token(other: Deployment, issuer: Issuer) -> None:
@@ -470,9 +538,10 @@ def test_cors_allows_one_origin(deployed: Deployment, other: Deployment) -> None
 
 
 def test_alarms_notify_the_email_parameter(deployed: Deployment, other: Deployment) -> None:
-    subscriptions = other.client("sns").list_subscriptions()["Subscriptions"]
+    topic = other.stack.outputs["AlarmTopicArn"]
+    subscriptions = other.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
     assert [(one["Protocol"], one["Endpoint"], one["TopicArn"]) for one in subscriptions] == [
-        ("email", "fraud@example.com", other.stack.outputs["AlarmTopicArn"])
+        ("email", "fraud@example.com", topic)
     ]
     for made in (deployed, other):
         alarms = set(made.stack.of_type("AWS::CloudWatch::Alarm").values())
@@ -495,8 +564,9 @@ def test_events_of_a_deleted_stack_name_its_retained_resources(other: Deployment
     other.delete()
     with pytest.raises(ClientError, match="does not exist"):
         Stack.read(other.client("cloudformation"), other.name)
-    assert remaining(other, stack.resources) == RETAINED
-    assert with_event(other, stack.arn, "DELETE_SKIPPED") == {name: stack.resources[name] for name in RETAINED}
+    retained = RETAINED | {"StreamDeadLetterQueue"}
+    assert remaining(other, stack.resources) == retained
+    assert with_event(other, stack.arn, "DELETE_SKIPPED") == {name: stack.resources[name] for name in retained}
 
 
 def test_failed_first_deployment_retains_only_the_tables(deployed: Deployment) -> None:

@@ -1,5 +1,6 @@
 """The evaluator of CloudFormation templates."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,6 +23,11 @@ STACK = Stack(
         ({"Condition": "HasIssuer"}, False),
         ({"Fn::Equals": [{"Ref": "Shards"}, 64]}, True),
         ({"Fn::Equals": [True, "true"]}, True),
+        ({"Fn::And": [{"Fn::Equals": [1, 1]}, {"Condition": "HasIssuer"}]}, False),
+        ({"Fn::Or": [{"Fn::Equals": [1, 1]}, {"Condition": "HasIssuer"}]}, True),
+        ({"Fn::Contains": [{"Ref": "Audience"}, "b"]}, True),
+        ({"Fn::Contains": [["64", "65"], {"Ref": "Shards"}]}, True),
+        ({"Fn::Contains": [{"Ref": "Audience"}, {"Ref": "Shards"}]}, False),
     ],
 )
 def test_condition(condition: Any, *, holds: bool) -> None:
@@ -35,6 +41,7 @@ def test_condition(condition: Any, *, holds: bool) -> None:
             {"Fn::Sub": ["${A}-${AWS::StackName}-${!literal}", {"A": {"Ref": "Shards"}}]},
             "64-risk-scoring-${literal}",
         ),
+        ({"Fn::Select": [1, {"Fn::Split": [",", {"Fn::Sub": "${Shards},c"}]}]}, "c"),
         ([{"Ref": "AWS::NoValue"}, {"Ref": "Audience"}, {"a": {"Ref": "AWS::NoValue"}}], [["a", "b"], {}]),
     ],
 )
@@ -45,7 +52,7 @@ def test_value(value: Any, evaluated: Any) -> None:
 @pytest.mark.parametrize(
     ("value", "error"),
     [
-        ({"Fn::Select": [0, []]}, "Fn::Select is not supported"),
+        ({"Fn::Base64": "a"}, "Fn::Base64 is not supported"),
         ({"Ref": "Nobody"}, "Nobody is neither a parameter nor a resource of the stack"),
     ],
 )
@@ -66,3 +73,16 @@ def test_local_stack_has_the_resources_whose_conditions_hold() -> None:
     assert Stack.local(document).resources == {"Queue": "Queue"}
     topic = Stack.local(document, {"Issuer": "https://issuer"}).of_type("AWS::SNS::Topic")
     assert topic == {"Topic": "arn:aws:sns:us-east-1:000000000000:Topic"}
+
+
+def test_violated_rules() -> None:
+    rules = {
+        "Always": {
+            "Assertions": [{"Assert": {"Fn::Equals": [{"Ref": "Shards"}, "1"]}, "AssertDescription": "1 shard"}]
+        },
+        "Never": {
+            "RuleCondition": {"Condition": "HasIssuer"},
+            "Assertions": [{"Assert": {"Fn::Equals": [1, 2]}, "AssertDescription": "never"}],
+        },
+    }
+    assert replace(STACK, template=STACK.template | {"Rules": rules}).violations() == ["1 shard"]

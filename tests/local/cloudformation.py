@@ -140,16 +140,23 @@ class Stack:
         ((name, argument),) = condition.items()
         if name == "Condition":
             return self.holds(argument)
-        if name == "Fn::Equals":
+        if name in {"Fn::Not", "Fn::And", "Fn::Or"}:
+            held = [self.holds(one) for one in argument]
+            return not held[0] if name == "Fn::Not" else all(held) if name == "Fn::And" else any(held)
+        if name in {"Fn::Equals", "Fn::Contains"}:
             left, right = (_comparable(self.value(one)) for one in argument)
-            return bool(left == right)
-        if name == "Fn::Not":
-            return not self.holds(argument[0])
-        if name == "Fn::And":
-            return all(map(self.holds, argument))
-        if name == "Fn::Or":
-            return any(map(self.holds, argument))
+            return bool(left == right if name == "Fn::Equals" else right in left)
         raise ValueError(f"Condition function {name} is not supported")
+
+    def violations(self) -> list[str]:
+        """Return the descriptions of the rules that the parameters break; CloudFormation would create no stack."""
+        return [
+            assertion["AssertDescription"]
+            for rule in self.template.get("Rules", {}).values()
+            if "RuleCondition" not in rule or self.holds(rule["RuleCondition"])
+            for assertion in rule["Assertions"]
+            if not self.holds(assertion["Assert"])
+        ]
 
     def _function(self, name: str, argument: Any) -> Any:
         if name == "Fn::If":
@@ -159,6 +166,12 @@ class Stack:
             text, own = argument if isinstance(argument, list) else (argument, {})
             text = re.sub(r"\$\{([^!}][^}]*)\}", lambda match: self._substitute(match[1], own), text)
             return text.replace("${!", "${")
+        if name == "Fn::Split":
+            separator, text = self.value(argument)
+            return str(text).split(separator)
+        if name == "Fn::Select":
+            index, parts = self.value(argument)
+            return parts[int(index)]
         if name == "Fn::GetAtt":
             logical_id, attribute = argument.split(".", 1) if isinstance(argument, str) else argument
             return self._attribute(logical_id, attribute)
@@ -192,8 +205,11 @@ class Stack:
         # The physical id of a queue is its URL.
         name = self.resources[logical_id].rpartition("/")[2]
         known = {
+            ("AWS::DynamoDB::Table", "Arn"): self.arn_of("dynamodb", f"table/{name}"),
             ("AWS::DynamoDB::Table", "StreamArn"): self.arn_of("dynamodb", f"table/{name}/stream/{name}"),
+            ("AWS::IAM::Role", "Arn"): f"arn:aws:iam::{self._reference('AWS::AccountId')}:role/{name}",
             ("AWS::Lambda::Function", "Arn"): self.arn_of("lambda", f"function:{name}"),
+            ("AWS::Logs::LogGroup", "Arn"): self.arn_of("logs", f"log-group:{name}:*"),
             ("AWS::SQS::Queue", "Arn"): self.arn_of("sqs", name),
             ("AWS::SQS::Queue", "QueueName"): name,
         }

@@ -10,6 +10,7 @@ from tests.local.cloudformation import Stack
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE_FILE = ROOT / "template.yaml"
+_KAFKA = {"KafkaBootstrapServers": "127.0.0.1:9092", "KafkaTopic": "transactions", "KafkaGroup": "risk-scoring"}
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ def load() -> dict[str, Any]:
 
 @functools.cache
 def stack() -> Stack:
-    """Return the stack of ``make run``, with default parameters."""
-    return Stack.local(load())
+    """Return the stack of ``make run``: its parameters are the defaults, but it has the resources for Kafka."""
+    return Stack.local(load(), _KAFKA)
 
 
 def functions() -> dict[str, Function]:

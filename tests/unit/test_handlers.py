@@ -39,7 +39,7 @@ def test_every_event(invoke: Functions) -> None:
         check(invoke(expected.function, events.load(name)), expected)
 
 
-def test_broken_rule_set_stops_only_score_and_health(
+def test_broken_rule_set_stops_only_the_functions_that_load_it(
     dynamodb: Any, sqs: Any, monkeypatch: pytest.MonkeyPatch, context: Any
 ) -> None:
     def fail() -> None:
@@ -58,7 +58,7 @@ def test_broken_rule_set_stops_only_score_and_health(
         if name == "StatsFunction":
             stats = json.loads(app.lambda_handler(events.load("stats"), context)["body"])
             assert (stats["total"], stats["by_rule"]) == (0, {})
-    assert broken == {"ScoreFunction", "BatchFunction", "HealthFunction"}
+    assert broken == {"ScoreFunction", "BatchFunction", "StreamFunction", "HealthFunction"}
 
 
 def test_response_has_all_fields_in_order(invoke: Functions) -> None:

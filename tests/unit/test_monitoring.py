@@ -5,12 +5,16 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 from scoring import telemetry
 from scoring.assessment import RISK_LEVELS
+from scoring.errors import NotRecorded
 from tests import events
 from tests.local import cloudformation, template
 from tests.unit.conftest import Functions, MetricLines
 from tests.unit.log_lines import Metric, metrics
+from tests.unit.test_stream import kafka_event, kafka_record
 
 STACK = cloudformation.LOCAL_NAME
 
@@ -18,7 +22,7 @@ STACK = cloudformation.LOCAL_NAME
 # functions", "HTTP API metrics", "Available CloudWatch metrics for Amazon SQS" and "DynamoDB metrics and dimensions" of
 # the AWS documentation.
 AWS_METRICS = {
-    "AWS/Lambda": ("FunctionName", "AWS::Serverless::Function", {"Errors", "Throttles", "IteratorAge"}),
+    "AWS/Lambda": ("FunctionName", "AWS::Serverless::Function", {"Errors", "Throttles", "IteratorAge", "OffsetLag"}),
     "AWS/ApiGateway": ("ApiId", "AWS::Serverless::HttpApi", {"Count", "Latency", "4xx", "5xx"}),
     "AWS/SQS": (
         "QueueName",
@@ -41,7 +45,10 @@ def emitted_metrics(invoke: Functions, dynamodb: Any, new_metric_lines: MetricLi
     for name in ("score-low", "score-medium", "score-high", "score-critical", "score-missing-amount"):
         invoke("ScoreFunction", events.load(name))
     invoke("ScoreFunction", events.post('{"amount": 5, "unknown": 1}'))
+    invoke("StreamFunction", kafka_event(kafka_record({"amount": -1})))
     dynamodb.delete_table(TableName="DecisionsTable")
+    with pytest.raises(NotRecorded):
+        invoke("StreamFunction", kafka_event(kafka_record({"amount": 5})))
     invoke("ScoreFunction", events.post('{"amount": 5}'))
     invoke("ReconcileFunction", events.load("reconcile"))
     broken = events.load("alert")
@@ -154,6 +161,10 @@ ALARMS = {
     "OutboxAgeAlarm": ("OutboxAge", "Maximum", 60, 1, ">", 300),
     "OutboxBacklogAlarm": ("ApproximateAgeOfOldestMessage", "Maximum", 60, 1, ">", 300),
     "OutboxDeadLetterAlarm": ("ApproximateNumberOfMessagesVisible", "Maximum", 60, 1, ">", 0),
+    "StreamErrorsAlarm": ("Errors", "Sum", 300, 1, ">", 0),
+    "StreamFailuresAlarm": ("StreamFailures", "Sum", 60, 3, ">", 0),
+    "StreamLagAlarm": ("OffsetLag", "Maximum", 300, 3, ">", 10_000),
+    "StreamDeadLetterAlarm": ("ApproximateNumberOfMessagesVisible", "Maximum", 60, 1, ">", 0),
     "AlertErrorsAlarm": ("Errors", "Sum", 300, 1, ">", 0),
     "AlertsFailedAlarm": ("AlertsFailed", "Sum", 300, 1, ">", 0),
     # Milliseconds
@@ -175,6 +186,10 @@ SUBJECTS = {
     "OutboxAgeAlarm": STACK,
     "OutboxBacklogAlarm": "OutboxQueue",
     "OutboxDeadLetterAlarm": "OutboxDeadLetterQueue",
+    "StreamErrorsAlarm": "StreamFunction",
+    "StreamFailuresAlarm": STACK,
+    "StreamLagAlarm": "StreamFunction",
+    "StreamDeadLetterAlarm": "StreamDeadLetterQueue",
     "AlertErrorsAlarm": "AlertFunction",
     "AlertsFailedAlarm": STACK,
     "AlertAgeAlarm": "AlertFunction",

@@ -50,7 +50,10 @@ def test_template_sets_every_variable(function_environment: None) -> None:
     assert settings.read() == SETTINGS._replace(stats_shards=64)
     # Read by settings.endpoint and by the loggers.
     others = {"AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_SQS", "POWERTOOLS_SERVICE_NAME"}
-    own = {"AlertFunction": {"ALERT_TOPIC", "AWS_ENDPOINT_URL_SNS"}}
+    own = {
+        "AlertFunction": {"ALERT_TOPIC", "AWS_ENDPOINT_URL_SNS"},
+        "StreamFunction": {"DEAD_LETTERS_URL", "PARTIAL_RESPONSES"},
+    }
     for name, function in template.functions().items():
         assert function.variables.keys() == VARIABLES.keys() | others | own.get(name, set())
 

@@ -39,13 +39,11 @@ def running(endpoint: str, invoke: Invoke) -> Iterator[None]:
     clients = {service: emulator.client(service, endpoint) for service in ("sqs", "dynamodb", "dynamodbstreams")}
     pollers: list[Callable[[], None]] = []
     for mapping in template.stack().properties_of("AWS::Lambda::EventSourceMapping").values():
-        service = mapping["EventSourceArn"].split(":")[2]
-        if service == "sqs":
+        source = mapping.get("EventSourceArn", "")
+        if source.startswith("arn:aws:sqs:"):
             pollers.append(queues.Poller(clients["sqs"], invoke, mapping).poll)
-        elif service == "dynamodb":
+        elif source.startswith("arn:aws:dynamodb:"):
             pollers.append(table_streams.Poller(**clients, invoke=invoke, mapping=mapping, stop=stop).poll)
-        else:
-            raise ValueError(f"No poller for {mapping['EventSourceArn']}")
     for poll in pollers:
         threading.Thread(target=_repeat, args=(poll, stop), daemon=True).start()
     try:
