@@ -134,12 +134,14 @@ def test_layer_needs_no_other_packages(layer: tuple[Path, bool]) -> None:
     python, _ = layer
     modules = ["aws_lambda_powertools", "scoring"]
     code = f"import {', '.join(modules)}, runpy\n" + "".join(
-        f"runpy.run_path({str(ROOT / function / 'app.py')!r})\n"
-        for function in ("functions/score", "functions/stats", "functions/transaction", "functions/reconcile")
+        f"runpy.run_path({str(ROOT / 'functions' / function / 'app.py')!r})\n"
+        for function in ("score", "stats", "transaction", "reconcile", "stream")
     )
+    # The alert function also needs boto3, which Lambda has.
+    code += "from aws_lambda_powertools.utilities.data_classes.dynamo_db_stream_event import DynamoDBStreamEvent\n"
     code += f"print({', '.join(f'{name}.__file__' for name in modules)})"
     variables = {
-        **template.functions()["ScoreFunction"].variables,
+        **template.functions()["StreamFunction"].variables,
         **account.CREDENTIALS,
         **emulator.variables("http://127.0.0.1:9"),
         "AWS_DEFAULT_REGION": account.REGION,
