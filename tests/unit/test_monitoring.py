@@ -45,6 +45,7 @@ def emitted_metrics(invoke: Functions, dynamodb: Any, new_metric_lines: MetricLi
     for name in ("score-low", "score-medium", "score-high", "score-critical", "score-missing-amount"):
         invoke("ScoreFunction", events.load(name))
     invoke("ScoreFunction", events.post('{"amount": 5, "unknown": 1}'))
+    invoke("BatchFunction", events.post('[{"amount": 5}, {"amount": -1}]'))
     invoke("StreamFunction", kafka_event(kafka_record({"amount": -1})))
     dynamodb.delete_table(TableName="DecisionsTable")
     with pytest.raises(NotRecorded):
@@ -148,6 +149,7 @@ def test_dashboard_layout() -> None:
 ALARMS = {
     "ScoreErrorsAlarm": ("Errors", "Sum", 300, 1, ">", 0),
     "ScoreThrottlesAlarm": ("Throttles", "Sum", 300, 1, ">", 0),
+    "BatchErrorsAlarm": ("Errors", "Sum", 300, 1, ">", 0),
     "ReconcileErrorsAlarm": ("Errors", "Sum", 300, 1, ">", 0),
     "ServerErrorsAlarm": ("5xx", "Sum", 300, 1, ">=", 5),
     "ThrottledRequestsAlarm": ("ThrottledRequests", "Sum", 300, 1, ">=", 5),
@@ -175,6 +177,7 @@ ALARMS = {
 SUBJECTS = {
     "ScoreErrorsAlarm": "ScoreFunction",
     "ScoreThrottlesAlarm": "ScoreFunction",
+    "BatchErrorsAlarm": "BatchFunction",
     "ReconcileErrorsAlarm": "ReconcileFunction",
     "ServerErrorsAlarm": "Api",
     "DecisionsWriteThrottlesAlarm": "DecisionsTable",
