@@ -2,16 +2,16 @@
 
     .venv/bin/python -m tests.capacity.cost
 
-The bytes that a decision writes, logs and returns are measured: ``POST /score`` handles the sample transactions, and
-its output to DynamoDB, the log and API Gateway is counted as AWS counts it. Memory, alarms and retention are
-those of the template.
+The bytes that a decision writes, logs and returns are measured: ``POST /score`` and ``POST /score/batch`` handle the
+sample transactions, and their output to DynamoDB, the log and API Gateway is counted as AWS counts it. Memory, alarms
+and retention are those of the template.
 
 Prices are list prices of us-east-1 in US dollars, without taxes, free tiers or discounts. Those of the HTTP API,
 Lambda, on-demand DynamoDB and CloudWatch come from third-party pages of July 2025 to June 2026; the others have not
 changed for years and were not looked up. Check the AWS price pages before you budget.
 
-Assumed: the duration of a transaction (as in :mod:`tests.capacity.simulation`), the share of cold starts, and what API
-Gateway and Lambda themselves log and send.
+Assumed: the duration of a transaction (with one decision, as in :mod:`tests.capacity.simulation`), the share of cold
+starts, and what API Gateway and Lambda themselves log and send.
 
 Left out because they cost cents or nothing: outbox messages, the metric of throttled requests, KMS requests for the
 table keys, and the dashboard (an account's first three are free).
@@ -20,13 +20,14 @@ table keys, and the dashboard (an account's first three are free).
 import contextlib
 import importlib
 import io
+import itertools
 import json
 import math
 import os
 import re
 import sys
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from types import SimpleNamespace
@@ -35,6 +36,7 @@ from unittest.mock import patch
 
 from scoring import scorers, settings
 from scoring.aws.queue import Queue
+from scoring.batches import MAX_ITEMS
 from scoring.ledger import recorder
 from scoring.ledger.outbox import Outbox
 from scoring.ledger.recorder import Recorder
@@ -85,6 +87,10 @@ POLLS_PER_MONTH = 5 * SECONDS_PER_MONTH / 20
 
 # Processor time of a decision in seconds, rounded: `make bench`.
 HANDLER_SECONDS = 0.0003
+# The same in a batch: `python -m tests.performance.batches`.
+BATCH_HANDLER_SECONDS = 0.00015
+# Duration of a transaction with 99 decisions; assumed.
+BATCH_TRANSACTION_SECONDS = 0.050
 # Lambda's own log lines of an invocation.
 PLATFORM_LOG = (
     "START RequestId: 6f1d0d6c-5b07-4d5e-9f0a-7c1f4f0b1f53 Version: $LATEST\n",
@@ -113,7 +119,7 @@ class Usage:
     decision_bytes
         Size of the stored decision.
     decision_units, shard_units
-        Write units of the decision and of its counter shard.
+        Write units of the decision and, shared with the other decisions of its transaction, of its counter shard.
     response_bytes
         Body and headers.
     log_bytes, log_lines
@@ -130,11 +136,13 @@ class Usage:
         Billed seconds of an invocation.
     attempts
         Transactions per decision; conflicting ones are billed as well.
+    requests
+        Requests per decision; less than 1 in batches.
     """
 
     decision_bytes: float
     decision_units: float
-    shard_units: int
+    shard_units: float
     response_bytes: float
     log_bytes: float
     log_lines: float
@@ -146,6 +154,7 @@ class Usage:
     alarms: int
     duration: float
     attempts: float = 1.0
+    requests: float = 1.0
 
 
 class LineItem(NamedTuple):
@@ -161,10 +170,12 @@ class RecordingClient:
     def __init__(self) -> None:
         self.items: list[dict[str, Any]] = []
         self.counters: set[str] = set()
+        self.transactions = 0
 
     def call(self, _operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        put, update = parameters["TransactItems"]
-        self.items.append(put["Put"]["Item"])
+        *puts, update = parameters["TransactItems"]
+        self.transactions += 1
+        self.items.extend(put["Put"]["Item"] for put in puts)
         self.counters.update(update["Update"]["ExpressionAttributeNames"].values())
         return {}
 
@@ -190,16 +201,16 @@ def write_units(size: float) -> int:
     return WRITE_UNITS_PER_KB * max(math.ceil(size / KB), 1)
 
 
-def billed_seconds(memory: int, transaction: float) -> float:
-    """Return the billed duration of an invocation: a transaction, and the handler on its share of a processor."""
-    seconds = transaction + HANDLER_SECONDS * max(MB_PER_PROCESSOR / memory, 1)
+def billed_seconds(memory: int, transactions: float, handler: float | None = None) -> float:
+    """Return the billed duration of an invocation: transactions, and the handler on its share of a processor."""
+    seconds = transactions + (HANDLER_SECONDS if handler is None else handler) * max(MB_PER_PROCESSOR / memory, 1)
     return math.ceil(1000 * seconds) / 1000
 
 
 @contextlib.contextmanager
-def _score_handler(client: Any) -> Iterator[Any]:
-    """Import the handler of ``POST /score`` with the tests' rule set and a ledger that uses this client."""
-    name = "functions.score.app"
+def _handler(function: str, client: Any) -> Iterator[Any]:
+    """Import the handler in this folder with the tests' rule set and a ledger that uses this client."""
+    name = f"functions.{function}.app"
     with (
         patch.dict(os.environ, template.functions()["ScoreFunction"].variables),
         patch.dict(sys.modules),
@@ -216,34 +227,65 @@ def _score_handler(client: Any) -> Iterator[Any]:
 
 
 def measure() -> Usage:
-    """Score the sample transactions and return what they use."""
-    samples = (events.FOLDER / "transactions.jsonl").read_text(encoding="utf-8").splitlines()
+    """Score the sample transactions one by one and return what they use."""
+    requests = [events.post(sample, idempotency_key=str(uuid.uuid4())) for sample in _samples()]
+    memory = template.functions()["ScoreFunction"].memory
+    return _usage("score", requests, len(requests), lambda _: billed_seconds(memory, Model(1, 1).mean))
+
+
+def measure_batch() -> Usage:
+    """Score a batch of 1,000, the sample transactions again and again, and return what they use."""
+    samples = list(itertools.islice(itertools.cycle(_samples()), MAX_ITEMS))
+    event = events.post("\n".join(samples), idempotency_key=str(uuid.uuid4()), content_type="application/x-ndjson")
+    memory = template.functions()["BatchFunction"].memory
+    handler = len(samples) * BATCH_HANDLER_SECONDS
+    return _usage(
+        "batch",
+        [event],
+        len(samples),
+        lambda transactions: billed_seconds(memory, transactions * BATCH_TRANSACTION_SECONDS, handler),
+    )
+
+
+def _samples() -> list[str]:
+    return (events.FOLDER / "transactions.jsonl").read_text(encoding="utf-8").splitlines()
+
+
+def _usage(
+    function: str, requests: Sequence[dict[str, Any]], decisions: int, duration: Callable[[int], float]
+) -> Usage:
+    """Return what these requests use; ``duration`` returns that of an invocation with a number of transactions."""
     client, log = RecordingClient(), io.StringIO()
-    context = SimpleNamespace(aws_request_id="request-1", get_remaining_time_in_millis=lambda: 10_000)
-    with _score_handler(client) as handler, contextlib.redirect_stdout(log):
-        responses = [handler(events.post(sample, idempotency_key=str(uuid.uuid4())), context) for sample in samples]
-    if len(client.items) != len(samples) or any(response["statusCode"] != 200 for response in responses):
+    context = SimpleNamespace(aws_request_id="request-1", get_remaining_time_in_millis=lambda: 29_000)
+    with _handler(function, client) as handler, contextlib.redirect_stdout(log):
+        responses = [handler(request, context) for request in requests]
+    if len(client.items) != decisions or any(response["statusCode"] != 200 for response in responses):
         raise RuntimeError("A sample transaction was not recorded")
     parameters = {name: one.get("Default") for name, one in template.load()["Parameters"].items()}
     resources = template.load()["Resources"].values()
-    memory = template.functions()["ScoreFunction"].memory
     sizes = [item_size(item) for item in client.items]
-    headers = [sum(len(name) + len(value) + 4 for name, value in one["headers"].items()) for one in responses]
+    response_bytes = sum(
+        len(one["body"].encode())
+        + sum(len(name) + len(value) + 4 for name, value in one["headers"].items())
+        + GATEWAY_HEADER_BYTES
+        for one in responses
+    )
     shard = {"shard": {"N": "63"}} | {name: {"N": _COUNT} for name in client.counters}
     return Usage(
         decision_bytes=fmean(sizes),
         decision_units=fmean(map(write_units, sizes)),
-        shard_units=write_units(item_size(shard)),
-        response_bytes=fmean(len(one["body"].encode()) for one in responses) + fmean(headers) + GATEWAY_HEADER_BYTES,
-        log_bytes=len(log.getvalue().encode()) / len(samples),
-        log_lines=log.getvalue().count("\n") / len(samples),
+        shard_units=write_units(item_size(shard)) * client.transactions / decisions,
+        response_bytes=response_bytes / decisions,
+        log_bytes=len(log.getvalue().encode()) / decisions,
+        log_lines=log.getvalue().count("\n") / decisions,
         metrics=len(custom_metrics(log.getvalue())),
-        memory=memory,
+        memory=template.functions()[f"{function.capitalize()}Function"].memory,
         architecture=parameters["Architecture"],
         decision_days=parameters["DecisionDays"],
         log_days=parameters["LogDays"],
         alarms=sum(one["Type"] == "AWS::CloudWatch::Alarm" and "Condition" not in one for one in resources),
-        duration=billed_seconds(memory, Model(1, 1).mean),
+        duration=duration(client.transactions // len(responses)),
+        requests=len(responses) / decisions,
     )
 
 
@@ -264,13 +306,14 @@ def million_decisions(usage: Usage) -> list[LineItem]:
     writes = usage.attempts * (usage.decision_units + usage.shard_units) * MILLION_WRITE_UNITS
     stored = MILLION * (usage.decision_bytes + ITEM_OVERHEAD) / GB * days / DAYS_PER_MONTH
     compute = gb_seconds(usage, usage.duration + COLD_START_SHARE * COLD_START_SECONDS)
-    lines = usage.log_lines + len(PLATFORM_LOG) + 1
-    log_bytes = usage.log_bytes + sum(map(len, PLATFORM_LOG)) + ACCESS_LOG_BYTES + lines * LOG_LINE_OVERHEAD
+    lines = usage.log_lines + usage.requests * (len(PLATFORM_LOG) + 1)
+    request_bytes = sum(map(len, PLATFORM_LOG)) + ACCESS_LOG_BYTES
+    log_bytes = usage.log_bytes + usage.requests * request_bytes + lines * LOG_LINE_OVERHEAD
     logs = MILLION * log_bytes / GB * (LOGS_GB + LOGS_GB_MONTH * LOGS_COMPRESSION * usage.log_days / DAYS_PER_MONTH)
-    units = f"{usage.decision_units:g} units for the decision, {usage.shard_units} for the counters"
+    units = f"{usage.decision_units:g} units for the decision, {usage.shard_units:g} for the counters"
     return [
         LineItem(f"DynamoDB, writes: {units}", writes),
-        LineItem("API Gateway, HTTP API", HTTP_API_TIERS[0][1]),
+        LineItem("API Gateway, HTTP API", usage.requests * HTTP_API_TIERS[0][1]),
         LineItem("CloudWatch, logs with the metrics in them, and the access log", logs),
         LineItem(
             f"DynamoDB, storage and point-in-time recovery for {days} days",
@@ -278,7 +321,7 @@ def million_decisions(usage: Usage) -> list[LineItem]:
         ),
         LineItem(
             f"Lambda: requests, {milliseconds:g} ms at {usage.memory} MB, {COLD_START_SHARE:.0%} cold starts",
-            LAMBDA_MILLION_REQUESTS + compute,
+            usage.requests * (LAMBDA_MILLION_REQUESTS + compute),
         ),
         LineItem("Data transfer out", MILLION * usage.response_bytes / GB * TRANSFER_GB),
     ]
@@ -300,9 +343,9 @@ def idle_month(usage: Usage) -> list[LineItem]:
 def month(rate: float, usage: Usage) -> float:
     """Return the dollars of a month with ``rate`` decisions per second, in which the usual retention is stored."""
     millions = rate * SECONDS_PER_MONTH / MILLION
-    variable = sum(line.dollars for line in million_decisions(usage)) - HTTP_API_TIERS[0][1]
+    variable = sum(line.dollars for line in million_decisions(usage)) - usage.requests * HTTP_API_TIERS[0][1]
     fixed = usage.alarms * ALARM_MONTH + usage.metrics * METRIC_MONTH
-    return millions * variable + tiered(millions * MILLION, HTTP_API_TIERS) + fixed
+    return millions * variable + tiered(usage.requests * millions * MILLION, HTTP_API_TIERS) + fixed
 
 
 def tiered(number: float, tiers: Iterable[tuple[float, float]]) -> float:
@@ -329,6 +372,7 @@ def main() -> None:
     """Print the bills."""
     usage = measure()
     print(f"A million decisions:\n\n{bill(million_decisions(usage))}\n")
+    print(f"A million decisions in batches of {MAX_ITEMS:,}:\n\n{bill(million_decisions(measure_batch()))}\n")
     print(f"A month without requests:\n\n{bill(idle_month(usage))}\n")
     print(f"Each further 10 ms of an invocation adds ${gb_seconds(usage, 0.010):.2f} to a million decisions.")
     print(f"A month with traffic adds ${usage.metrics * METRIC_MONTH:.2f} for {usage.metrics} custom metrics.")

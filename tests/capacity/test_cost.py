@@ -112,6 +112,7 @@ def test_bill_for_a_million_decisions() -> None:
         ({"log_days": 90}, {LOGS}),
         ({"shard_units": 4}, {WRITES}),
         ({"attempts": 1.5}, {WRITES}),
+        ({"requests": 2.0}, {API, LOGS, LAMBDA}),
         ({"response_bytes": 2048}, {TRANSFER}),
         ({"alarms": 9, "metrics": 99}, set()),
     ],
@@ -149,9 +150,20 @@ def test_read_costs_a_unit_per_shard() -> None:
     assert cost.million_reads(64) == pytest.approx(64 * 0.125)
 
 
+def test_batch_costs_less_for_the_same_decisions(usage: Usage) -> None:
+    batch = cost.measure_batch()
+    # The id of a decision has the index in the batch.
+    assert usage.decision_bytes == pytest.approx(batch.decision_bytes, abs=10)
+    assert (batch.decision_units, batch.shard_units, batch.requests) == (2, 0.022, 0.001)
+    assert batch.memory == template.functions()["BatchFunction"].memory
+    assert batch.log_lines < 0.02
+    assert sum(dollars(cost.million_decisions(batch))) < sum(dollars(cost.million_decisions(usage))) / 2
+
+
 def test_readme_quotes_the_bills(usage: Usage) -> None:
     lines = README.read_text(encoding="utf-8").splitlines()
-    for bill in (cost.million_decisions(usage), cost.idle_month(usage)):
+    batch = cost.measure_batch()
+    for bill in (cost.million_decisions(usage), cost.million_decisions(batch), cost.idle_month(usage)):
         for row in cost.bill(bill).splitlines():
             *cells, amount = row.strip("| ").split(" | ")
             quoted = [line.strip("| ").split(" | ") for line in lines if line.startswith(f"| {' | '.join(cells)} |")]
@@ -165,4 +177,4 @@ def test_command_prints_the_bills() -> None:
     command = [sys.executable, "-m", "tests.capacity.cost"]
     result = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=60)
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.count("**Total**") == 2
+    assert result.stdout.count("**Total**") == 3
