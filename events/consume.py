@@ -268,7 +268,9 @@ class Stream:
         return bool(self._next) and self._ended >= self._next.keys()
 
     def lag(self) -> int | None:
-        """Return the number of records that are not committed; None if it is not known yet."""
+        """Return the number of records that are not committed in the assigned partitions; None if it is not known."""
+        if not self._next:
+            return None
         total = 0
         for place, position in self._next.items():
             # Those of the last fetch

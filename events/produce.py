@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Send a file of transactions to a Kafka topic.
 
-    python events/produce.py FILE                     send a file to the topic transactions of `make broker`
-    python events/produce.py FILE --rate 100          send 100 records per second
+    python events/produce.py FILE --partitions 3     create the topic transactions of `make broker`, and send a file
+    python events/produce.py FILE --rate 100         send 100 records per second
     python events/produce.py FILE --bootstrap HOST:PORT --topic NAME --properties FILE
 
 FILE contains JSON Lines, a JSON array, or CSV with a header row, optionally compressed with gzip, as for replay.py.
