@@ -108,10 +108,11 @@ class Record(NamedTuple):
         """Return the line of JSON Lines to send: the value with its key; empty if there is no value."""
         # In JSON, a line break is either white space, like a tab, or invalid, like a tab.
         text = (self.value or b"").replace(b"\n", b"\t").replace(b"\r", b"\t").strip(b" \t")
-        if not text.startswith(b"{"):
+        if not (text.startswith(b"{") and text.endswith(b"}")):
             return text  # never a transaction, so it needs no key
-        rest = text[1:].lstrip(b" \t")
-        return b'{"idempotency_key":' + json.dumps(self.key).encode() + (b"" if rest.startswith(b"}") else b",") + rest
+        # At the end, so that an error of the service names the right column
+        key = b'"idempotency_key":' + json.dumps(self.key).encode()
+        return text[:-1] + (b"," if text[1:-1].strip(b" \t") else b"") + key + b"}"
 
 
 # A decision, or the error of a record

@@ -185,16 +185,20 @@ def test_item_is_the_record_with_its_key(payments: Topic) -> None:
         ),
         (b"{ }", [("idempotency_key", b'"\xff')]),
         (b'{"store":"a\nb","amount":1}', []),
+        (b'{"amount":1', []),
+        (b'{"store":"a}', []),
     ):
         producer.produce(payments.name, value, partition=1, headers=cast("Any", headers))
     assert producer.flush(30) == 0
     payments.consume()
     ((_, items),) = payments.service.requests
     assert items == [
-        f'{{"idempotency_key":"{payments.name}-1-0","amount":1.50,"store":"a\\nbŁ"}}'.encode(),
-        b'{"idempotency_key":"order-17","amount" : 1e2\t\t}',
-        b'{"idempotency_key":"\\"\\ufffd"}',
-        f'{{"idempotency_key":"{payments.name}-1-3","store":"a\tb","amount":1}}'.encode(),
+        f'{{"amount":1.50,"store":"a\\nbŁ","idempotency_key":"{payments.name}-1-0"}}'.encode(),
+        b'{\t "amount" : 1e2\t\t,"idempotency_key":"order-17"}',
+        b'{ "idempotency_key":"\\"\\ufffd"}',
+        f'{{"store":"a\tb","amount":1,"idempotency_key":"{payments.name}-1-3"}}'.encode(),
+        b'{"amount":1',
+        f'{{"store":"a,"idempotency_key":"{payments.name}-1-5"}}'.encode(),
     ]
 
 
