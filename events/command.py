@@ -49,6 +49,8 @@ def packages() -> Iterator[None]:
     """Run a block of imports; exit with one line if a package is not installed."""
     try:
         yield
+    except KeyboardInterrupt:
+        sys.exit(2)
     except ModuleNotFoundError as error:
         print(f"error: this Python has no {error.name}: {advice()}", file=sys.stderr)
         sys.exit(2)

@@ -401,7 +401,7 @@ def consume(
 
 
 @contextmanager
-def connected(arguments: argparse.Namespace) -> Iterator[Stream]:
+def connected(arguments: argparse.Namespace, interrupt: Interrupt) -> Iterator[Stream]:
     """Open the stream of a topic that exists; leave the group at the end."""
     errors = BrokerErrors()
     configuration = kafka.configuration(arguments, errors, DEFAULTS, REQUIRED)
@@ -410,7 +410,7 @@ def connected(arguments: argparse.Namespace) -> Iterator[Stream]:
         configuration["group.id"] = arguments.group
     with kafka.configuring(arguments):
         consumer = Consumer(configuration)
-    if not kafka.partitions(consumer, arguments.topic, brokers, errors):
+    if not kafka.partitions(consumer, arguments.topic, brokers, errors, interrupt):
         raise UnusableError(f"there is no topic {arguments.topic} at {brokers}")
     print(f"reading {arguments.topic} at {brokers} as group {configuration['group.id']}", file=sys.stderr)
     try:
@@ -439,7 +439,7 @@ def _run(arguments: argparse.Namespace) -> int:
             scoring, report = Scoring(to, interrupt), Report(file)
             tally = report.tally
             scoring.check()
-            with connected(arguments) as stream:
+            with connected(arguments, interrupt) as stream:
                 consume(stream, scoring, report, arguments, interrupt)
     except UnusableError as error:
         advice = "; stopped; run the same command again to continue" if tally and tally.outcome else ""

@@ -11,7 +11,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
-from events.command import UnusableError, shown
+from events.command import Interrupt, UnusableError, shown
 
 DEFAULT_PORT = 9092
 # The header of a record with its idempotency key
@@ -239,7 +239,9 @@ def is_permanent(error: KafkaError) -> bool:
     }
 
 
-def partitions(client: Consumer | Producer, topic: str, brokers: str, errors: BrokerErrors) -> int:
+def partitions(
+    client: Consumer | Producer, topic: str, brokers: str, errors: BrokerErrors, interrupt: Interrupt
+) -> int:
     """Return the number of partitions of a topic, 0 if it does not exist.
 
     Raises
@@ -249,6 +251,7 @@ def partitions(client: Consumer | Producer, topic: str, brokers: str, errors: Br
     """
     start = time.monotonic()
     while True:
+        interrupt.check()
         try:
             # Asking for one topic would create it.
             found = client.list_topics(timeout=_POLL_SECONDS).topics.get(topic)

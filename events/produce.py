@@ -167,13 +167,13 @@ class Sender:
             )
 
 
-def connect(arguments: argparse.Namespace, errors: BrokerErrors) -> Producer:
+def connect(arguments: argparse.Namespace, errors: BrokerErrors, interrupt: Interrupt) -> Producer:
     """Return a producer for a topic that exists; create the topic if ``--partitions`` says so."""
     configuration = kafka.configuration(arguments, errors, DEFAULTS, REQUIRED)
     with kafka.configuring(arguments):
         producer = Producer(configuration)
     brokers = configuration["bootstrap.servers"]
-    if not kafka.partitions(producer, arguments.topic, brokers, errors):
+    if not kafka.partitions(producer, arguments.topic, brokers, errors, interrupt):
         if not arguments.partitions:
             raise UnusableError(f"there is no topic {arguments.topic} at {brokers}: --partitions N creates it")
         admin = AdminClient(configuration)
@@ -186,13 +186,14 @@ def connect(arguments: argparse.Namespace, errors: BrokerErrors) -> Producer:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    interrupt = Interrupt()
     stop: UnusableError | FileError | KeyboardInterrupt | None = None
     sender: Sender | None = None
     try:
         fields = Service(arguments.url, arguments.auth).declared_fields if arguments.url else dict
         order_by = (arguments.order_by,) if arguments.order_by else ORDERED_BY
         errors = BrokerErrors()
-        sender = Sender(connect(arguments, errors), errors, arguments.topic, order_by, Interrupt())
+        sender = Sender(connect(arguments, errors, interrupt), errors, arguments.topic, order_by, interrupt)
         sender.send(islice(read(arguments.file, fields), arguments.limit), Keys(arguments.batch), arguments.rate)
         sender.wait()
     except (UnusableError, FileError, KeyboardInterrupt) as error:

@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from tests import clients, mock_broker
 from tests.clients import QuietHandler, assert_one_error, interruptible, serving, summary
 from tests.local import broker
-from tests.local.processes import free_port
+from tests.local.processes import free_port, listening
 from tests.mock_broker import OFFSET_COMMIT
 
 if TYPE_CHECKING:
@@ -332,6 +332,19 @@ def test_ctrl_c_ends_a_pause(payments: Topic) -> None:
     assert "next attempt in 120." in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=30)
+    assert (process.returncode, output, errors) == (0, "", "")
+
+
+def test_ctrl_c_while_the_broker_does_not_respond(payments: Topic) -> None:
+    with listening("127.0.0.1", 0) as silent, interruptible():
+        bootstrap = f"127.0.0.1:{silent.getsockname()[1]}"
+        process = clients.start("consume", *payments.options("--bootstrap", bootstrap))
+        connection, _ = silent.accept()
+        process.send_signal(signal.SIGINT)
+        start = time.monotonic()
+        output, errors = process.communicate(timeout=30)
+        connection.close()
+    assert time.monotonic() - start < 5
     assert (process.returncode, output, errors) == (0, "", "")
 
 

@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaError, Message
 from tests import clients, mock_broker
 from tests.clients import QuietHandler, assert_one_error, interruptible, serving
 from tests.local import broker
-from tests.local.processes import free_port
+from tests.local.processes import free_port, listening
 from tests.local.template import ROOT
 from tests.mock_broker import PRODUCE
 
@@ -206,6 +206,18 @@ def test_ctrl_c_waits_for_the_brokers(bootstrap: str, topic: str) -> None:
     assert (process.returncode, output.splitlines()[1].split()) == (2, ["failed", "0"])
     assert errors == f"error: interrupted after {delivered} rows; run the same command again to continue\n"
     assert len(read(bootstrap, topic, delivered)) == delivered > 0
+
+
+def test_ctrl_c_while_the_broker_does_not_respond() -> None:
+    with listening("127.0.0.1", 0) as silent, interruptible():
+        process = clients.start("produce", PAYMENTS, "--bootstrap", f"127.0.0.1:{silent.getsockname()[1]}")
+        connection, _ = silent.accept()
+        process.send_signal(signal.SIGINT)
+        start = time.monotonic()
+        output, errors = process.communicate(timeout=30)
+        connection.close()
+    assert time.monotonic() - start < 5
+    assert (process.returncode, output, errors) == (2, "", "error: interrupted\n")
 
 
 def test_unusable_brokers_are_one_line() -> None:
