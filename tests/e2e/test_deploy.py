@@ -31,7 +31,7 @@ from tests.corpus import INJECTED, Case
 from tests.e2e import deployment, openapi_import, tokens
 from tests.e2e.deployment import Caller, Deployment
 from tests.e2e.tokens import Issuer
-from tests.integration import test_corpus, test_exactly_once, test_lab
+from tests.integration import test_batches, test_corpus, test_exactly_once, test_lab
 from tests.local import account, emulator
 from tests.local.cloudformation import Stack
 from tests.local.processes import free_port
@@ -151,6 +151,10 @@ def example(route: str) -> tuple[str, str]:
 
 class TestDeployedLab(test_lab.TestLab):
     """The lab's requests to the deployed stack."""
+
+
+class TestDeployedBatch(test_batches.TestBatch):
+    """Batches on the deployed stack."""
 
 
 class TestDeployedIdempotencyKey(test_exactly_once.TestIdempotencyKey):

@@ -5,6 +5,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from scoring import batches, http_api
 from scoring.batches import Item
@@ -93,6 +95,41 @@ def test_invalid_array(body: str | bytes | None, error: str) -> None:
     with pytest.raises(InvalidRequest) as raised:
         read(body)
     assert str(raised.value) == error
+
+
+# Mostly brackets and separators, so that many texts are almost or really JSON
+_PIECES = st.sampled_from(
+    [*'[]{},:" \n1', '"a"', "null", "-2.5e3", '{"a":[1,2]}', "[]", "NaN", '"\\""', '"[,]"', "\ufeff", "é"]
+)
+
+
+@given(st.lists(_PIECES, max_size=12).map(lambda pieces: f"[{''.join(pieces)}]"))
+@settings(max_examples=3_000, derandomize=True, database=None)
+def test_array_is_split_as_the_decoder_of_the_standard_library_decodes_it(text: str) -> None:
+    try:
+        expected = json.loads(text, parse_constant=str)
+    except ValueError:
+        with pytest.raises(InvalidRequest, match="The body is not valid JSON"):
+            read(text)
+        return
+    if not expected:
+        with pytest.raises(InvalidRequest, match="The batch is empty"):
+            read(text)
+        return
+    items = read(text)
+    assert len(items) == len(expected)
+    for item, value in zip(items, expected, strict=True):
+        if isinstance(item, Item):
+            assert item.document == value
+        else:
+            assert "NaN" in str(item)
+            assert "NaN" in str(value)
+
+
+@pytest.mark.parametrize("inner", ["", '"]"', r'"\"]"', r'"\\"', '{"a]": "}"}, "["'])
+def test_brackets_in_strings_do_not_end_a_deep_transaction(inner: str) -> None:
+    deep = "[" * 30_000 + inner + "]" * 30_000
+    assert shown(read(f"[1, {deep}, 2]")) == [1, "The body is nested too deeply", 2]
 
 
 @pytest.mark.parametrize(

@@ -219,9 +219,38 @@ def test_openapi_document_has_the_fields_of_the_rule_set(monkeypatch: pytest.Mon
     assert all(schema.is_valid(example["value"]) for example in examples.values())
 
 
+@pytest.mark.parametrize("unknown_fields", ["warn", "refuse"])
+def test_openapi_document_has_the_fields_of_the_rule_set_in_batches(
+    monkeypatch: pytest.MonkeyPatch, unknown_fields: str
+) -> None:
+    own = {"currency": {"type": "string", "required": True}, "amount": {"maximum": 3000}}
+    served = served_document(monkeypatch, {**DOCUMENT, "fields": own, "unknown_fields": unknown_fields})
+    content = served["paths"]["/score/batch"]["post"]["requestBody"]["content"]
+    (array,), (lines,) = (
+        [example["value"] for example in content[name]["examples"].values()]
+        for name in ("application/json", "application/x-ndjson")
+    )
+    # The other item of the example has an amount that this rule set refuses.
+    assert [(item["tx_id"], item["currency"]) for item in array] == [("TX001", "string")]
+    assert [json.loads(line) for line in lines.splitlines()] == array
+    schema = {"$ref": "#/components/schemas/BatchItem", "components": served["components"]}
+    item = jsonschema_rs.Draft202012Validator(schema)
+    assert item.is_valid({**array[0], "idempotency_key": "order-18"})
+    assert not item.is_valid({**array[0], "idempotency_key": "order 18"})
+    assert not item.is_valid({"amount": 1, "idempotency_key": "order-18"})
+    assert not item.is_valid({**array[0], "amount": 3001})
+    assert item.is_valid({**array[0], "x": 1}) == (unknown_fields == "warn")
+
+
 def test_openapi_document_without_valid_examples_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     served = served_document(monkeypatch, {**DOCUMENT, "fields": {"amount": {"minimum": 10_000}}})
-    assert "examples" not in served["paths"]["/score"]["post"]["requestBody"]["content"]["application/json"]
+    bodies = [served["paths"][path]["post"]["requestBody"]["content"] for path in ("/score", "/score/batch")]
+    assert [name for body in bodies for name in body] == [
+        "application/json",
+        "application/json",
+        "application/x-ndjson",
+    ]
+    assert not [name for body in bodies for name, content in body.items() if "examples" in content]
 
 
 def test_openapi_document_has_no_examples_that_the_rule_set_refuses(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ MAX_RESPONSE_BYTES = 6_000_000
 
 _JSON_LINES = "application/x-ndjson"
 _WHITE_SPACE = re.compile(r"[ \t\n\r]*")
-_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
+_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[{]|[\]}]')
 # Finds the end of an item with any names and numbers. float() reads integers of any length.
 _LENIENT = json.JSONDecoder(parse_int=float)
 
