@@ -129,4 +129,6 @@ RESPONSES = {
     "openapi": Expected("DocsFunction", 200, {"openapi": "3.1.0"}),
     "reconcile": Expected("ReconcileFunction", None, {"batchItemFailures": []}),
     "alert": Expected("AlertFunction", None, {"batchItemFailures": []}),
+    "stream-msk": Expected("StreamFunction", None, {"batchItemFailures": []}),
+    "stream-kafka": Expected("StreamFunction", None, {"batchItemFailures": []}),
 }
