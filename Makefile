@@ -1,7 +1,10 @@
 # `make run` serves the whole API on this machine; `make test` runs every check and test. Both install what they need.
 
 PORT ?= 3000
-# Log format of `make run`: text for people, json for programs.
+# For `make stream`: how many rows to send, and how many per second; without RATE, as fast as possible.
+ROWS ?= 20000
+RATE ?=
+# Log format of `make run` and `make stream`: text for people, json for programs.
 LOGS ?= text
 # Port of the broker that `make broker` runs.
 KAFKA_PORT ?= 9092
@@ -27,10 +30,11 @@ LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashe
 export SAM_CLI_TELEMETRY := 0
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run broker rules test coverage faults load bench lint format lock install emulator build clean
+.PHONY: help run stream broker rules test coverage faults load bench lint format lock install emulator build clean
 
 help:
 	@echo "make run         serve the API on http://127.0.0.1:$(PORT) (PORT=..., LOGS=json), no Docker needed"
+	@echo "make stream      send $(ROWS) card payments through Kafka, live, with alerts (ROWS=, RATE= per second, PORT=, LOGS=json)"
 	@echo "make broker      run a Kafka broker on 127.0.0.1:$(KAFKA_PORT) (KAFKA_PORT=...) for the clients in events/"
 	@echo "make rules       check and print the rules, score events/transactions.jsonl (also DATA=FILE; RULES=FILE compares)"
 	@echo "make test        run all checks and tests; with Docker, also in the containers of 'sam local'"
@@ -48,6 +52,9 @@ help:
 
 run: $(READY)
 	@exec $(SAM)/bin/python -m tests.local.stack --port "$(PORT)" --logs "$(LOGS)"
+
+stream: $(READY)
+	@exec $(APP)/bin/python -m tests.local.stream --rows "$(ROWS)" --rate "$(RATE)" --port "$(PORT)" --logs "$(LOGS)"
 
 broker: $(APP)/ready
 	@exec $(APP)/bin/python -m tests.local.broker --port "$(KAFKA_PORT)"

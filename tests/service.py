@@ -80,13 +80,6 @@ def checkout(root: Path, rules: Any) -> Path:
     return root
 
 
-def layer(folder: Path, rules: Any) -> Path:
-    """Copy the layer with this rule set into a new folder."""
-    shutil.copytree(ROOT / "functions" / "layer", folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "scoring" / "scorers" / "rules.json").write_text(json.dumps(rules), encoding="utf-8")
-    return folder
-
-
 @contextmanager
 def started(log: Path, root: Path = ROOT, arguments: Sequence[str] = STACK) -> Iterator[LocalStack]:
     """Start the local stack of the checkout ``root`` as ``make run`` does; stop it as Ctrl-C does.

@@ -25,11 +25,11 @@ from typing import NamedTuple
 
 import pytest
 
-from tests import rule_set, service
+from tests import rule_set
 from tests.capacity.simulation import Model, Outcome, simulate
 from tests.faults import proxy
 from tests.faults.proxy import Fault
-from tests.local import emulator, environments, event_sources
+from tests.local import emulator, environments, event_sources, template
 from tests.performance import load
 from tests.performance.load import Result
 
@@ -141,7 +141,7 @@ class Run:
 
 def run_on_the_wire(log: Path, model: Model) -> Run:
     """Make decisions at the rate of the model; repeat the run if something stalled."""
-    layer = service.layer(log.with_name("layer"), rule_set.DOCUMENT)
+    layer = template.copy_layer(log.with_name("layer"), rule_set.DOCUMENT)
     for _ in range(TRIES):
         with (
             log.open("wb") as output,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from scoring.assessment import HIGH_RISK_LEVELS
-from tests import events, rule_set, service
+from tests import events, rule_set
 from tests.faults import proxy
 from tests.faults.proxy import Proxy
 from tests.local import emulator, environments, template
@@ -164,7 +164,7 @@ def running(log: Path) -> Iterator[ProxiedFunctions]:
             emulator.variables(store.endpoint, queue.endpoint),
             THREADS,
             output.fileno(),
-            layer=service.layer(log.with_name("layer"), rule_set.DOCUMENT),
+            layer=template.copy_layer(log.with_name("layer"), rule_set.DOCUMENT),
         ) as functions,
     ):
         yield ProxiedFunctions(functions, store, queue, log)

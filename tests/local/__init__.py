@@ -2,6 +2,7 @@
 
 ======================  ===========================================================================
 :mod:`.stack`           the command: starts everything below and serves until Ctrl-C
+:mod:`.stream`          ``make stream``: the same with a Kafka topic, and card payments that flow through it
 :mod:`.api`             SAM CLI's API server with the routes of ``template.yaml``
 :mod:`.server`          the HTTP server below it
 :mod:`.console`         the log: one line per request and per alert

@@ -3,6 +3,7 @@
 SAM CLI routes requests, builds events and reads responses. Runs in SAM CLI's virtual environment.
 """
 
+import argparse
 import json
 import logging
 import socket
@@ -10,6 +11,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from samcli.commands.local.cli_common.invoke_context import InvokeContext
@@ -17,6 +19,7 @@ from samcli.lib.providers.api_provider import ApiProvider
 from samcli.local.apigw.event_constructor import construct_v2_event_http
 from samcli.local.apigw.local_apigw_service import LocalApigwService
 
+from tests.local import account, emulator, environments, processes
 from tests.local.console import Console
 from tests.local.environments import Environments, configuration_error
 from tests.local.server import Server
@@ -136,3 +139,27 @@ def serve(listener: socket.socket, environments: Environments, console: Console,
         with service.server(listener, console) as server:
             announce()
             server.serve_forever()
+
+
+def main() -> None:
+    """Serve the API in front of a running emulator until interrupted; ``make stream`` starts this command."""
+    parser = argparse.ArgumentParser(description="The API of the template, in front of a running emulator.")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--emulator", required=True, help="address of the emulator")
+    parser.add_argument("--layer", type=Path, required=True, help="folder of the layer")
+    parser.add_argument("--logs", default="text")
+    arguments = parser.parse_args()
+    account.replace()
+    console = Console(arguments.logs)
+    with (
+        processes.command(),
+        processes.listening("127.0.0.1", arguments.port) as listener,
+        environments.running(
+            emulator.variables(arguments.emulator), console=console, layer=arguments.layer
+        ) as functions,
+    ):
+        serve(listener, functions, console, announce=lambda: None)
+
+
+if __name__ == "__main__":
+    main()

@@ -64,6 +64,13 @@ class Console:
         else:
             self._line(["ALERT", *_decision(alert)], _YELLOW)
 
+    def numbers(self, title: str, numbers: Mapping[str, int]) -> None:
+        """Print named numbers in a line."""
+        if self.logs == "json":
+            self._json(message=title, **{name.replace(" ", "_"): number for name, number in numbers.items()})
+        else:
+            self._line([title.upper(), *(f"{name} {number:,}" for name, number in numbers.items())], "")
+
     def error(self, message: str) -> None:
         """Print an error of the service. The lines of requests that fail with it omit the message."""
         self._reported.add(message)

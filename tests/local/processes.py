@@ -8,9 +8,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
+from pathlib import Path
+from typing import IO, NoReturn
 
 _PR_SET_PDEATHSIG = 1
 _START_SECONDS = 30
@@ -45,6 +46,26 @@ def end(process: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+@contextmanager
+def child(
+    command: Sequence[str | Path], folder: Path, output: IO[bytes] | None = None
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a command in a folder, and end it with the block; Ctrl-C on the terminal does not reach it."""
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        preexec_fn=end_with_parent,  # noqa: PLW1509  calls one system call
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        end(process)
 
 
 def free_port(host: str = "127.0.0.1") -> int:

@@ -1,6 +1,8 @@
 """``template.yaml`` as data: its functions, routes, tables and queues."""
 
 import functools
+import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,17 @@ def stack() -> Stack:
     return Stack.local(load(), _KAFKA)
 
 
+def kafka_mapping(bootstrap: str, topic: str, pollers: int) -> dict[str, Any]:
+    """Return the properties of the event source mapping of a topic; with pollers, it takes partial responses."""
+    parameters = _KAFKA | {
+        "KafkaBootstrapServers": bootstrap,
+        "KafkaTopic": topic,
+        "KafkaMinPollers": str(pollers),
+        "KafkaMaxPollers": str(pollers),
+    }
+    return Stack.local(load(), parameters).properties("KafkaMapping")
+
+
 def functions() -> dict[str, Function]:
     """Return the functions by logical id."""
     resources = stack().template["Resources"]
@@ -82,3 +95,10 @@ def routes() -> dict[str, str]:
         for logical_id, resource in stack().template["Resources"].items()
         for route in (event["Properties"] for event in resource.get("Properties", {}).get("Events", {}).values())
     }
+
+
+def copy_layer(folder: Path, rules: Any) -> Path:
+    """Copy the layer into a new folder, with another rule set."""
+    shutil.copytree(ROOT / "functions" / "layer", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "scoring" / "scorers" / "rules.json").write_text(json.dumps(rules), encoding="utf-8")
+    return folder

@@ -30,10 +30,10 @@ from typing import Any
 import urllib3
 
 from tests import events, rule_set
-from tests.local import account, emulator, environments, event_sources
+from tests.local import account, emulator, environments, event_sources, template
 from tests.local.environments import ENVIRONMENTS_PER_FUNCTION, Environments
 from tests.local.processes import command
-from tests.service import checkout, layer, started
+from tests.service import checkout, started
 
 # Requests per second for each target.
 RATES = {"http": 25.0, "handlers": 150.0}
@@ -368,7 +368,7 @@ def handlers(log: Path) -> Iterator[Target]:
         environments.running(
             emulator.variables(endpoint),
             log=output.fileno(),
-            layer=layer(Path(folder, "layer"), rule_set.DOCUMENT),
+            layer=template.copy_layer(Path(folder, "layer"), rule_set.DOCUMENT),
         ) as functions,
         event_sources.running(endpoint, functions.invoke),
     ):

@@ -1,8 +1,8 @@
 """A topic of a self-managed Kafka cluster: invokes a function with its records, in order within each partition.
 
 The offsets of a batch are committed once it has succeeded. After a partial response, each partition is read again from
-its first failed record; after an error of the function, the whole batch is. Like Lambda without provisioned pollers,
-this poller retries without end.
+its first failed record; after an error of the function, the whole batch is. This poller retries without end, and does
+not split batches.
 
 Needs the virtual environment of the tests, since it uses confluent-kafka.
 """
