@@ -39,7 +39,7 @@ help:
 	@echo "make rules       check and print the rules, score events/transactions.jsonl (also DATA=FILE; RULES=FILE compares)"
 	@echo "make test        run all checks and tests; with Docker, also in the containers of 'sam local'"
 	@echo "make coverage    measure branch coverage of functions/; fails if the layer is below 97 percent"
-	@echo "make faults      run the fault tests at full length, about 10 minutes; 'make test' runs a short version"
+	@echo "make faults      run the fault tests at full length, about 17 minutes; 'make test' runs a short version"
 	@echo "make load        two minutes of load over HTTP and on the handlers; checks latencies, errors, counts"
 	@echo "make bench       compare cold start and warm cost with other frameworks; PYTHON=python3.13 as on Lambda"
 	@echo "make lint        run ruff, mypy, sam validate and checkov; with npm, also Spectral and Redocly"

@@ -39,11 +39,13 @@ class ScoreResponse:
 
 @dataclass(frozen=True)
 class Harness:
-    """The service under faults; ``dynamodb`` and ``sqs`` bypass the proxies."""
+    """The service under faults; ``endpoint``, ``dynamodb`` and ``sqs`` bypass the proxies."""
 
     functions: Environments
     store: Proxy
     queue: Proxy
+    topic: Proxy
+    endpoint: str
     dynamodb: Any
     sqs: Any
     outbox: dict[str, Any]
@@ -136,21 +138,23 @@ class ProxiedFunctions:
     functions: Environments
     store: Proxy
     queue: Proxy
+    topic: Proxy
     log: Path
 
     @contextmanager
     def on_new_tables(self) -> Iterator[Harness]:
         """Connect the proxies to a new emulator; clear their faults at the end."""
         with emulator.running() as endpoint:
-            self.store.forward_to(endpoint)
-            self.queue.forward_to(endpoint)
+            proxies = self.store, self.queue, self.topic
+            for one in proxies:
+                one.forward_to(endpoint)
             dynamodb, sqs = (emulator.client(service, endpoint) for service in ("dynamodb", "sqs"))
             outbox = template.stack().properties("OutboxMapping")
             try:
-                yield Harness(self.functions, self.store, self.queue, dynamodb, sqs, outbox, self.log)
+                yield Harness(self.functions, *proxies, endpoint, dynamodb, sqs, outbox, self.log)
             finally:
-                self.store.clear()
-                self.queue.clear()
+                for one in proxies:
+                    one.clear()
 
 
 @contextmanager
@@ -160,11 +164,12 @@ def running(log: Path) -> Iterator[ProxiedFunctions]:
         log.open("ab") as output,
         proxy.running() as store,
         proxy.running() as queue,
+        proxy.running() as topic,
         environments.running(
-            emulator.variables(store.endpoint, queue.endpoint),
+            emulator.variables(store.endpoint, queue.endpoint, topic.endpoint),
             THREADS,
             output.fileno(),
             layer=template.copy_layer(log.with_name("layer"), rule_set.DOCUMENT),
         ) as functions,
     ):
-        yield ProxiedFunctions(functions, store, queue, log)
+        yield ProxiedFunctions(functions, store, queue, topic, log)

@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from enum import Enum
 from http.server import BaseHTTPRequestHandler
 from typing import Any
+from urllib.parse import parse_qs
 
 from tests.local.processes import free_port, listening
 
@@ -220,7 +221,7 @@ class _ProxyHandler(BaseHTTPRequestHandler):
         upstream = proxy.upstream
         body = self.rfile.read(int(self.headers["Content-Length"]))
         headers = dict(self.headers.items())
-        service, _, operation = self.headers["X-Amz-Target"].rpartition(".")
+        service, _, operation = (self.headers["X-Amz-Target"] or _query_target(body)).rpartition(".")
         if proxy.state is not None:
             self.close_connection = True
             self._keep_waiting(proxy)
@@ -281,6 +282,12 @@ class _ProxyHandler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         """Log nothing."""
+
+
+def _query_target(body: bytes) -> str:
+    """Return the target of a call of SNS, which is a form: its version and its operation."""
+    form = parse_qs(body.decode())
+    return f"{form['Version'][0]}.{form['Action'][0]}"
 
 
 @contextmanager
