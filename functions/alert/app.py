@@ -75,7 +75,7 @@ def _publish(batch: list[Alert], deadline: float) -> list[Alert]:
     try:
         response = _call(SNS.publish_batch, deadline, PublishBatchRequestEntries=entries)
     except CallFailed as failure:
-        logger.warning("batch of alerts refused", extra={"alerts": len(batch), "reason": failure.reason})
+        logger.warning("batch of alerts not published", extra={"alerts": len(batch), "reason": failure.reason})
         response = {}
     accepted = {entry["Id"] for entry in response.get("Successful", [])}
     remaining = []

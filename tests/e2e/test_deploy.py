@@ -464,6 +464,24 @@ def test_topic_is_read_by_the_stream_function(other: Deployment) -> None:
     assert "MskMapping" not in stack.resources
 
 
+def test_topic_of_msk_is_read_by_the_stream_function(deployed: Deployment) -> None:
+    cluster = "arn:aws:kafka:us-east-1:000000000000:cluster/my-cluster/6cc0432b-8618-4f44-bccc-e1fbd8fb7c4d-2"
+    made = replace(deployed, other_name="msk")
+    made.deploy(KafkaCluster=cluster, KafkaTopic="transactions", KafkaGroup="risk-scoring", KafkaAuthentication="IAM")
+    stack = made.stack
+    described = made.client("lambda").get_event_source_mapping(UUID=stack.resources["MskMapping"])
+    assert described["EventSourceArn"] == cluster
+    assert described["FunctionArn"].endswith(f":function:{stack.resources['StreamFunction']}")
+    assert "KafkaMapping" not in stack.resources
+    made.delete()
+
+
+def test_invalid_combination_of_parameters_creates_no_stack(deployed: Deployment) -> None:
+    made = replace(deployed, other_name="wrong")
+    with pytest.raises(AssertionError, match="KafkaCluster and KafkaBootstrapServers need KafkaGroup"):
+        made.deploy(KafkaBootstrapServers="b1.example.com:9096", KafkaTopic="transactions")
+
+
 def test_stack_without_kafka_parameters_has_no_stream_function(deployed: Deployment) -> None:
     stack = deployed.stack
     assert not {name for name in stack.resources if name.startswith(("Stream", "Kafka", "Msk"))}
