@@ -169,6 +169,12 @@ def test_sequence_numbers_are_compared_as_numbers(publish: Publish, fake_sns: Fa
     assert publish(*reversed(delivered)) == "9"
 
 
+def test_decision_that_was_recorded_again_is_reported_by_its_first_record(publish: Publish, fake_sns: FakeSns) -> None:
+    """After it expired, for example; both alerts have the same id."""
+    fake_sns.refuse = lambda *_: True
+    assert publish(record("5", "k1"), record("7", "k1")) == "5"
+
+
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
