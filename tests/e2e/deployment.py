@@ -30,6 +30,7 @@ from tests.local.template import ROOT
 from tests.rule_set import DOCUMENT
 
 SAM = ROOT / ".tools" / "sam" / "bin" / "sam"
+BATCH_ACTIONS = {"sqs:SendMessage": "sqs:SendMessageBatch", "sns:Publish": "sns:PublishBatch"}
 ARCHITECTURE = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
 
 
@@ -111,7 +112,23 @@ class Deployment:
         stack = self.stack
         (api,) = stack.of_type("AWS::ApiGatewayV2::Api")
         openapi_import.import_body(self.client("apigatewayv2"), stack, api)
+        self._allow_batch_calls(stack)
         return printed
+
+    def _allow_batch_calls(self, stack: Stack) -> None:
+        """Add the actions that MiniStack requires for batch calls, which on AWS the action of a single call allows."""
+        iam = self.client("iam")
+        for role in stack.of_type("AWS::IAM::Role").values():
+            for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
+                document = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+                batches = [
+                    {**statement, "Action": BATCH_ACTIONS[statement["Action"]]}
+                    for statement in document["Statement"]
+                    if statement["Action"] in BATCH_ACTIONS
+                ]
+                iam.put_role_policy(
+                    RoleName=role, PolicyName=name, PolicyDocument=policy(*document["Statement"], *batches)
+                )
 
     def delete(self) -> None:
         """Run ``sam delete``."""

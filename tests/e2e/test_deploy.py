@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
+import jmespath  # type: ignore[import-untyped]  # of boto3
 import pytest
 import requests
 import yaml
@@ -403,6 +404,27 @@ def test_critical_decision_arrives_in_a_subscribed_queue(deployed: Deployment, s
     assert re.fullmatch("[0-9a-f]{32}", alerts["alert"].pop("alert_id"))
     assert alerts["alert"] == {**{name: scored[name] for name in names}, "transaction": transaction}
     assert scored["risk_level"] == "CRITICAL"
+
+
+def test_documented_query_selects_the_records_to_alert_again(deployed: Deployment, service: RunningService) -> None:
+    stack, streams = deployed.stack, deployed.client("dynamodbstreams")
+    table = deployed.client("dynamodb").describe_table(TableName=stack.resources["DecisionsTable"])["Table"]
+    stream = {"StreamArn": table["LatestStreamArn"]}
+    shard = streams.describe_stream(**stream)["StreamDescription"]["Shards"][0]["ShardId"]
+    start = streams.get_shard_iterator(**stream, ShardId=shard, ShardIteratorType="LATEST")["ShardIterator"]
+    scored = [service.post("/score", json={"amount": amount, "hour": 3}).json() for amount in (20, 4500, 5000)]
+    records = streams.get_records(ShardIterator=start)
+
+    commands = documented(OPERATIONS, "with the ARN of the queue in `DEAD_LETTERS`:")
+    (query,) = re.findall(r'--query "({Records: .+})"', commands)
+    event = jmespath.search(query, records)
+    selected = [record["dynamodb"]["Keys"]["decision_id"]["S"] for record in event["Records"]]
+    assert selected == [one["decision_id"] for one in scored if one["risk_level"] in {"HIGH", "CRITICAL"}]
+    assert (len(records["Records"]), len(selected)) == (3, 2)
+    invoked = deployed.client("lambda").invoke(
+        FunctionName=stack.resources["AlertFunction"], Payload=json.dumps(event, default=str).encode()
+    )
+    assert json.loads(invoked["Payload"].read()) == {"batchItemFailures": []}
 
 
 def test_logs_hold_decisions_and_no_traceback(deployed: Deployment) -> None:
