@@ -25,7 +25,7 @@ RECORDED = {
     ("dynamodb:UpdateItem", f"arn:aws:dynamodb:{OWN}:table/StatsTable"),
     ("sqs:SendMessage", f"arn:aws:sqs:{OWN}:StreamDeadLetterQueue"),
 }
-DESCRIBED = {("kafka:DescribeClusterV2", CLUSTER), ("kafka:GetBootstrapBrokers", CLUSTER)}
+DESCRIBED = {("kafka:DescribeClusterV2", CLUSTER), ("kafka:GetBootstrapBrokers", "*")}
 INTERFACES = {
     (f"ec2:{action}", "*")
     for action in (
