@@ -26,13 +26,15 @@ _CREATE_SECONDS = 30
 
 
 @contextmanager
-def running(port: int = 0) -> Iterator[str]:
+def running(port: int = 0, advertised: str = "") -> Iterator[str]:
     """Run a broker without topics.
 
     Parameters
     ----------
     port
         Port on 127.0.0.1; 0 is any free port.
+    advertised
+        Address to which the broker refers its clients, for a proxy in front of it; its own by default.
 
     Yields
     ------
@@ -49,7 +51,15 @@ def running(port: int = 0) -> Iterator[str]:
     processes.listening(HOST, port).close()
     url = f"tcp://{HOST}:{port}"
     process = subprocess.Popen(
-        [_binary(), "broker", "--silent", "--listener-url", url, "--advertised-listener-url", url],
+        [
+            _binary(),
+            "broker",
+            "--silent",
+            "--listener-url",
+            url,
+            "--advertised-listener-url",
+            f"tcp://{advertised}" if advertised else url,
+        ],
         env={},  # every option could also come from a variable
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
