@@ -42,9 +42,9 @@ def decided(response: ScoreResponse) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("fault", Fault, ids=lambda fault: fault.name.lower())
 def test_faults_neither_lose_nor_double_decisions(harness: Harness, fault: Fault, *, full: bool) -> None:
-    batches = in_batches(*((120, 150) if full else (24, 20)))
+    batches = in_batches(*((40, 150) if full else (24, 20)))
     # A batch makes few calls, so a larger share of them fails. Each refusal refuses all calls for a while.
-    share = 0.05 if fault is Fault.REFUSED else 0.3
+    share = 0.02 if fault is Fault.REFUSED else 0.3
     harness.store.inject(fault, share, seed=1)
     harness.queue.inject(fault, share, seed=2)
     responses = send(harness, batches)
@@ -66,7 +66,7 @@ def test_faults_neither_lose_nor_double_decisions(harness: Harness, fault: Fault
 def test_repeated_batches_get_one_decision_each_while_half_the_replies_are_lost(
     harness: Harness, *, full: bool
 ) -> None:
-    batches = in_batches(*((60, 150) if full else (6, 30)))
+    batches = in_batches(*((20, 100) if full else (6, 30)))
     harness.store.inject(Fault.REPLY_DROPPED, 0.5, seed=3)
     harness.queue.inject(Fault.REPLY_DROPPED, 0.5, seed=4)
 
