@@ -1,11 +1,14 @@
 """``make stream``: what it prints, its checks, and how it ends."""
 
 import json
+import os
 import re
 import signal
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +61,17 @@ def test_stream_counts_and_alerts_every_record() -> None:
     assert re.fullmatch(summary, result.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
-def test_ctrl_c_ends_everything_without_a_traceback(tmp_path: Path, ending: signal.Signals) -> None:
+@dataclass(frozen=True)
+class Running:
+    """A stream in which records are counted already."""
+
+    process: "subprocess.Popen[bytes]"
+    port: int
+    log: Path
+
+
+@pytest.fixture
+def stream(tmp_path: Path) -> Iterator[Running]:
     port = free_port()
     log = tmp_path / "log"
     with log.open("wb") as output:
@@ -72,15 +84,41 @@ def test_ctrl_c_ends_everything_without_a_traceback(tmp_path: Path, ending: sign
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.1)
-        assert requests.get(f"http://127.0.0.1:{port}/stats", timeout=TIMEOUT_SECONDS).json()["total"] > 0
-        processes = descendants(process.pid)
-        process.send_signal(ending)
-        assert process.wait(TIMEOUT_SECONDS) == (0 if ending is signal.SIGINT else -ending)
-        wait_for_end(processes)
+        yield Running(process, port, log)
     finally:
         process.kill()
         process.wait()
     assert "Traceback" not in log.read_text()
+
+
+def test_api_serves_the_decisions_of_the_stream(stream: Running) -> None:
+    stats = requests.get(f"http://127.0.0.1:{stream.port}/stats", timeout=TIMEOUT_SECONDS)
+    assert stats.json()["total"] > 0
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
+def test_end_leaves_no_process(stream: Running, ending: signal.Signals) -> None:
+    processes = descendants(stream.process.pid)
+    stream.process.send_signal(ending)
+    assert stream.process.wait(TIMEOUT_SECONDS) == (0 if ending is signal.SIGINT else -ending)
+    wait_for_end(processes)
+
+
+@pytest.mark.parametrize(
+    ("program", "error"),
+    [
+        ("ministack", "the emulator of AWS was killed by SIGKILL and its data is lost; run the command again"),
+        ("tansu", "the Kafka broker was killed by SIGKILL and its records are lost; run the command again"),
+        ("tests.local.api", "the API was killed by SIGKILL; run the command again"),
+    ],
+)
+def test_death_of_a_part_ends_the_stream_with_one_line(stream: Running, program: str, error: str) -> None:
+    processes = descendants(stream.process.pid)
+    (part,) = (pid for pid in processes if program.encode() in Path(f"/proc/{pid}/cmdline").read_bytes())
+    os.kill(part, signal.SIGKILL)
+    assert stream.process.wait(TIMEOUT_SECONDS) == 1
+    wait_for_end(processes)
+    assert stream.log.read_text().splitlines()[-1] == f"error: {error}"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ clients only, and differs from Apache Kafka:
 import argparse
 import signal
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tests.local import processes
@@ -26,7 +27,7 @@ _CREATE_SECONDS = 30
 
 
 @contextmanager
-def running(port: int = 0, advertised: str = "") -> Iterator[str]:
+def running(port: int = 0, advertised: str = "", on_exit: Callable[[str], None] | None = None) -> Iterator[str]:
     """Run a broker without topics.
 
     Parameters
@@ -35,6 +36,8 @@ def running(port: int = 0, advertised: str = "") -> Iterator[str]:
         Port on 127.0.0.1; 0 is any free port.
     advertised
         Address to which the broker refers its clients, for a proxy in front of it; its own by default.
+    on_exit
+        Called from another thread with an error message if the broker ends by itself.
 
     Yields
     ------
@@ -67,10 +70,15 @@ def running(port: int = 0, advertised: str = "") -> Iterator[str]:
         preexec_fn=processes.end_with_parent,  # noqa: PLW1509  calls one system call
         start_new_session=True,
     )
+    ending = threading.Event()
     try:
         processes.wait_until_listening("the Kafka broker", process, HOST, port)
+        if on_exit:
+            lost = "and its records are lost; run the command again"
+            processes.watch(process, ending, lambda how: on_exit(f"the Kafka broker {how} {lost}"))
         yield f"{HOST}:{port}"
     finally:
+        ending.set()
         processes.end(process)
 
 
@@ -96,7 +104,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A Kafka broker that keeps its records in memory.")
     parser.add_argument("--port", default="9092")
     arguments = parser.parse_args()
-    with processes.command(), running(processes.port_number(arguments.port)) as bootstrap:
+    with (
+        processes.command(),
+        running(processes.port_number(arguments.port), on_exit=processes.fail) as bootstrap,
+    ):
         print(f"Kafka broker at {bootstrap}, with all records in memory; press Ctrl-C to stop", flush=True)
         signal.pause()
 

@@ -142,7 +142,8 @@ def started(
     try:
         processes.wait_until_listening("the emulator", process, host, port)
         if on_exit:
-            threading.Thread(target=_watch, args=(process, ending, on_exit), daemon=True).start()
+            lost = "and its data is lost; run the command again"
+            processes.watch(process, ending, lambda how: on_exit(f"the emulator of AWS {how} {lost}"))
         yield f"{'https' if settings.get('USE_SSL') else 'http'}://{host}:{port}"
     finally:
         ending.set()
@@ -173,13 +174,6 @@ def bridge_address() -> str:
             # Docker Desktop: the bridge is in its virtual machine, and containers reach the loopback of this machine.
             return "127.0.0.1"
     return address
-
-
-def _watch(process: "subprocess.Popen[bytes]", ending: threading.Event, on_exit: Callable[[str], None]) -> None:
-    code = process.wait()
-    if not ending.is_set():
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
-        on_exit(f"the emulator of AWS {how} and its data is lost; run the command again")
 
 
 def main() -> None:

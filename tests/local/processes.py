@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NoReturn
@@ -111,6 +111,17 @@ def wait_until_listening(name: str, process: "subprocess.Popen[bytes]", host: st
                 return
         time.sleep(0.02)
     raise StartError(f"{name} did not listen on {host}:{port} within {_START_SECONDS} s")
+
+
+def watch(process: "subprocess.Popen[bytes]", ending: threading.Event, on_exit: Callable[[str], None]) -> None:
+    """Call ``on_exit`` from another thread with how a process ended, if it ends before ``ending`` is set."""
+
+    def wait() -> None:
+        code = process.wait()
+        if not ending.is_set():
+            on_exit(f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}")
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def fail(message: str) -> None:

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -171,7 +172,7 @@ def run(rows: int, rate: int, port: int, logs: str) -> None:
         layer = template.copy_layer(folder / "layer", json.loads(RULES.read_text(encoding="utf-8")))
         endpoint = enter(emulator.running(on_exit=processes.fail))
         enter(_api(port, endpoint, layer, logs))
-        bootstrap = enter(broker.running())
+        bootstrap = enter(broker.running(on_exit=processes.fail))
         broker.create_topic(bootstrap, TOPIC, PARTITIONS)
         variables = {**emulator.variables(endpoint), "PARTIAL_RESPONSES": "true"}
         functions = enter(environments.running(variables, console=console, layer=layer))
@@ -195,7 +196,12 @@ def _api(port: int, endpoint: str, layer: Path, logs: str) -> Iterator[None]:
     options = ["--port", str(port), "--emulator", endpoint, "--layer", str(layer), "--logs", logs]
     with processes.child([SAM_PYTHON, "-m", "tests.local.api", *options], template.ROOT) as process:
         processes.wait_until_listening("the API", process, HOST, port)
-        yield
+        ending = threading.Event()
+        processes.watch(process, ending, lambda how: processes.fail(f"the API {how}; run the command again"))
+        try:
+            yield
+        finally:
+            ending.set()
 
 
 @contextmanager

@@ -114,6 +114,8 @@ class Poller:
                 "group.id": self._mapping["SelfManagedKafkaEventSourceConfig"]["ConsumerGroupId"],
                 "auto.offset.reset": _STARTING_POSITIONS[self._mapping["StartingPosition"]],
                 "enable.auto.commit": False,
+                # While no broker responds, librdkafka would log a line per attempt.
+                "log_level": 0,
                 **broker.CONSUMER_PROPERTIES,
             }
         )
