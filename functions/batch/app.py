@@ -27,7 +27,10 @@ def lambda_handler(event: http_api.Event, context: Any) -> http_api.Response:
         request_id=event["requestContext"]["requestId"],
         seconds=time.perf_counter() - start,
     )
-    return http_api.json_response({"results": [_result(one) for one in outcomes]})
+    results = [_result(one) for one in outcomes]
+    # Replays of decisions with many reasons can be larger than the decisions just made.
+    batches.check_response(results)
+    return http_api.json_response({"results": results})
 
 
 def _result(outcome: Outcome | HttpError) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from scoring import batches
+from scoring import batches, telemetry
 from scoring.errors import StoreUnavailable
 from scoring.ledger import outbox
+from scoring.ledger.writer import Recorded
 from tests import events
 from tests.rule_set import R1
 from tests.unit.conftest import Functions, MetricLines
@@ -187,6 +188,18 @@ def test_unavailable_store_does_not_hide_what_was_recorded(
     lines = new_metric_lines()
     assert sum(line.get("Decisions", 0) for line in lines) == 2
     assert [line["reason"] for line in lines if "RejectedItems" in line] == ["StoreUnavailable"]
+
+
+def test_replays_that_are_too_large_are_refused(invoke: Functions, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An earlier rule set may have had more and longer labels."""
+    recorder = invoke.modules["BatchFunction"].RECORDER
+    stored = Recorded({"triggered_rules": ["x" * batches.MAX_RESPONSE_BYTES]}, replayed=True)
+    record = recorder.record
+    monkeypatch.setattr(recorder, "record", lambda *arguments: [stored, *record(*arguments)[1:]])
+    monkeypatch.setattr(telemetry, "emit_batch", lambda *_, **__: None)
+    response = invoke("BatchFunction", events.post('[{"amount": 1}, {"amount": 2}]'))
+    assert response["statusCode"] == 413
+    assert "send fewer transactions" in body_of(response)["error"]
 
 
 def test_whole_request_errors_are_counted_as_rejections(invoke: Functions, new_metric_lines: MetricLines) -> None:

@@ -228,7 +228,7 @@ def test_too_large_response_is_refused() -> None:
     scorer = rules_loader.from_document({**rule_set.DOCUMENT, "rules": rules})
     item = Item({"amount": 5000}, "k")
     (decision,) = (one for one in batches.decide([item], scorer) if isinstance(one, Decision))
-    fitting = batches.MAX_RESPONSE_BYTES // len(json.dumps(json.dumps(decision.response)))
+    fitting = batches.MAX_DECIDED_BYTES // len(json.dumps(json.dumps(decision.response)))
     assert 1 < fitting < batches.MAX_ITEMS
     assert len(batches.decide([item] * fitting, scorer)) == fitting
     error = r"^The response would be larger than 6000000 bytes; send fewer transactions in one batch$"

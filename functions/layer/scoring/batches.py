@@ -6,7 +6,7 @@ others, unless the array itself is not JSON.
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from scoring import decision, http_api, strict_json
@@ -20,8 +20,10 @@ MAX_ITEMS = 1_000
 MAX_BATCH_BYTES = 5 * 1024 * 1024
 # Leaves room for ":999", the longest suffix that an item's index adds.
 MAX_BATCH_KEY_LENGTH = http_api.MAX_KEY_LENGTH - len(f":{MAX_ITEMS - 1}")
-# Lambda returns at most 6 MiB (AWS Lambda quotas). The difference, 291 bytes per item, is for what recording adds.
-MAX_RESPONSE_BYTES = 6_000_000
+# Lambda returns at most 6 MiB (AWS Lambda quotas), its envelope included.
+MAX_RESPONSE_BYTES = 6_290_000
+# Leaves 290 bytes per item for what recording adds.
+MAX_DECIDED_BYTES = 6_000_000
 
 _JSON_LINES = "application/x-ndjson"
 _WHITE_SPACE = re.compile(r"[ \t\n\r]*")
@@ -72,12 +74,16 @@ def decide(items: Iterable[Item | HttpError], scorer: Scorer) -> list[Decision |
     """
     decided = [item if isinstance(item, HttpError) else _decide(item, scorer) for item in items]
     results = [one.response if isinstance(one, Decision) else {"error": str(one)} for one in decided]
-    # Lambda returns JSON that contains the body as a string.
-    if len(strict_json.encode(strict_json.encode(results))) > MAX_RESPONSE_BYTES:
-        raise PayloadTooLarge(
-            f"The response would be larger than {MAX_RESPONSE_BYTES} bytes; send fewer transactions in one batch"
-        )
+    check_response(results, MAX_DECIDED_BYTES)
     return decided
+
+
+def check_response(results: Sequence[Mapping[str, Any]], max_bytes: int = MAX_RESPONSE_BYTES) -> None:
+    """Raise PayloadTooLarge if results are too large for Lambda, which returns JSON with the body as a string."""
+    if len(strict_json.encode(strict_json.encode(results))) > max_bytes:
+        raise PayloadTooLarge(
+            f"The response would be larger than {max_bytes} bytes; send fewer transactions in one batch"
+        )
 
 
 def _decide(item: Item, scorer: Scorer) -> Decision | HttpError:
