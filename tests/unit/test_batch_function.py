@@ -151,7 +151,7 @@ def test_batch_without_store_and_outbox_is_503(invoke: Functions, dynamodb: Any,
 def test_nothing_is_recorded_if_the_response_would_be_too_large(
     invoke: Functions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "MAX_RESPONSE_BYTES", 500)
+    monkeypatch.setattr(batches, "MAX_DECIDED_BYTES", 500)
     response = invoke("BatchFunction", events.post('[{"amount": 5}, {"amount": 6}, {"amount": 7}]'))
     assert response["statusCode"] == 413
     assert body_of(response)["error"].endswith("send fewer transactions in one batch")
