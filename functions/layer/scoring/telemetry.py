@@ -40,7 +40,13 @@ NAMESPACE = "RiskScoring"
 
 R = TypeVar("R")
 
-_BY_LEVEL = [["service"], ["service", "risk_level"]]
+# Combinations of dimensions that a metric has.
+Dimensions = tuple[tuple[str, ...], ...]
+
+_BY_SERVICE: Dimensions = (("service",),)
+_BY_LEVEL: Dimensions = (("service",), ("service", "risk_level"))
+_BY_REASON: Dimensions = (("service", "reason"),)
+_BY_RULE: Dimensions = (("service", "rule"),)
 # Error text in the containers of `sam local`, which reach no store without the emulator.
 _START_EMULATOR = "The store is unavailable; start the emulator with 'make emulator' and send the request again"
 
@@ -82,7 +88,7 @@ def emit_decision(response: Mapping[str, Any], *, replayed: bool, request_id: st
     )
     if not replayed:
         for label in hits:
-            _emit({"RuleHits": (1, "Count")}, [["service", "rule"]], rule=_dimension_value(label))
+            _emit({"RuleHits": (1, "Count")}, _BY_RULE, rule=_dimension_value(label))
 
 
 def count_rejections(handler: Callable[[dict[str, Any], Any], R]) -> Callable[[dict[str, Any], Any], R]:
@@ -93,7 +99,7 @@ def count_rejections(handler: Callable[[dict[str, Any], Any], R]) -> Callable[[d
         try:
             return handler(event, context)
         except HttpError as error:
-            _emit({"RejectedRequests": (1, "Count")}, [["service", "reason"]], reason=type(error).__name__)
+            _emit({"RejectedRequests": (1, "Count")}, _BY_REASON, reason=type(error).__name__)
             raise
 
     return counting
@@ -101,7 +107,7 @@ def count_rejections(handler: Callable[[dict[str, Any], Any], R]) -> Callable[[d
 
 def emit_outbox_age(seconds: float) -> None:
     """Report the age of the oldest message that could not be recorded."""
-    _emit({"OutboxAge": (round(seconds, 3), "Seconds")}, [["service"]])
+    _emit({"OutboxAge": (round(seconds, 3), "Seconds")}, _BY_SERVICE)
 
 
 def emit_batch(
@@ -127,14 +133,14 @@ def emit_batch(
             "BatchItems": (len(recorded) + len(rejected), "Count"),
             "BatchLatency": (round(seconds * 1000, 3), "Milliseconds"),
         },
-        [["service"]],
+        _BY_SERVICE,
         message="batch",
         request_id=request_id,
         replayed=sum(replayed for _, replayed in recorded),
         rejected=len(rejected),
     )
     for reason, number in _counts(type(error).__name__ for error in rejected).items():
-        _emit({"RejectedItems": (number, "Count")}, [["service", "reason"]], reason=reason)
+        _emit({"RejectedItems": (number, "Count")}, _BY_REASON, reason=reason)
     _emit_decisions(recorded)
 
 
@@ -159,9 +165,9 @@ def emit_stream(
     metrics: dict[str, tuple[float, str]] = {"StreamRecords": (records, "Count")}
     if failures:
         metrics["StreamFailures"] = failures, "Count"
-    _emit(metrics, [["service"]], message="stream", replayed=sum(replayed for _, replayed in recorded))
+    _emit(metrics, _BY_SERVICE, message="stream", replayed=sum(replayed for _, replayed in recorded))
     for reason, number in _counts(type(error).__name__ for error in dead_letters).items():
-        _emit({"DeadLetters": (number, "Count")}, [["service"], ["service", "reason"]], reason=reason)
+        _emit({"DeadLetters": (number, "Count")}, (*_BY_SERVICE, *_BY_REASON), reason=reason)
     _emit_decisions(recorded)
 
 
@@ -170,39 +176,40 @@ def emit_alerts(*, published: int, failed: int) -> None:
     metrics: dict[str, tuple[float, str]] = {"AlertsPublished": (published, "Count")}
     if failed:
         metrics["AlertsFailed"] = failed, "Count"
-    _emit(metrics, [["service"]])
+    _emit(metrics, _BY_SERVICE)
 
 
 def log_unavailable(what: str, reason: str, decision_id: str | None = None) -> StoreUnavailable:
     """Log that ``what``, the store or the outbox, is unavailable, and return the error to raise."""
-    _write(
-        {
-            "level": "ERROR",
-            "message": f"{what} unavailable",
-            "timestamp": time.strftime("%Y-%m-%d %H:%M:%S+0000", time.gmtime()),
-            "service": settings.SERVICE,
-            "reason": reason,
-            "decision_id": decision_id,
-        }
-    )
+    line = {
+        "level": "ERROR",
+        "message": f"{what} unavailable",
+        "timestamp": time.strftime("%Y-%m-%d %H:%M:%S+0000", time.gmtime()),
+        "service": settings.SERVICE,
+        "reason": reason,
+        "decision_id": decision_id,
+    }
+    _write(strict_json.encode(line))
     return StoreUnavailable(_START_EMULATOR) if settings.SAM_LOCAL else StoreUnavailable()
 
 
-def _emit(metrics: dict[str, tuple[float, str]], dimensions: list[list[str]], **fields: Any) -> None:
-    """Write a line from which CloudWatch extracts metrics, given as ``{name: (value, unit)}``.
+def _emit(metrics: Mapping[str, tuple[float, str]], dimensions: Dimensions, **fields: Any) -> None:
+    """Write a line from which CloudWatch extracts metrics, given as ``{name: (value, unit)}``."""
+    units = tuple([(name, unit) for name, (_, unit) in metrics.items()])
+    values = {name: value for name, (value, _) in metrics.items()}
+    line = strict_json.encode({**fields, "service": settings.SERVICE, **values})
+    metadata = f'{{"Timestamp":{int(time.time() * 1000)},"CloudWatchMetrics":[{_directive(units, dimensions)}]}}'
+    _write(f'{line[:-1]},"_aws":{metadata}}}')
+
+
+@functools.cache
+def _directive(units: tuple[tuple[str, str], ...], dimensions: Dimensions) -> str:
+    """Return the JSON that tells CloudWatch which metrics a line has; cached, since it takes a third of the time.
 
     Source: *Specification: Embedded metric format* in the CloudWatch User Guide.
     """
-    units = [{"Name": name, "Unit": unit} for name, (_, unit) in metrics.items()]
-    directive = {"Namespace": NAMESPACE, "Dimensions": dimensions, "Metrics": units}
-    _write(
-        {
-            **fields,
-            "service": settings.SERVICE,
-            **{name: value for name, (value, _) in metrics.items()},
-            "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [directive]},
-        }
-    )
+    metrics = [{"Name": name, "Unit": unit} for name, unit in units]
+    return strict_json.encode({"Namespace": NAMESPACE, "Dimensions": dimensions, "Metrics": metrics})
 
 
 def _emit_decisions(recorded: Iterable[tuple[Mapping[str, Any], bool]]) -> None:
@@ -218,7 +225,7 @@ def _emit_decisions(recorded: Iterable[tuple[Mapping[str, Any], bool]]) -> None:
         metrics: dict[str, tuple[float, str]] = {name: (number, "Count") for name, number in numbers.items() if number}
         _emit(metrics, _BY_LEVEL, risk_level=level)
     for label, number in _counts(label for response in new for label in response["triggered_rules"]).items():
-        _emit({"RuleHits": (number, "Count")}, [["service", "rule"]], rule=_dimension_value(label))
+        _emit({"RuleHits": (number, "Count")}, _BY_RULE, rule=_dimension_value(label))
 
 
 def _counts(names: Iterable[str]) -> dict[str, int]:
@@ -228,9 +235,9 @@ def _counts(names: Iterable[str]) -> dict[str, int]:
     return counts
 
 
-def _write(line: dict[str, Any]) -> None:
+def _write(line: str) -> None:
     # print() would write twice: Lambda's standard output is unbuffered.
-    sys.stdout.write(strict_json.encode(line) + "\n")
+    sys.stdout.write(line + "\n")
 
 
 def _dimension_value(label: str) -> str:

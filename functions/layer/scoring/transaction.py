@@ -11,6 +11,8 @@ from scoring.strict_json import is_unicode
 UNKNOWN_TX_ID = "unknown"
 MAX_TX_ID_LENGTH = 128
 
+# json.dumps() would create an encoder for every call.
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -81,7 +83,7 @@ def fingerprint(document: Any) -> str:
         The document is nested too deeply for Python.
     """
     try:
-        canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
+        canonical = _canonical(document)
     except RecursionError:
         raise InvalidRequest("The body is nested too deeply") from None
     return hashlib.sha256(canonical.encode()).hexdigest()
