@@ -77,7 +77,11 @@ def test_authorization_of_a_route(
         ({}, {"security": [{"IAM": []}]}, "In the body, security is not supported"),
         ({}, {"x-amazon-apigateway-policy": {}}, "In the body, x-amazon-apigateway-policy is not supported"),
         ({}, {"paths": {"/stats": {"trace": {}}}}, "In /stats, trace is not supported"),
-        ({}, {"paths": {"/stats": {"get": {"security": {"Fn::Select": [0, []]}}}}}, "Fn::Select is not supported"),
+        (
+            {},
+            {"paths": {"/stats": {"get": {"security": {"Fn::FindInMap": ["a", "b", "c"]}}}}},
+            "Fn::FindInMap is not supported",
+        ),
         ({"security": [{"IAM": []}, {"NONE": []}]}, {}, "only a single security scheme is supported"),
         ({"security": [{"IAM": [], "NONE": []}]}, {}, "only a single security scheme is supported"),
         (
