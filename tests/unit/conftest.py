@@ -118,17 +118,17 @@ def reader(dynamodb: Any) -> LedgerReader:
 
 @pytest.fixture
 def intercept(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Intercept:
-    """Record the calls of a boto3 operation, and raise the given errors in the first ones."""
+    """Record the calls of a boto3 operation, and raise the given errors in the first ones; None raises nothing."""
 
-    def intercept(operation: str, *errors: Exception) -> list[dict[str, Any]]:
+    def intercept(operation: str, *errors: Exception | None) -> list[dict[str, Any]]:
         calls: list[dict[str, Any]] = []
         original = getattr(dynamodb, operation)
         remaining = list(errors)
 
         def call(**parameters: Any) -> Any:
             calls.append(parameters)
-            if remaining:
-                raise remaining.pop(0)
+            if error := remaining.pop(0) if remaining else None:
+                raise error
             return original(**parameters)
 
         monkeypatch.setattr(dynamodb, operation, call)

@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 from scoring.aws.client import CALL_SECONDS
 from scoring.aws.queue import Queue
@@ -117,18 +116,9 @@ def test_only_a_slow_failure_opens_the_circuit_until_the_cooldown_ends(
 
 class TestManyDecisions:
     def test_only_unrecorded_decisions_are_sent(
-        self, recorder: Recorder, reader: LedgerReader, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, sqs: Any
+        self, recorder: Recorder, reader: LedgerReader, intercept: Intercept, sqs: Any
     ) -> None:
-        transact_write_items = dynamodb.transact_write_items
-        calls = []
-
-        def fail_second(**parameters: Any) -> Any:
-            calls.append(parameters)
-            if len(calls) == 2:
-                raise ClientError({"Error": {"Code": "InternalServerError", "Message": "m"}}, "TransactWriteItems")
-            return transact_write_items(**parameters)
-
-        monkeypatch.setattr(dynamodb, "transact_write_items", fail_second)
+        intercept("transact_write_items", None, CallFailed("InternalServerError", 500))
         decisions = [decide(TRANSACTION, f"k{number}") for number in range(105)]
         outcomes = recorder.record(decisions, NO_DEADLINE)
         assert outcomes == [
@@ -149,17 +139,10 @@ class TestManyDecisions:
         assert sent_ids(sqs) == ["k1"]
 
     def test_decisions_that_neither_takes_are_errors(
-        self, recorder: Recorder, reader: LedgerReader, dynamodb: Any, monkeypatch: pytest.MonkeyPatch, sqs: Any
+        self, recorder: Recorder, reader: LedgerReader, intercept: Intercept, sqs: Any
     ) -> None:
         sqs.delete_queue(QueueUrl="OutboxQueue")
-        transact_write_items = dynamodb.transact_write_items
-
-        def refuse(**parameters: Any) -> Any:
-            if len(parameters["TransactItems"]) < 100:
-                raise ClientError({"Error": {"Code": "InternalServerError", "Message": "m"}}, "TransactWriteItems")
-            return transact_write_items(**parameters)
-
-        monkeypatch.setattr(dynamodb, "transact_write_items", refuse)
+        intercept("transact_write_items", None, CallFailed("InternalServerError", 500))
         outcomes = recorder.record([decide(TRANSACTION, f"k{number}") for number in range(101)], NO_DEADLINE)
         assert [type(outcome) for outcome in outcomes] == [Recorded] * 99 + [StoreUnavailable] * 2
         assert reader.totals(NO_DEADLINE).total == 99

@@ -468,18 +468,9 @@ class TestManyDecisions:
         assert reader.totals(NO_DEADLINE).total == 98
 
     def test_nothing_is_written_after_the_first_failure(
-        self, writer: LedgerWriter, reader: LedgerReader, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
+        self, writer: LedgerWriter, reader: LedgerReader, intercept: Intercept
     ) -> None:
-        transact_write_items = dynamodb.transact_write_items
-        calls = []
-
-        def fail_second(**parameters: Any) -> Any:
-            calls.append(parameters)
-            if len(calls) == 2:
-                raise ClientError({"Error": {"Code": "InternalServerError", "Message": "m"}}, "TransactWriteItems")
-            return transact_write_items(**parameters)
-
-        monkeypatch.setattr(dynamodb, "transact_write_items", fail_second)
+        calls = intercept("transact_write_items", None, CallFailed("InternalServerError", 500))
         outcomes = writer.record([decide(LOW, f"k{number}") for number in range(250)], NO_DEADLINE)
         assert [isinstance(outcome, Recorded) for outcome in outcomes] == [True] * 99 + [False] * 151
         assert len(calls) == 2
