@@ -1,4 +1,4 @@
-"""What the commands in this folder share: errors for the user, missing packages, and output that fails."""
+"""Shared by the commands in this folder: errors for the user, missing packages, and output that fails."""
 
 import io
 import os

@@ -47,7 +47,7 @@ PATH = "/score/batch"
 MAX_RECORDS = 1_000
 # API Gateway encodes JSON Lines in base64, and Lambda accepts 6 MiB.
 MAX_BATCH_BYTES = 4 * 1024 * 1024
-# Of the key with its name, in the longest form that the service accepts
+# Room for the longest valid key in JSON, with its name
 MAX_KEY_BYTES = 300
 LINGER_SECONDS = 0.2
 # Longer than API Gateway's
@@ -63,7 +63,7 @@ RETRIED = {
     HTTPStatus.SERVICE_UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT,
 }
-# A function that fails may recover, or fail for ever.
+# Consecutive 500 responses after which the function is not expected to recover
 MAX_FAILURES = 5
 # Errors of a whole batch that one of its records may have caused
 DIVISIBLE = {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}
@@ -71,7 +71,7 @@ DEFAULT_GROUP = "risk-scoring"
 DEFAULTS = {
     "group.id": DEFAULT_GROUP,
     "auto.offset.reset": "earliest",
-    # The smallest that brokers accept by default: a group continues soon after one of its consumers was killed.
+    # The minimum that brokers accept by default, so that a group soon continues after a consumer is killed.
     "session.timeout.ms": "6000",
     "heartbeat.interval.ms": "1500",
 }
@@ -211,7 +211,7 @@ class Scoring:
 
 
 def _problem(record: Record, item: bytes) -> str:
-    """Return why a record is not sent, in the words of the service if it has any."""
+    """Return why a record is not sent; if the service has an error for it, in the same words."""
     if record.value is None:
         return "The record has no value"
     if len(item) > MAX_BATCH_BYTES:
@@ -220,7 +220,7 @@ def _problem(record: Record, item: bytes) -> str:
 
 
 class Stream:
-    """Reads a topic as a member of a group, and knows how far it is."""
+    """Reads a topic as a member of a consumer group, and tracks its position."""
 
     def __init__(self, consumer: Consumer, topic: str, errors: BrokerErrors) -> None:
         self._consumer = consumer
@@ -231,7 +231,7 @@ class Stream:
         consumer.subscribe([topic], on_assign=self._assign, on_revoke=self._revoke)
 
     def read(self, limit: int) -> list[Record]:
-        """Return the next records, or none after a moment; raise :class:`UnusableError` if there can be none."""
+        """Return the next records, or none after a moment; raise :class:`UnusableError` if the topic cannot be read."""
         try:
             messages = self._consumer.consume(limit, timeout=LINGER_SECONDS)
         except KafkaException as error:
@@ -320,7 +320,7 @@ class Report:
                 self._refuse(record, outcome)
             else:
                 self._decide(record, outcome)
-        # Before the commit, after which nobody would read the records again
+        # Before the commit: committed records are not read again.
         sys.stdout.flush()
         self._keep()
 

@@ -32,7 +32,7 @@ _RENAMED_IF_PEM = {
     "ssl.keystore.location": ("ssl.certificate.location", "ssl.key.location"),
     "ssl.truststore.location": ("ssl.ca.location",),
 }
-# Of the Java client only, without effect here
+# Properties of the Java client that have no effect here
 _IGNORED = re.compile(r"(key|value)\.(de)?serializer|ssl\.(key|trust)store\.type|schema\.registry\..*|basic\.auth\..*")
 _JAAS_MODULE = re.compile(r"\s*[\w.]*(?:Plain|Scram)LoginModule\s")
 _JAAS_OPTION = re.compile(r'(\w+)\s*=\s*"((?:[^"\\]|\\.)*)"')
@@ -40,7 +40,7 @@ _PROPERTY_NAME = re.compile(r"[a-z][a-z0-9]*([._][a-z0-9]+)*")
 _SEPARATOR = re.compile(r"(?<!\\)(?:\s*[=:]\s*|\s+)")
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _CONTROL = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
-# Details in librdkafka's messages that help nobody
+# Internal details in librdkafka's messages
 _NOISE = re.compile(r"^\S+/(?:bootstrap|\d+): | \(after \d+ms.*$")
 
 
@@ -224,7 +224,7 @@ def explain(error: KafkaError | BaseException) -> str:
 
 
 def is_purged(error: KafkaError) -> bool:
-    """Return whether this command gave a record up."""
+    """Return whether this command gave up on a record."""
     return error.code() in {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}
 
 

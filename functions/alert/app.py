@@ -1,10 +1,10 @@
 """Publish an alert for each new decision in the stream of the decisions table.
 
-The event source mapping passes on new decisions only, with the risk levels to alert. Lambda delivers everything from
-the first failure on again, so an alert can be published more than once, always with the same ``alert_id``.
+The event source mapping passes on only new decisions with a risk level to alert. Lambda delivers the records from the
+first failure on again, so an alert can be published more than once, always with the same ``alert_id``.
 
-An item that is not a decision is logged and counted, and not reported as a failure: it would block its shard for hours,
-and no attempt would succeed. The item stays in the table.
+An item that is not a decision is logged and counted, but not reported as a failure: no attempt would succeed, and it
+would block its shard for hours. The item stays in the table.
 """
 
 from collections.abc import Callable
@@ -62,7 +62,7 @@ def _alert(record: StreamRecord) -> Alert | None:
     try:
         return alerts.make(image)
     except InvalidImage as error:
-        logger.error(  # noqa: TRY400  the reason says all; a traceback would quote the item
+        logger.error(  # noqa: TRY400  a traceback would quote the item
             "item is not a decision",
             extra={"decision_id": image.get("decision_id"), "reason": str(error)},
         )
@@ -70,7 +70,7 @@ def _alert(record: StreamRecord) -> Alert | None:
 
 
 def _publish(batch: list[Alert], deadline: float) -> list[Alert]:
-    """Publish a batch, then singly what SNS did not accept, until one fails; return the alerts that failed."""
+    """Publish a batch, then each alert that SNS did not accept, until one fails; return those not published."""
     entries = [{"Id": str(number), **_message(alert)} for number, alert in enumerate(batch)]
     try:
         response = _call(SNS.publish_batch, deadline, PublishBatchRequestEntries=entries)
@@ -88,7 +88,7 @@ def _publish(batch: list[Alert], deadline: float) -> list[Alert]:
         try:
             _call(SNS.publish, deadline, **_message(alert))
         except CallFailed as failure:
-            logger.error(  # noqa: TRY400  the reason says all
+            logger.error(  # noqa: TRY400  the reason suffices
                 "alert not published",
                 extra={"alert_id": alert.alert_id, "decision_id": alert.decision_id, "reason": failure.reason},
             )

@@ -28,7 +28,7 @@ def lambda_handler(event: http_api.Event, context: Any) -> http_api.Response:
         seconds=time.perf_counter() - start,
     )
     results = [_result(one) for one in outcomes]
-    # Replays of decisions with many reasons can be larger than the decisions just made.
+    # A replay returns the stored response, which can be larger than that of the new decision.
     batches.check_response(results)
     return http_api.json_response({"results": results})
 

@@ -1,7 +1,7 @@
 """Score the transactions in Kafka records, and record each decision exactly once.
 
-A record that can never be scored is sent to the dead-letter queue and holds up nothing. If a decision cannot be
-recorded, Lambda delivers its partition again from there on, or, without partial responses, the whole batch.
+A record that can never be scored is sent to the dead-letter queue and does not hold up others. If a decision cannot be
+recorded, Lambda delivers its partition again from this record on or, without partial responses, the whole batch.
 """
 
 from typing import Any
@@ -40,7 +40,7 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         if isinstance(result, HttpError) and not isinstance(result, StoreUnavailable)
     ]
     if failed:
-        # Those that are delivered again anyway would be sent twice.
+        # Lambda delivers the others again; sending them now would repeat them.
         again = stream.from_first_failures(records, failed) if SETTINGS.partial_responses else records
         refused = [(record, error) for record, error in refused if record not in again]
     unsent = _send_dead_letters(refused, deadline)
@@ -57,7 +57,7 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 
 def _send_dead_letters(refused: list[tuple[Record, HttpError]], deadline: float) -> list[Record]:
-    """Send records to the dead-letter queue; return those that it did not take."""
+    """Send records to the dead-letter queue; return those that it did not confirm."""
     reasons = DEAD_LETTERS.send([stream.dead_letter(record, error) for record, error in refused], deadline)
     unsent = []
     for (record, error), reason in zip(refused, reasons, strict=True):

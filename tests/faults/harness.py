@@ -84,7 +84,7 @@ class Harness:
     def deliver(self, times: int = 3) -> None:
         """Deliver one batch of the outbox to the reconcile function, several times before deleting it.
 
-        Failed messages become visible after a second; deployed, after a minute.
+        A failed message becomes visible again after a second, not a minute as when deployed.
         """
         queues.deliver(self.sqs, self.functions.invoke, self.outbox, wait=0, times=times, again_after=1)
 

@@ -52,7 +52,7 @@ def main() -> None:
             records = json.loads(event)["records"]
             offsets = {name: [one["offset"] for one in of] for name, of in records.items()}
             line = json.dumps([offsets, None if result is None else json.loads(result)])
-            # One system call, which a kill does not divide.
+            # One system call, so that a kill cannot leave half a line.
             journal.write(line.encode() + b"\n")
 
         def invoke(name: str, event: str) -> str:

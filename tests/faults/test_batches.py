@@ -57,7 +57,7 @@ def test_faults_neither_lose_nor_double_decisions(harness: Harness, fault: Fault
     for key in accepted:
         for index, decision in enumerate(decided(responses[key])):
             assert recorded[f"{key}:{index}"] == decision
-    # If any decision of a batch is neither recorded nor in the outbox, the batch is a 503, and others are recorded.
+    # After a 503, some decisions of the batch are recorded.
     assert ids(accepted) <= recorded.keys() <= ids(batches)
     assert accepted
     harness.check_counts()
@@ -90,7 +90,7 @@ def test_repeated_batches_get_one_decision_each_while_half_the_replies_are_lost(
         for index, result in enumerate(response.body["results"]):
             stored = recorded[f"{key}:{index}"]
             if "recorded" in result:
-                # Not confirmed: an overlapping attempt with another time may have been recorded first.
+                # Not confirmed: an overlapping attempt with another `evaluated_at` may have been recorded first.
                 stored = {**stored, "evaluated_at": result["evaluated_at"]}
             assert {name: value for name, value in result.items() if name not in {"recorded", "replayed"}} == stored
     harness.check_counts()

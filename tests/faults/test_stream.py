@@ -161,7 +161,7 @@ class Stream:
         return letters
 
     def check(self, produced: Produced) -> None:
-        """Wait for all records and alerts; fail if one is missing, doubled, wrong or out of order."""
+        """Wait for all records and alerts; fail if one is missing, duplicated, wrong or out of order."""
         expected = produced.expected
         high = {key for key, one in expected.items() if one["risk_level"] in HIGH_RISK_LEVELS}
         assert high

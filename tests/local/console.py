@@ -16,7 +16,7 @@ LOGS = ("text", "json")
 
 _RED, _YELLOW, _RESET = "\x1b[31m", "\x1b[33m", "\x1b[0m"
 _CLIENT_ERROR, _SERVER_ERROR = 400, 500
-# Fields by which a decision is recognised
+# Fields by which a decision is recognized
 _DECISION_FIELDS = ("risk_level", "score", "triggered_rules", "tx_id", "decision_id")
 
 

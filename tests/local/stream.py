@@ -1,8 +1,8 @@
 """``make stream``: card payments flow through Kafka, the stream function, the ledger and the alerts, live.
 
 Sends rows of ``tests/data/sparkov_slim.csv.gz``, and one malformed record per thousand, to a topic with three
-partitions. Prints each alert and a line per second. In the end, checks that each record was counted once or is in the
-dead-letter queue, and that each decision with a high risk was alerted.
+partitions. Prints each alert and a line per second. At the end, checks that each record was counted once or is in the
+dead-letter queue, and that each HIGH or CRITICAL decision was alerted.
 
 Runs in the virtual environment of the tests, which has confluent-kafka; the API needs that of SAM CLI.
 """

@@ -70,7 +70,7 @@ def decide(items: Iterable[Item | HttpError], scorer: Scorer) -> list[Decision |
     Raises
     ------
     PayloadTooLarge
-        Lambda could not return a response of this size.
+        The response would be too large for Lambda.
     """
     decided = [item if isinstance(item, HttpError) else _decide(item, scorer) for item in items]
     results = [one.response if isinstance(one, Decision) else {"error": str(one)} for one in decided]

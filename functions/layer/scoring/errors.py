@@ -5,11 +5,11 @@
     │   ├── InvalidRequest       400  body, header, path or field
     │   ├── NotFound             404
     │   ├── MethodNotAllowed     405  with ``Allow``
-    │   ├── PayloadTooLarge      413
+    │   ├── PayloadTooLarge      413  body, or response to a batch
     │   ├── UnsupportedMediaType 415
     │   ├── IdempotencyConflict  422  key already used with another body
     │   └── StoreUnavailable     503  with ``Retry-After``
-    ├── CallFailed                   call of an AWS service; retried, then StoreUnavailable
+    ├── CallFailed                   call of an AWS service; never reaches the caller
     ├── InvalidMessage               message of the outbox; redelivered, then moved to the dead-letter queue
     ├── InvalidImage                 item in the stream of the decisions table; logged, not alerted
     ├── NotRecorded                  batch of Kafka records; Lambda delivers it again
@@ -17,7 +17,8 @@
         ├── RuleSetError
         └── SettingsError
 
-The text of an :class:`HttpError` is returned to the caller.
+The text of an :class:`HttpError` is returned to the caller: in the response, or in a result of a batch. For a Kafka
+record, it becomes the reason in the dead letter.
 """
 
 from collections.abc import Mapping
@@ -59,13 +60,13 @@ class MethodNotAllowed(HttpError):
 
 
 class PayloadTooLarge(HttpError):
-    """The body is larger than the route accepts."""
+    """The body is larger than the route accepts, or the response to a batch is larger than Lambda returns."""
 
     status = 413
 
 
 class UnsupportedMediaType(HttpError):
-    """The content type is not JSON."""
+    """The route does not accept this content type."""
 
     status = 415
 

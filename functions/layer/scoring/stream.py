@@ -1,4 +1,4 @@
-"""Transactions in Kafka records: read an event, decide each record, make a dead letter of what can never be scored.
+"""Transactions in Kafka records: read an event, decide each record, and make dead letters of those never scored.
 
 Lambda delivers a record at least once. The id of its decision is the producer's key or the coordinates of the record,
 so a record that is delivered again is the same decision.
@@ -28,7 +28,7 @@ class Record(NamedTuple):
     value
         In base64; None if the record has no value.
     headers
-        Each with one name, and a list of bytes, signed or not, or None.
+        Each maps one name to a list of bytes, signed or unsigned, or None.
     """
 
     topic: str

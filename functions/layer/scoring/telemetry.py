@@ -1,8 +1,9 @@
 """Write logs and metrics: one JSON object per line, without fields of the transaction.
 
 Each decision, rule hit and rejected request is one line in the embedded metric format, from which CloudWatch Logs
-extracts the metrics. Powertools is not used here: it would slow down every start and every decision. A test compares
-the lines with its output.
+extracts the metrics. For a batch or a delivery of Kafka records, a line counts all its decisions of one level, or hits
+of one rule. Powertools is not used here: it would slow down every start and every decision. A test compares the lines
+with its output.
 
 Metrics in the namespace ``RiskScoring``. The dimension ``service`` is the name of the stack:
 
@@ -14,8 +15,8 @@ metric                  unit         dimensions                             mean
 ``UnrecordedDecisions`` count        as above                               decisions sent to the outbox
 ``UnknownFields``       count        as above                               decisions that ignored unknown fields
 ``RuleHits``            count        ``service`` and ``rule``               hits of a rule, by label
-``RejectedRequests``    count        ``service`` and ``reason``             rejected ``POST /score``, by error class
-``BatchItems``          count        ``service``                            items of a ``POST /score/batch``
+``RejectedRequests``    count        ``service`` and ``reason``             rejected requests, by error class
+``BatchItems``          count        ``service``                            items of batches
 ``BatchLatency``        milliseconds ``service``                            from event to response
 ``RejectedItems``       count        ``service`` and ``reason``             rejected items of batches, by error class
 ``StreamRecords``       count        ``service``                            Kafka records, repeats included

@@ -186,7 +186,7 @@ def _base64(data: bytes | None) -> str | None:
 
 
 def _signed(data: bytes | None) -> list[int]:
-    """Return bytes as Java has them: from 128 on, they are negative."""
+    """Return bytes as Java's signed ones: from 128 on, they are negative."""
     return [one - 256 if one > 127 else one for one in data or b""]
 
 
@@ -195,7 +195,7 @@ def _name(record: dict[str, Any]) -> str:
 
 
 def _identifier(record: dict[str, Any]) -> dict[str, Any]:
-    """Return what a partial response calls the record."""
+    """Return the identifier of the record in a partial response."""
     return {"partition": _name(record), "offset": record["offset"]}
 
 

@@ -56,7 +56,7 @@ class Queue:
         return reasons
 
     def _send(self, messages: Sequence[str], chunk: Sequence[int], deadline: float) -> dict[int, str]:
-        """Send a chunk, given by indexes, and what SQS refuses once more; return the reasons of what still fails."""
+        """Send messages by index; retry those that SQS refuses, once. Return the reason for each that fails."""
         failed = dict.fromkeys(chunk, NO_TIME_LEFT)
         for _ in range(_MAX_ATTEMPTS):
             if not failed or not deadlines.allows(deadline, client.CALL_SECONDS):

@@ -31,7 +31,7 @@ class Outbox:
             For each decision, None, or the error if SQS did not confirm it in time.
         """
         reasons = self._queue.send([encode(decision) for decision in decisions], deadline)
-        # A single line for an outage, not one per decision.
+        # One line per reason, not one per decision.
         errors = {
             reason: telemetry.log_unavailable("outbox", reason, decisions[reasons.index(reason)].decision_id)
             for reason in dict.fromkeys(reasons)

@@ -70,7 +70,7 @@ class Recorded(NamedTuple):
     replayed: bool
 
 
-# What became of a decision. Errors are values, since a call records many decisions.
+# Result of recording a decision. Errors are values, since one call records many decisions.
 Outcome = Recorded | IdempotencyConflict | StoreUnavailable
 
 
@@ -89,7 +89,7 @@ class _Stored(NamedTuple):
     request_hash: str
 
 
-# What became of each key.
+# The result for each key so far.
 _Results = dict[tuple[str, str], _Stored | StoreUnavailable]
 
 
@@ -221,7 +221,7 @@ class LedgerWriter:
         self._write(group[middle:], results, deadline)
 
     def _change_shards(self) -> None:
-        """Move to another shard: another environment writes to this one, or another request one of the decisions."""
+        """Move to another shard, since another environment may be writing to this one."""
         shards = self._settings.stats_shards
         self._shard = (self._shard + random.randrange(1, max(shards, 2))) % shards
 
