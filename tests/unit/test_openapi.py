@@ -413,7 +413,7 @@ def test_examples_of_batches_are_actual_responses(invoke: Functions) -> None:
             ("[]", "text/plain"),
         )
     }
-    too_large = f"The response would be larger than {batches.MAX_RESPONSE_BYTES} bytes; send fewer transactions"
+    too_large = f"The response would be larger than {batches.MAX_DECIDED_BYTES} bytes; send fewer transactions"
     assert examples - found == {f"{too_large} in one batch"}
     assert found <= examples
 
