@@ -44,6 +44,7 @@ from scoring.ledger.writer import LedgerWriter
 from tests import events, rule_set
 from tests.capacity.simulation import Model
 from tests.local import template
+from tests.local.cloudformation import Stack
 from tests.markdown import table
 
 MILLION = 1_000_000
@@ -131,7 +132,7 @@ class Usage:
     decision_days, log_days
         Retention.
     alarms
-        Number of alarms, without those for Kafka.
+        Number of metrics of all alarms, which CloudWatch bills. An alarm on an expression has several.
     duration
         Billed seconds of an invocation.
     attempts
@@ -262,7 +263,6 @@ def _usage(
     if len(client.items) != decisions or any(response["statusCode"] != 200 for response in responses):
         raise RuntimeError("A sample transaction was not recorded")
     parameters = {name: one.get("Default") for name, one in template.load()["Parameters"].items()}
-    resources = template.load()["Resources"].values()
     sizes = [item_size(item) for item in client.items]
     response_bytes = sum(
         len(one["body"].encode())
@@ -283,10 +283,16 @@ def _usage(
         architecture=parameters["Architecture"],
         decision_days=parameters["DecisionDays"],
         log_days=parameters["LogDays"],
-        alarms=sum(one["Type"] == "AWS::CloudWatch::Alarm" and "Condition" not in one for one in resources),
+        alarms=_alarm_metrics(),
         duration=duration(client.transactions // len(responses)),
         requests=len(responses) / decisions,
     )
+
+
+def _alarm_metrics() -> int:
+    """Return the number of metrics of the alarms in a stack with the default parameters."""
+    alarms = Stack.local(template.load()).properties_of("AWS::CloudWatch::Alarm").values()
+    return sum(max(1, sum("MetricStat" in one for one in alarm.get("Metrics", []))) for alarm in alarms)
 
 
 def custom_metrics(log: str) -> set[tuple[str, ...]]:
@@ -335,7 +341,7 @@ def gb_seconds(usage: Usage, seconds: float) -> float:
 def idle_month(usage: Usage) -> list[LineItem]:
     """Return the bill for a month without requests and stored decisions."""
     return [
-        LineItem(f"CloudWatch, {usage.alarms} alarms", usage.alarms * ALARM_MONTH),
+        LineItem(f"CloudWatch, {usage.alarms} metrics of alarms", usage.alarms * ALARM_MONTH),
         LineItem("SQS, Lambda's polling of the outbox", POLLS_PER_MONTH / MILLION * QUEUE_MILLION_REQUESTS),
     ]
 

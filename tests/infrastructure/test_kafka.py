@@ -112,7 +112,11 @@ def test_no_parameter_no_resource(without_kafka: Stack, deployed: list[Stack]) -
     assert "Stream" not in without_kafka.properties("Dashboard")["DashboardBody"]
     for (parameters, _), stack in zip(COMBINATIONS, deployed, strict=True):
         kind = "MskMapping" if "KafkaCluster" in parameters else "KafkaMapping"
-        assert set(stack.resources) - resources == OF_STREAM | {kind}
+        polled = {"StreamPollingAlarm"} if "KafkaMinPollers" in parameters else set()
+        assert set(stack.resources) - resources == OF_STREAM | {kind} | polled
+        if polled:
+            dimensions = stack.properties("StreamPollingAlarm")["Dimensions"]
+            assert dimensions == [{"Name": "EventSourceMappingUUID", "Value": kind}]
 
 
 @pytest.mark.parametrize("number", NUMBERS)
@@ -153,7 +157,7 @@ def test_mapping_retries_without_end(deployed: list[Stack], number: int) -> None
         name: found.get(name)
         for name in (
             *("FunctionResponseTypes", "BisectBatchOnFunctionError", "MaximumRetryAttempts"),
-            *("MaximumRecordAgeInSeconds", "ProvisionedPollerConfig"),
+            *("MaximumRecordAgeInSeconds", "MetricsConfig", "ProvisionedPollerConfig"),
         )
     }
     assert retries == (
@@ -162,6 +166,7 @@ def test_mapping_retries_without_end(deployed: list[Stack], number: int) -> None
             "BisectBatchOnFunctionError": True,
             "MaximumRetryAttempts": -1,
             "MaximumRecordAgeInSeconds": -1,
+            "MetricsConfig": {"Metrics": ["ErrorCount"]},
             "ProvisionedPollerConfig": {"MinimumPollers": "2", "MaximumPollers": "10"},
         }
         if provisioned
