@@ -64,8 +64,12 @@ rules: $(APP)/ready
 	@$(APP)/bin/python -m functions.offline.backtest $(if $(RULES),--rules "$(RULES)" --against $(RULE_SET)) \
 		events/transactions.jsonl $(if $(DATA),"$(DATA)")
 
+# Most tests wait for processes, so they run side by side. Two kinds run alone: those that measure, and those that
+# Schemathesis generates, which have one name for all operations of the API, as pytest-xdist cannot handle.
+ALONE := tests/performance tests/integration/test_generated.py
 test: lint
-	@$(APP)/bin/python -m pytest
+	@$(APP)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ALONE:%=--ignore %)
+	@$(APP)/bin/python -m pytest $(ALONE)
 
 # The unit tests, and the tests of the connection, which need sockets.
 coverage: $(READY)
