@@ -16,6 +16,7 @@ record was refused, and 2 if the service or the brokers cannot be used. More in 
 
 import argparse
 import base64
+import hashlib
 import json
 import os
 import random
@@ -47,8 +48,12 @@ PATH = "/score/batch"
 MAX_RECORDS = 1_000
 # API Gateway encodes JSON Lines in base64, and Lambda accepts 6 MiB.
 MAX_BATCH_BYTES = 4 * 1024 * 1024
+# The limit of the service. A proxy may refuse a larger one with a page of its own.
+MAX_TRANSACTION_BYTES = 64 * 1024
 # Room for the longest valid key in JSON, with its name
 MAX_KEY_BYTES = 300
+# With the longest partition and offset, "-2147483647-9223372036854775807", a key has 128 characters.
+MAX_TOPIC_LENGTH = 97
 LINGER_SECONDS = 0.2
 # Longer than API Gateway's
 TIMEOUT_SECONDS = 35
@@ -94,7 +99,7 @@ class Record(NamedTuple):
         topic, partition, offset = message.topic() or "", message.partition() or 0, message.offset() or 0
         headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
         keys = [value or b"" for name, value in headers if name == KEY_HEADER]
-        key = keys[-1].decode(errors="replace") if keys else f"{topic}-{partition}-{offset}"
+        key = keys[-1].decode(errors="replace") if keys else f"{_short(topic)}-{partition}-{offset}"
         return cls(topic, partition, offset, message.value(), key)
 
     def __str__(self) -> str:
@@ -165,7 +170,7 @@ class Scoring:
         if status in DIVISIBLE and len(items) > 1:
             middle = len(items) // 2
             return self._send(items[:middle]) + self._send(items[middle:])
-        if status in DIVISIBLE:
+        if status in DIVISIBLE and (_is_error(response) or len(items[0]) > MAX_TRANSACTION_BYTES):
             return [text]
         if status != HTTPStatus.OK:
             raise UnusableError(f"{self._to.url}{PATH} responds {status} {text}")
@@ -208,6 +213,20 @@ class Scoring:
         while (left := end - time.monotonic()) > 0:
             self._interrupt.check()
             time.sleep(min(left, 0.1))
+
+
+def _short(topic: str) -> str:
+    """Return a topic's name or, if its keys could exceed 128 characters, a hash of it, as the stream function does."""
+    return topic if len(topic) <= MAX_TOPIC_LENGTH else hashlib.sha256(topic.encode()).hexdigest()[:32]
+
+
+def _is_error(response: "requests.Response") -> bool:
+    """Return whether a response has an error of the service; a gateway or proxy has its own format."""
+    try:
+        body = response.json()
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(body, dict) and body.keys() == {"error"} and isinstance(body["error"], str)
 
 
 def _problem(record: Record, item: bytes) -> str:

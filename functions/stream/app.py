@@ -53,7 +53,7 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     )
     if failed and not SETTINGS.partial_responses:
         raise NotRecorded(f"{len(failed)} of {len(records)} records were not recorded; all are delivered again")
-    return {"batchItemFailures": stream.first_failures(failed)}
+    return stream.response(stream.from_first_failures(records, failed))
 
 
 def _send_dead_letters(refused: list[tuple[Record, HttpError]], deadline: float) -> list[Record]:

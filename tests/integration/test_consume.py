@@ -232,6 +232,8 @@ def test_pauses_grow_while_the_service_is_unavailable(payments: Topic) -> None:
         (404, b'{"error":"No"}', {"Content-Type": JSON}, "/score/batch is not a scoring service (404 {"),
         (301, b"", {"Location": "https://example.org/x"}, "redirects to https://example.org/x: pass that address"),
         (415, b'{"error":"No"}', {"Content-Type": JSON}, '/score/batch responds 415 {"error":"No"}'),
+        (413, b"<html>", {"Content-Type": "text/html"}, "/score/batch responds 413 <html>"),
+        (400, b'{"message":"Bad Request"}', {"Content-Type": JSON}, '/score/batch responds 400 {"message":"Bad'),
         (200, b"<html>", {"Content-Type": "text/html"}, "is not a scoring service (200 <html>)"),
         (200, b'{"results": 5}', {"Content-Type": JSON}, "is not a scoring service (200 {"),
         (200, b'{"results": []}', {"Content-Type": JSON}, "responds with 0 results to 1 records"),

@@ -56,6 +56,12 @@ def test_message_refused_twice_has_the_last_reason() -> None:
     assert Queue(client, "OutboxQueue").send(["a", "b"], NO_DEADLINE) == ["Throttled", None]
 
 
+def test_confirmed_messages_stay_confirmed_if_the_second_attempt_fails() -> None:
+    client = FakeClient({**confirmed(*range(9)), **refused(id9="InternalError")}, CallFailed("TimeoutError"))
+    assert Queue(client, "OutboxQueue").send(["x"] * 15, NO_DEADLINE) == [None] * 9 + ["TimeoutError"] * 6
+    assert len(client.calls) == 2
+
+
 @pytest.mark.parametrize("error", [CallFailed("ConnectionRefusedError"), CallFailed("RequestThrottled", 403)], ids=str)
 def test_nothing_is_sent_after_a_failed_call(error: CallFailed) -> None:
     client = FakeClient(confirmed(*range(10)), error)

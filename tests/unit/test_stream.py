@@ -12,7 +12,7 @@ from typing import Any
 import boto3
 import pytest
 
-from scoring import scorers, stream
+from scoring import http_api, scorers, stream
 from scoring.errors import InvalidRequest, NotRecorded
 from scoring.ledger.reader import LedgerReader
 from scoring.ledger.writer import LedgerWriter
@@ -169,6 +169,18 @@ def test_key_used_for_another_transaction_is_a_dead_letter(consume: Stream, read
     assert reader.totals(NO_DEADLINE).total == 1
 
 
+@pytest.mark.parametrize(("length", "is_hashed"), [(97, False), (98, True), (249, True)])
+def test_id_is_a_valid_key_whatever_the_topic_is_called(
+    consume: Stream, reader: LedgerReader, *, length: int, is_hashed: bool
+) -> None:
+    topic, partition, offset = "t" * length, 2**31 - 1, 2**63 - 1
+    consume({**kafka_record(TRANSACTION, offset, partition), "topic": topic})
+    (found,) = reader.find("TX003", NO_DEADLINE)
+    assert len(found["decision_id"]) <= http_api.MAX_KEY_LENGTH
+    assert found["decision_id"].startswith("t" * length) != is_hashed
+    assert found["decision_id"].endswith(f"-{partition}-{offset}")
+
+
 def test_value_that_does_not_fit_is_left_out() -> None:
     record = Record("t", 0, 1, base64.b64encode(b"x" * 800_000).decode(), [])
     letter = stream.dead_letter(record, InvalidRequest("reason"))
@@ -212,7 +224,9 @@ def test_partition_is_delivered_again_from_its_first_failure(
     records += [kafka_record({"tx_id": f"TX{number}", "amount": 1}, number, partition=1) for number in range(60)]
     records[3]["value"] = records[63]["value"] = records[119]["value"] = ""
     assert consume(*records) == {
-        "batchItemFailures": [{"itemIdentifier": {"partition": "transactions-1", "offset": 41}}]
+        "batchItemFailures": [
+            {"itemIdentifier": {"partition": "transactions-1", "offset": offset}} for offset in range(41, 60)
+        ]
     }
     assert {(letter["partition"], letter["offset"]) for letter in dead_letters()} == {(0, 3), (1, 3)}
     assert reader.totals(NO_DEADLINE).total == 99
@@ -237,7 +251,9 @@ def test_dead_letter_that_is_not_sent_is_delivered_again(consume: Stream, reader
     sqs.delete_queue(QueueUrl=QUEUE)
     records = [kafka_record({"tx_id": f"TX{number}", "amount": 1}, number) for number in range(3)]
     assert consume(*records, kafka_record(b"", 3), kafka_record(b"", 4)) == {
-        "batchItemFailures": [{"itemIdentifier": {"partition": "transactions-0", "offset": 3}}]
+        "batchItemFailures": [
+            {"itemIdentifier": {"partition": "transactions-0", "offset": offset}} for offset in (3, 4)
+        ]
     }
     assert reader.totals(NO_DEADLINE).total == 3
 

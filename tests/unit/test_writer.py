@@ -388,22 +388,28 @@ class TestManyDecisions:
             by_rule={R1: 250, R2: 250, R3: 250},
         )
 
-    def test_transaction_stays_below_the_size_limit(self, writer: LedgerWriter, intercept: Intercept) -> None:
-        calls = intercept("transact_write_items")
-        decisions = [decide({"tx_id": f"TX{number}", "amount": 1, "store": "é" * 30_000}, "k") for number in range(99)]
-        writer.record(decisions, NO_DEADLINE)
-        sizes = [
+    @pytest.mark.parametrize("character", ["x", "é", "🂡", "\x7f", '"'])
+    def test_transaction_stays_below_the_size_limit(self, character: str) -> None:
+        """In the table and in the request, where JSON escapes some characters."""
+        client = FakeClient(*[{}] * 99)
+        text = character * (50_000 // len(character.encode()))
+        decisions = [decide({"tx_id": f"TX{number}", "amount": 1, "store": text}, "k") for number in range(99)]
+        LedgerWriter(client, SETTINGS).record(decisions, NO_DEADLINE)
+        stored = [
             sum(
                 len(name) + len(text.encode())
                 for action in call["TransactItems"][:-1]
                 for name, value in action["Put"]["Item"].items()
                 for text in value.values()
             )
-            for call in calls
+            for call in client.calls
         ]
-        assert len(sizes) == 2
-        assert max(sizes) <= MAX_BYTES
-        assert sizes[0] > MAX_BYTES - 130_000
+        sent = [len(strict_json.encode(call)) for call in client.calls]
+        assert sum(len(call["TransactItems"]) - 1 for call in client.calls) == 99
+        assert max(stored) <= 4_000_000
+        assert max(sent) <= 4_000_000
+        # As many as fit: an item takes up to 310,000 bytes.
+        assert min(sent[:-1]) > MAX_BYTES - 310_000
 
     def test_no_decisions_make_no_call(self) -> None:
         assert LedgerWriter(FakeClient(), SETTINGS).record([], NO_DEADLINE) == []
@@ -448,6 +454,29 @@ class TestManyDecisions:
         assert [len(call["TransactItems"]) - 1 for call in calls] == [*[8] * MAX_CONFLICTS, 4, 4]
         shards = [call["TransactItems"][-1]["Update"]["Key"]["shard"]["N"] for call in calls]
         assert len(set(shards[: MAX_CONFLICTS + 1])) > 1
+        assert reader.totals(NO_DEADLINE).total == 8
+
+    def test_slow_conflict_halves_the_transaction(
+        self, writer: LedgerWriter, reader: LedgerReader, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It takes longer than the retry budget, which is that of one transaction."""
+        clock = [1000.0]
+        monkeypatch.setattr("scoring.ledger.writer.time.monotonic", lambda: clock[0])
+        monkeypatch.setattr("scoring.ledger.writer.time.sleep", lambda _: None)
+        transact_write_items = dynamodb.transact_write_items
+        sizes: list[int] = []
+
+        def slow(**parameters: Any) -> Any:
+            clock[0] += 0.6
+            sizes.append(len(parameters["TransactItems"]) - 1)
+            if len(sizes) == 1:
+                raise cancellation("TransactionConflict")
+            return transact_write_items(**parameters)
+
+        monkeypatch.setattr(dynamodb, "transact_write_items", slow)
+        outcomes = writer.record([decide(LOW, f"k{number}") for number in range(8)], NO_DEADLINE)
+        assert all(isinstance(outcome, Recorded) for outcome in outcomes)
+        assert sizes == [8, 4, 4]
         assert reader.totals(NO_DEADLINE).total == 8
 
     def test_refused_decision_is_isolated(

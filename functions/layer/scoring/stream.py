@@ -5,6 +5,7 @@ so a record that is delivered again is the same decision.
 """
 
 import base64
+import hashlib
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -16,6 +17,8 @@ from scoring.fields import KEY_FIELD
 
 # An SQS message has at most 1 MiB. Without the value, a dead letter takes a few KiB.
 MAX_DEAD_LETTER_BYTES = 1024 * 1024
+# With the longest partition and offset, "-2147483647-9223372036854775807", an id has 128 characters, as a key may have.
+MAX_TOPIC_LENGTH = 97
 
 
 class Record(NamedTuple):
@@ -74,34 +77,32 @@ def dead_letter(record: Record, error: HttpError) -> str:
     return message if len(message) < MAX_DEAD_LETTER_BYTES else strict_json.encode({**letter, "value": None})
 
 
-def first_failures(failed: Iterable[Record]) -> list[dict[str, Any]]:
-    """Return the first of the failed records of each partition, as Lambda expects them in ``batchItemFailures``.
-
-    Lambda delivers the partition again from this record on. Source: *Configuring error handling controls for Kafka
-    event sources* in the Lambda Developer Guide.
-    """
-    return [
-        {"itemIdentifier": {"partition": partition, "offset": offset}}
-        for partition, offset in sorted(_first_offsets(failed).items())
-    ]
-
-
 def from_first_failures(records: Iterable[Record], failed: Iterable[Record]) -> list[Record]:
-    """Return the records that Lambda delivers again: in each partition, those from the first failed one on."""
-    offsets = _first_offsets(failed)
-    return [one for one in records if one.offset >= offsets.get(_partition(one), one.offset + 1)]
+    """Return, of each partition with a failed record, that record and all after it."""
+    offsets: dict[tuple[str, int], int] = {}
+    for one in failed:
+        partition = one.topic, one.partition
+        offsets[partition] = min(one.offset, offsets.get(partition, one.offset))
+    return [one for one in records if one.offset >= offsets.get((one.topic, one.partition), one.offset + 1)]
 
 
-def _first_offsets(failed: Iterable[Record]) -> dict[str, int]:
-    offsets: dict[str, int] = {}
-    for record in failed:
-        partition = _partition(record)
-        offsets[partition] = min(record.offset, offsets.get(partition, record.offset))
-    return offsets
+def response(failed: Iterable[Record]) -> dict[str, Any]:
+    """Return a response that makes Lambda deliver records again.
+
+    Source: *Configuring error handling controls for Kafka event sources* in the Lambda Developer Guide. It does not say
+    whether Lambda delivers only these records again, or each partition from the first one on. So pass all of
+    :func:`from_first_failures`: then both keep the order and skip nothing.
+    """
+    return {
+        "batchItemFailures": [
+            {"itemIdentifier": {"partition": f"{one.topic}-{one.partition}", "offset": one.offset}} for one in failed
+        ]
+    }
 
 
-def _partition(record: Record) -> str:
-    return f"{record.topic}-{record.partition}"
+def _short(topic: str) -> str:
+    """Return a topic's name or, if its ids could exceed 128 characters, a hash of it."""
+    return topic if len(topic) <= MAX_TOPIC_LENGTH else hashlib.sha256(topic.encode()).hexdigest()[:32]
 
 
 def _decision_id(record: Record) -> str:
@@ -114,7 +115,7 @@ def _decision_id(record: Record) -> str:
     """
     keys = [values for header in record.headers for name, values in header.items() if name == KEY_FIELD]
     if not keys:
-        return f"{record.topic}-{record.partition}-{record.offset}"
+        return f"{_short(record.topic)}-{record.partition}-{record.offset}"
     # Lambda passes on Java's signed bytes. Latin-1 keeps bytes beyond ASCII invalid.
     key = bytes(value & 0xFF for value in keys[-1] or []).decode("latin-1")
     return http_api.check_key(f"Header '{KEY_FIELD}'", key)

@@ -41,28 +41,34 @@ class Queue:
             remaining messages are not sent.
         """
         reasons: list[str | None] = [None] * len(messages)
-        numbers = range(len(messages))
-        obstacle = None
-        for chunk in chunks.split(numbers, lambda number: len(messages[number]), MAX_MESSAGES, MAX_BYTES):
-            failed = dict.fromkeys(chunk, obstacle) if obstacle else {}
+        obstacle: str | None = None
+        for chunk in chunks.split(range(len(messages)), lambda one: len(messages[one]), MAX_MESSAGES, MAX_BYTES):
+            failed: dict[int, str | None] = dict.fromkeys(chunk, obstacle) if obstacle else {}
             if not obstacle:
-                try:
-                    failed = self._send(messages, chunk, deadline)
-                except CallFailed as failure:
-                    obstacle = failure.reason
-                    failed = dict.fromkeys(chunk, obstacle)
+                obstacle, failed = self._send(messages, chunk, deadline)
             for number, reason in failed.items():
                 reasons[number] = reason
         return reasons
 
-    def _send(self, messages: Sequence[str], chunk: Sequence[int], deadline: float) -> dict[int, str]:
-        """Send messages by index; retry those that SQS refuses, once. Return the reason for each that fails."""
-        failed = dict.fromkeys(chunk, NO_TIME_LEFT)
+    def _send(
+        self, messages: Sequence[str], chunk: Sequence[int], deadline: float
+    ) -> tuple[str | None, dict[int, str | None]]:
+        """Send a chunk, given by indexes, and once more what SQS refuses.
+
+        Returns
+        -------
+        tuple
+            The reason why no further chunk should be sent, or None; and the reason of each message that failed.
+        """
+        failed: dict[int, str | None] = dict.fromkeys(chunk, NO_TIME_LEFT)
         for _ in range(_MAX_ATTEMPTS):
             if not failed or not deadlines.allows(deadline, client.CALL_SECONDS):
                 break
             entries = [{"Id": str(number), "MessageBody": messages[number]} for number in failed]
-            response = self._sqs.call("SendMessageBatch", {"QueueUrl": self._url, "Entries": entries})
+            try:
+                response = self._sqs.call("SendMessageBatch", {"QueueUrl": self._url, "Entries": entries})
+            except CallFailed as failure:
+                return failure.reason, dict.fromkeys(failed, failure.reason)
             confirmed = {entry["Id"] for entry in _entries(response, "Successful") if _is_confirmed(entry)}
             codes = {entry.get("Id"): entry.get("Code") for entry in _entries(response, "Failed")}
             failed = {
@@ -70,7 +76,7 @@ class Queue:
                 for number in failed
                 if str(number) not in confirmed
             }
-        return failed
+        return None, failed
 
 
 def _entries(response: dict[str, Any], name: str) -> list[dict[str, Any]]:

@@ -26,7 +26,8 @@ from scoring.decision import Decision, is_response
 from scoring.errors import CallFailed, IdempotencyConflict, InvalidRequest, StoreUnavailable
 from scoring.ledger.tables import LEVEL_PREFIX, RULE_PREFIX, key
 
-# Limits of a transaction: 100 items of 4 MB together, the shard among them.
+# Limits of a transaction: 100 items of 4 MB together, the shard among them. The bytes are those of the request, which
+# are at least those in the table: six for a character that JSON escapes.
 MAX_DECISIONS = 99
 MAX_BYTES = 3_900_000
 # Transient causes: another transaction on the same item, or a partition at its limit.
@@ -45,8 +46,8 @@ MAX_CONFLICTS = 2
 SLOW_FAILURE_SECONDS = 1
 COOLDOWN_SECONDS = 2
 
-# Names and values of an item except for the two long values; an id takes up to 512 bytes in UTF-8.
-_MAX_OTHER_BYTES = 1024
+# The action of an item without its two long values. An id of 128 characters takes up to 1,536 bytes, escaped.
+_MAX_OTHER_BYTES = 2_500
 # A cancelled transaction returns the stored items: at most 4 MB, which JSON escapes.
 _MAX_RESPONSE_BYTES = 16 * 1024 * 1024
 _SECONDS_PER_DAY = 86_400
@@ -190,9 +191,11 @@ class LedgerWriter:
                     "store", failure.reason, group[0].decision.decision_id
                 )
                 return
-            self._write_halves(group, results, deadline)
-            return
-        raise telemetry.log_unavailable("store", obstacle, group[0].decision.decision_id)
+            break
+        else:
+            if len(group) == 1 or not conflicts:
+                raise telemetry.log_unavailable("store", obstacle, group[0].decision.decision_id)
+        self._write_halves(group, results, deadline)
 
     def _attempt(self, group: list[_Write], results: _Results) -> CallFailed | None:
         """Write a group in one transaction; add the results of new and, if it is cancelled, of existing decisions.
@@ -339,6 +342,7 @@ def _stored(decision: Decision, item: Any) -> _Stored | StoreUnavailable:
 
 
 def _size(write: _Write) -> int:
-    """Return the size of an item in bytes, rounded up."""
+    """Return the size of an item in the request, rounded up, which is at least its size in the table."""
     item = write.item
-    return len(item["transaction"]["S"].encode()) + len(item["answer"]["S"].encode()) + _MAX_OTHER_BYTES
+    texts = item["transaction"]["S"], item["answer"]["S"]
+    return len(strict_json.encode(texts)) + _MAX_OTHER_BYTES
