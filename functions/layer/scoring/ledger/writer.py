@@ -176,26 +176,31 @@ class LedgerWriter:
                     self._write(new, results, deadline)
                 return
             codes = {failure.reason, *(code for code, _ in _cancellation_reasons(failure))}
-            if retryable := RETRYABLE_CODES & codes:
-                obstacle = min(retryable)
-                self._change_shards()
-                time.sleep(backoff)
-                conflicts += 1
-                if len(group) == 1 or conflicts < MAX_CONFLICTS:
-                    continue
-            elif not REFUSAL_CODES & codes:
-                raise telemetry.log_unavailable("store", failure.reason, group[0].decision.decision_id) from failure
-            elif len(group) == 1:
-                # An error of this decision only.
-                results[group[0].key] = telemetry.log_unavailable(
-                    "store", failure.reason, group[0].decision.decision_id
-                )
+            retryable = RETRYABLE_CODES & codes
+            if not retryable:
+                self._isolate(group, failure, codes, results, deadline)
                 return
-            break
-        else:
-            if len(group) == 1 or not conflicts:
-                raise telemetry.log_unavailable("store", obstacle, group[0].decision.decision_id)
+            obstacle = min(retryable)
+            self._change_shards()
+            time.sleep(backoff)
+            conflicts += 1
+            if conflicts == MAX_CONFLICTS and len(group) > 1:
+                break
+        if not conflicts or len(group) == 1:
+            raise telemetry.log_unavailable("store", obstacle, group[0].decision.decision_id)
         self._write_halves(group, results, deadline)
+
+    def _isolate(
+        self, group: list[_Write], failure: CallFailed, codes: set[str], results: _Results, deadline: float
+    ) -> None:
+        """Write the others of a group if DynamoDB refuses one of its decisions; else raise StoreUnavailable."""
+        if len(group) > 1 and REFUSAL_CODES & codes:
+            self._write_halves(group, results, deadline)
+            return
+        error = telemetry.log_unavailable("store", failure.reason, group[0].decision.decision_id)
+        if not REFUSAL_CODES & codes:
+            raise error from failure
+        results[group[0].key] = error
 
     def _attempt(self, group: list[_Write], results: _Results) -> CallFailed | None:
         """Write a group in one transaction; add the results of new and, if it is cancelled, of existing decisions.
