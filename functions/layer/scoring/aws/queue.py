@@ -41,18 +41,19 @@ class Queue:
             remaining messages are not sent.
         """
         reasons: list[str | None] = [None] * len(messages)
-        obstacle: str | None = None
+        obstacle = None
         for chunk in chunks.split(range(len(messages)), lambda one: len(messages[one]), MAX_MESSAGES, MAX_BYTES):
-            failed: dict[int, str | None] = dict.fromkeys(chunk, obstacle) if obstacle else {}
-            if not obstacle:
+            if obstacle is None:
                 obstacle, failed = self._send(messages, chunk, deadline)
+            else:
+                failed = dict.fromkeys(chunk, obstacle)
             for number, reason in failed.items():
                 reasons[number] = reason
         return reasons
 
     def _send(
         self, messages: Sequence[str], chunk: Sequence[int], deadline: float
-    ) -> tuple[str | None, dict[int, str | None]]:
+    ) -> tuple[str | None, dict[int, str]]:
         """Send a chunk, given by indexes, and once more what SQS refuses.
 
         Returns
@@ -60,7 +61,7 @@ class Queue:
         tuple
             The reason why no further chunk should be sent, or None; and the reason of each message that failed.
         """
-        failed: dict[int, str | None] = dict.fromkeys(chunk, NO_TIME_LEFT)
+        failed = dict.fromkeys(chunk, NO_TIME_LEFT)
         for _ in range(_MAX_ATTEMPTS):
             if not failed or not deadlines.allows(deadline, client.CALL_SECONDS):
                 break
