@@ -27,10 +27,10 @@ def lambda_handler(event: http_api.Event, context: Any) -> http_api.Response:
         request_id=event["requestContext"]["requestId"],
         seconds=time.perf_counter() - start,
     )
-    results = [_result(one) for one in outcomes]
+    response = http_api.json_response({"results": [_result(one) for one in outcomes]})
     # A replay returns the stored response, which can be larger than that of the new decision.
-    batches.check_response(results)
-    return http_api.json_response({"results": results})
+    batches.check_response(response["body"])
+    return response
 
 
 def _result(outcome: Outcome | HttpError) -> dict[str, Any]:

@@ -6,7 +6,7 @@ others, unless the array itself is not JSON.
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from scoring import decision, http_api, strict_json
@@ -74,13 +74,13 @@ def decide(items: Iterable[Item | HttpError], scorer: Scorer) -> list[Decision |
     """
     decided = [item if isinstance(item, HttpError) else _decide(item, scorer) for item in items]
     results = [one.response if isinstance(one, Decision) else {"error": str(one)} for one in decided]
-    check_response(results, MAX_DECIDED_BYTES)
+    check_response(strict_json.encode(results), MAX_DECIDED_BYTES)
     return decided
 
 
-def check_response(results: Sequence[Mapping[str, Any]], max_bytes: int = MAX_RESPONSE_BYTES) -> None:
-    """Raise PayloadTooLarge if results are too large for Lambda, which returns JSON with the body as a string."""
-    if len(strict_json.encode(strict_json.encode(results))) > max_bytes:
+def check_response(body: str, max_bytes: int = MAX_RESPONSE_BYTES) -> None:
+    """Raise PayloadTooLarge if a body is too large for Lambda, which returns JSON that contains it as a string."""
+    if len(strict_json.encode(body)) > max_bytes:
         raise PayloadTooLarge(
             f"The response would be larger than {max_bytes} bytes; send fewer transactions in one batch"
         )
