@@ -6,11 +6,12 @@ A request passes through these modules in order:
 - ``fields`` reads the transaction and checks every field.
 - ``scorers`` assesses it: ``scorers.rules`` evaluates the rule set in ``scorers/rules.json``.
 - ``decision`` combines transaction, assessment, version and time.
-- ``ledger`` writes the decision and its counts exactly once; it falls back to the outbox.
+- ``ledger`` writes decisions and their counts exactly once; it falls back to the outbox.
 - ``aws`` calls DynamoDB and SQS: signature, timeouts, retries.
 
-They share ``assessment``, ``deadlines``, ``errors``, ``settings``, ``strict_json``, ``telemetry`` and ``transaction``.
-``contract`` has the OpenAPI document.
+A Kafka record takes the same way from ``fields`` on: ``stream`` reads it. ``alerts`` makes the alert about a stored
+decision. All of them share ``assessment``, ``chunks``, ``deadlines``, ``errors``, ``settings``, ``strict_json``,
+``telemetry`` and ``transaction``. ``contract`` has the OpenAPI document.
 """
 
 from typing import Any
