@@ -64,6 +64,16 @@ def test_alert_topic() -> None:
         settings.alert_topic({})
 
 
+def test_settings_of_the_stream_function() -> None:
+    environment = {"DEAD_LETTERS_URL": "url", "PARTIAL_RESPONSES": "true"}
+    assert settings.stream(environment) == settings.Stream("url", partial_responses=True)
+    assert settings.stream({**environment, "PARTIAL_RESPONSES": "false"}) == ("url", False)
+    with pytest.raises(SettingsError, match="Environment variable DEAD_LETTERS_URL is not set"):
+        settings.stream({"PARTIAL_RESPONSES": "true"})
+    with pytest.raises(SettingsError, match="Environment variable PARTIAL_RESPONSES must be true or false, not 'True'"):
+        settings.stream({**environment, "PARTIAL_RESPONSES": "True"})
+
+
 @pytest.mark.parametrize(("name", "service"), [("stack", "stack"), ("", "service_undefined")])
 def test_service_name_is_never_empty(name: str, service: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """CloudWatch extracts no metric with an empty dimension."""
