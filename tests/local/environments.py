@@ -180,7 +180,8 @@ class _Environment:
         assert self._process.stdout
         request = {"event": event, "request_id": str(uuid.uuid4())}
         result = b""
-        with suppress(BrokenPipeError):
+        # ValueError: another thread has ended this environment, and closed its pipes.
+        with suppress(BrokenPipeError, ValueError):
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
             result = self._process.stdout.readline()
