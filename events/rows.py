@@ -20,7 +20,18 @@ from typing import Any, NamedTuple, TextIO
 
 # Types of fields, as a rule set declares them
 TYPES = ("string", "number", "integer", "boolean", "time")
-BUILT_IN_FIELDS = {"tx_id": "string", "amount": "number", "category": "string", "store": "string", "hour": "integer"}
+BUILT_IN_FIELDS = {
+    "tx_id": "string",
+    "amount": "number",
+    "category": "string",
+    "store": "string",
+    "hour": "integer",
+    "customer_id": "string",
+    "timestamp": "time",
+}
+# The key of a CSV row depends on these and on the text of all other columns. They must not change, or a file that is
+# sent again would be counted again.
+_IDENTITY_FIELDS = frozenset({"tx_id", "amount", "category", "store", "hour"})
 # Names that are sent as tx_id, in order of precedence
 TX_ID_NAMES = ("tx_id", "transaction_id", "transactionid", "txid", "id")
 DELIMITERS = ",;\t|"
@@ -260,7 +271,7 @@ def _csv_rows(path: Path, head: str, lines: Iterator[str], declared: Callable[[]
     _, names = next(rows)
     fields = {**BUILT_IN_FIELDS, **declared()}
     positions = _positions(path, names, fields)
-    built_in = {at for field, at in positions.items() if field in BUILT_IN_FIELDS}
+    identifying = {at for field, at in positions.items() if field in _IDENTITY_FIELDS}
     note = _columns(names, positions)
     # With commas as delimiters, the decimal mark is a point; otherwise the first fraction determines it.
     decimal_mark = "." if delimiter == "," else ""
@@ -273,8 +284,8 @@ def _csv_rows(path: Path, head: str, lines: Iterator[str], declared: Callable[[]
             problem = "" if decimal_mark else _ambiguity(numbers)
         transaction = {field: _value(field, fields[field], text, decimal_mark) for field, text in texts.items()}
         # A row keeps its key when a rule set declares another of its columns: its content is the same.
-        values = {field: value for field, value in transaction.items() if field in BUILT_IN_FIELDS}
-        others = {names[at]: cells[at] for at in range(min(len(names), len(cells))) if at not in built_in}
+        values = {field: value for field, value in transaction.items() if field in _IDENTITY_FIELDS}
+        others = {names[at]: cells[at] for at in range(min(len(names), len(cells))) if at not in identifying}
         columns = {_normal(name): cell for name, cell in others.items()} | transaction
         yield Row(line, json.dumps(transaction), _identity(values, others), problem, note, columns)
         note = ""

@@ -23,6 +23,8 @@ BUILT_IN: dict[str, dict[str, Any]] = {
     "hour": {"type": "integer", "minimum": 0, "maximum": 23},
     "category": {"type": "string"},
     "store": {"type": "string"},
+    "customer_id": {"type": "string", "max_length": 128, "identifier": True},
+    "timestamp": {"type": "time"},
 }
 
 

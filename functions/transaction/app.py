@@ -5,14 +5,14 @@ from typing import Any
 from scoring import deadlines, http_api
 from scoring.errors import NotFound
 from scoring.ledger import reader
-from scoring.transaction import check_tx_id
+from scoring.transaction import check_id
 
 READER = reader.connect()
 
 
 @http_api.endpoint
 def lambda_handler(event: http_api.Event, context: Any) -> http_api.Response:
-    tx_id = check_tx_id((event.get("pathParameters") or {}).get("tx_id"))
+    tx_id = check_id("tx_id", (event.get("pathParameters") or {}).get("tx_id"))
     decisions = READER.find(tx_id, deadlines.of(context))
     if not decisions:
         raise NotFound(f"No decision is stored for tx_id {tx_id!r}")

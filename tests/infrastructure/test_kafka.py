@@ -23,6 +23,9 @@ RECORDED = {
     ("logs:PutLogEvents", f"arn:aws:logs:{OWN}:log-group:FunctionLogGroup:*"),
     ("dynamodb:PutItem", f"arn:aws:dynamodb:{OWN}:table/DecisionsTable"),
     ("dynamodb:UpdateItem", f"arn:aws:dynamodb:{OWN}:table/StatsTable"),
+    ("dynamodb:BatchGetItem", f"arn:aws:dynamodb:{OWN}:table/ProfilesTable"),
+    ("dynamodb:PutItem", f"arn:aws:dynamodb:{OWN}:table/ProfilesTable"),
+    ("dynamodb:BatchGetItem", f"arn:aws:dynamodb:{OWN}:table/ListsTable"),
     ("sqs:SendMessage", f"arn:aws:sqs:{OWN}:StreamDeadLetterQueue"),
 }
 DESCRIBED = {("kafka:DescribeClusterV2", CLUSTER), ("kafka:GetBootstrapBrokers", "*")}

@@ -352,14 +352,15 @@ def test_roles_allow_single_actions_on_named_resources(resources: dict[str, Any]
     recording = {
         ("dynamodb:PutItem", "DecisionsTable"),
         ("dynamodb:UpdateItem", "StatsTable"),
-        ("sqs:SendMessage", "OutboxQueue"),
+        ("dynamodb:BatchGetItem", "ProfilesTable"),
+        ("dynamodb:PutItem", "ProfilesTable"),
     }
+    deciding = {*recording, ("dynamodb:BatchGetItem", "ListsTable"), ("sqs:SendMessage", "OutboxQueue")}
     assert {name: actions - log for name, actions in granted.items()} == {
-        "Score": recording,
-        "Batch": recording,
+        "Score": deciding,
+        "Batch": deciding,
         "Reconcile": {
-            ("dynamodb:PutItem", "DecisionsTable"),
-            ("dynamodb:UpdateItem", "StatsTable"),
+            *recording,
             ("sqs:ReceiveMessage", "OutboxQueue"),
             ("sqs:DeleteMessage", "OutboxQueue"),
             ("sqs:GetQueueAttributes", "OutboxQueue"),
@@ -416,6 +417,8 @@ def test_only_tables_and_queues_outlive_the_stack(resources: dict[str, Any]) -> 
         # Not RetainExceptOnCreate: a rollback cannot delete a table that is protected from deletion.
         "DecisionsTable": ("Retain", "Retain"),
         "StatsTable": ("Retain", "Retain"),
+        "ProfilesTable": ("Retain", "Retain"),
+        "ListsTable": ("Retain", "Retain"),
         "OutboxQueue": ("RetainExceptOnCreate", "Retain"),
         "OutboxDeadLetterQueue": ("RetainExceptOnCreate", "Retain"),
         "StreamDeadLetterQueue": ("RetainExceptOnCreate", "Retain"),
@@ -424,7 +427,7 @@ def test_only_tables_and_queues_outlive_the_stack(resources: dict[str, Any]) -> 
 
 def test_tables_are_protected_encrypted_and_recoverable(resources: dict[str, Any]) -> None:
     tables = of_type(resources, "AWS::DynamoDB::Table")
-    assert tables.keys() == {"DecisionsTable", "StatsTable"}
+    assert tables.keys() == {"DecisionsTable", "StatsTable", "ProfilesTable", "ListsTable"}
     for table in tables.values():
         properties = table["Properties"]
         assert properties["DeletionProtectionEnabled"] is True
@@ -529,8 +532,11 @@ def test_environment_variables_of_functions() -> None:
     assert template.load()["Globals"]["Function"]["Environment"]["Variables"] == {
         "DECISIONS_TABLE": {"Ref": "DecisionsTable"},
         "STATS_TABLE": {"Ref": "StatsTable"},
+        "PROFILES_TABLE": {"Ref": "ProfilesTable"},
+        "LISTS_TABLE": {"Ref": "ListsTable"},
         "STATS_SHARDS": {"Ref": "StatsShards"},
         "DECISION_DAYS": {"Ref": "DecisionDays"},
+        "PROFILE_DAYS": {"Ref": "ProfileDays"},
         "OUTBOX_URL": {"Ref": "OutboxQueue"},
         # Dimension of the metrics, which alarms and dashboard ask for
         "POWERTOOLS_SERVICE_NAME": {"Ref": "AWS::StackName"},
@@ -539,11 +545,12 @@ def test_environment_variables_of_functions() -> None:
     }
 
 
-def test_decisions_expire(resources: dict[str, Any]) -> None:
-    assert resources["DecisionsTable"]["Properties"]["TimeToLiveSpecification"] == {
-        "AttributeName": "expires_at",
-        "Enabled": True,
-    }
+def test_decisions_profiles_and_list_entries_expire(resources: dict[str, Any]) -> None:
+    for table in ("DecisionsTable", "ProfilesTable", "ListsTable"):
+        assert resources[table]["Properties"]["TimeToLiveSpecification"] == {
+            "AttributeName": "expires_at",
+            "Enabled": True,
+        }
     assert "TimeToLiveSpecification" not in resources["StatsTable"]["Properties"]
 
 

@@ -35,8 +35,11 @@ NO_DEADLINE = math.inf
 SETTINGS = Settings(
     decisions_table="DecisionsTable",
     stats_table="StatsTable",
+    profiles_table="ProfilesTable",
+    lists_table="ListsTable",
     stats_shards=4,
     decision_days=90,
+    profile_days=90,
     outbox_url="OutboxQueue",
 )
 

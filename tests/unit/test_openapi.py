@@ -16,7 +16,7 @@ from scoring.errors import HttpError, InvalidRequest
 from scoring.fields import BUILT_IN, KEY_FIELD
 from scoring.ledger import reader
 from scoring.scorers import rules_loader
-from scoring.transaction import check_tx_id
+from scoring.transaction import check_id
 from tests import batch_corpus, card_rules, corpus, events
 from tests.batch_corpus import FORMATS, Format
 from tests.card_corpus import CARD_CASES, REFUSING_CASES, REFUSING_DOCUMENT
@@ -163,7 +163,7 @@ def test_limits_match_the_code() -> None:
     assert key["pattern"] == item_key["pattern"] == batch_key["schema"]["pattern"]
     (tx_id,) = DOCUMENT["paths"]["/transaction/{tx_id}"]["get"]["parameters"]
     for schema in (tx_id["schema"], SCHEMAS["Transaction"]["properties"]["tx_id"]):
-        assert (schema["minLength"], schema["maxLength"]) == (1, transaction.MAX_TX_ID_LENGTH)
+        assert (schema["minLength"], schema["maxLength"]) == (1, transaction.MAX_ID_LENGTH)
     assert SCHEMAS["Lookup"]["properties"]["decisions"]["maxItems"] == reader.MAX_FOUND
     lookup = DOCUMENT["paths"]["/transaction/{tx_id}"]["get"]["description"]
     assert f"newest {reader.MAX_FOUND} " in lookup
@@ -249,8 +249,8 @@ def test_patterns_of_id_and_key_match_the_code() -> None:
         )
     )
     for character in [*map(chr, range(0x300)), "€", "\u2028", "\ufeff", "🂡"]:
-        assert tx_id.is_valid(character) == passes(check_tx_id, character)
-        assert segment.is_valid(character) == (character != "/" and passes(check_tx_id, character))
+        assert tx_id.is_valid(character) == passes(check_id, "tx_id", character)
+        assert segment.is_valid(character) == (character != "/" and passes(check_id, "tx_id", character))
         event = events.post("{}")
         event["headers"]["idempotency-key"] = character
         assert key.is_valid(character) == passes(http_api.decision_id, event, None)

@@ -19,13 +19,23 @@ VARIABLES = {
     "STATS_TABLE": "s",
     "STATS_SHARDS": "64",
     "DECISION_DAYS": "90",
+    "PROFILES_TABLE": "p",
+    "LISTS_TABLE": "l",
+    "PROFILE_DAYS": "30",
     "OUTBOX_URL": "https://q",
 }
 
 
 def test_read() -> None:
     assert settings.read(VARIABLES) == Settings(
-        decisions_table="d", stats_table="s", stats_shards=64, decision_days=90, outbox_url="https://q"
+        decisions_table="d",
+        stats_table="s",
+        profiles_table="p",
+        lists_table="l",
+        stats_shards=64,
+        decision_days=90,
+        profile_days=30,
+        outbox_url="https://q",
     )
 
 

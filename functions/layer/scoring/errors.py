@@ -11,6 +11,7 @@
     │   └── StoreUnavailable     503  with ``Retry-After``
     ├── CallFailed                   call of an AWS service; never reaches the caller
     ├── InvalidMessage               message of the outbox; redelivered, then moved to the dead-letter queue
+    ├── InvalidProfile               item of the profiles table; the decision is made without it
     ├── InvalidImage                 item in the stream of the decisions table; logged, not alerted
     ├── NotRecorded                  batch of Kafka records; Lambda delivers it again
     └── ConfigurationError           raised while a function starts
@@ -113,6 +114,10 @@ class InvalidMessage(ScoringError):
 
 class InvalidImage(ScoringError):
     """An item in the stream of the decisions table is not a decision."""
+
+
+class InvalidProfile(ScoringError):
+    """A profile cannot be unpacked: it is from a newer version, or damaged."""
 
 
 class NotRecorded(ScoringError):

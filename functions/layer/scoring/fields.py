@@ -1,6 +1,6 @@
 """Fields of a transaction: their types and limits, and how to read them from a request.
 
-Five fields are built in. A rule set can declare more, and narrow the built-in ones. A missing required field or an
+Seven fields are built in. A rule set can declare more, and narrow the built-in ones. A missing required field or an
 invalid value raises :class:`~scoring.errors.InvalidRequest`, which names the field: a broken producer gets an error at
 once, not a LOW for every transaction.
 """
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scoring.errors import InvalidRequest
 from scoring.strict_json import SHOWN_LENGTH, is_finite, type_name
-from scoring.transaction import MAX_TX_ID_LENGTH, Transaction, check_text, check_tx_id
+from scoring.transaction import MAX_ID_LENGTH, Transaction, check_id, check_text
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -62,16 +62,23 @@ class Field(NamedTuple):
 
 
 BUILT_IN = (
-    Field("tx_id", "string", max_length=MAX_TX_ID_LENGTH),
+    Field("tx_id", "string", max_length=MAX_ID_LENGTH),
     Field("amount", "number", minimum=0, required=True),
     Field("category", "string"),
     Field("store", "string"),
     Field("hour", "integer", minimum=0, maximum=23),
+    Field("customer_id", "string", max_length=MAX_ID_LENGTH),
+    Field("timestamp", "time"),
 )
+# Built-in strings that are ids: neither empty nor with control characters.
+_IDS = ("tx_id", "customer_id")
 
 
 class Fields:
     """Reads transactions that have the fields of a rule set.
+
+    If ``hour`` is missing, it is the hour of ``timestamp``, at the offset of that time. Without either, it is the
+    default of the rule set, if it has one.
 
     Parameters
     ----------
@@ -126,9 +133,10 @@ class Fields:
                 raise InvalidRequest(f"Unknown field {name[:SHOWN_LENGTH]!r}")
             else:
                 unknown.append(name)
-        if not unknown:
-            return Transaction(document, facts)
-        values = {name: value for name, value in document.items() if name in self._readers}
+        values = {name: value for name, value in document.items() if name in self._readers} if unknown else document
+        if "timestamp" in document and "hour" not in document:
+            facts["hour"] = facts["timestamp"].hour
+            return Transaction(values, facts, tuple(unknown), {"hour": facts["hour"]})
         return Transaction(values, facts, tuple(unknown))
 
 
@@ -137,12 +145,13 @@ def reader(field: Field) -> Callable[[Any], Any]:
 
     It raises :class:`~scoring.errors.InvalidRequest` if the value is invalid.
     """
-    if field.name != "tx_id":
+    name = field.name
+    if name not in _IDS:
         return _READERS[field.type](field)
     if field in BUILT_IN:
-        return check_tx_id
+        return lambda value: check_id(name, value)
     text = _string_reader(field)
-    return lambda value: text(check_tx_id(value))
+    return lambda value: text(check_id(name, value))
 
 
 def parse_time(value: Any) -> "datetime | None":

@@ -7,14 +7,14 @@ from typing import Any
 
 from scoring import settings, strict_json
 from scoring.errors import HttpError, InvalidRequest, PayloadTooLarge, UnsupportedMediaType
-from scoring.transaction import MAX_TX_ID_LENGTH
+from scoring.transaction import MAX_ID_LENGTH
 
 Event = dict[str, Any]
 Response = dict[str, Any]
 
 MAX_BODY_BYTES = 64 * 1024
 # As long as a tx_id, since a decision without tx_id is looked up by its key.
-MAX_KEY_LENGTH = MAX_TX_ID_LENGTH
+MAX_KEY_LENGTH = MAX_ID_LENGTH
 
 _JSON = "application/json"
 _TEXT = "text/plain; charset=utf-8"

@@ -36,20 +36,23 @@ class Settings(NamedTuple):
 
     Attributes
     ----------
-    decisions_table, stats_table
+    decisions_table, stats_table, profiles_table, lists_table
         Names of the tables.
     stats_shards
         Number of counter shards, at least 1.
-    decision_days
-        Days before a decision expires, at least 1.
+    decision_days, profile_days
+        Days before a decision expires, and a profile after its last transaction; at least 1.
     outbox_url
         URL of the outbox queue.
     """
 
     decisions_table: str
     stats_table: str
+    profiles_table: str
+    lists_table: str
     stats_shards: int
     decision_days: int
+    profile_days: int
     outbox_url: str
 
 
@@ -100,8 +103,11 @@ def read(environment: Mapping[str, str] = os.environ) -> Settings:
     return Settings(
         decisions_table=_text(environment, "DECISIONS_TABLE"),
         stats_table=_text(environment, "STATS_TABLE"),
+        profiles_table=_text(environment, "PROFILES_TABLE"),
+        lists_table=_text(environment, "LISTS_TABLE"),
         stats_shards=_positive(environment, "STATS_SHARDS"),
         decision_days=_positive(environment, "DECISION_DAYS"),
+        profile_days=_positive(environment, "PROFILE_DAYS"),
         outbox_url=_text(environment, "OUTBOX_URL"),
     )
 

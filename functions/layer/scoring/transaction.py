@@ -3,13 +3,15 @@
 import hashlib
 import json
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from scoring.errors import InvalidRequest
 from scoring.strict_json import is_unicode
 
 UNKNOWN_TX_ID = "unknown"
-MAX_TX_ID_LENGTH = 128
+MAX_ID_LENGTH = 128
 
 # json.dumps() would create an encoder for every call.
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
@@ -28,11 +30,14 @@ class Transaction(NamedTuple):
         fields that ignore case is case-folded.
     unknown
         Names of the fields that are not declared.
+    derived
+        Facts that the service adds, as reasons quote them: the hour of ``timestamp``, and the history.
     """
 
     values: dict[str, Any]
     facts: dict[str, Any]
     unknown: tuple[str, ...] = ()
+    derived: Mapping[str, Any] = MappingProxyType({})
 
 
 def check_text(name: str, value: Any) -> str:
@@ -50,19 +55,19 @@ def check_text(name: str, value: Any) -> str:
     return value
 
 
-def check_tx_id(value: Any) -> str:
-    """Return a transaction id if it is valid.
+def check_id(name: str, value: Any) -> str:
+    """Return a transaction id or customer id if it is valid.
 
     Raises
     ------
     InvalidRequest
         It is not a string of 1 to 128 characters, or contains control characters or lone surrogates.
     """
-    text = check_text("tx_id", value)
-    if not 1 <= len(text) <= MAX_TX_ID_LENGTH:
-        raise InvalidRequest(f"Field 'tx_id' must have 1 to {MAX_TX_ID_LENGTH} characters")
+    text = check_text(name, value)
+    if not 1 <= len(text) <= MAX_ID_LENGTH:
+        raise InvalidRequest(f"Field '{name}' must have 1 to {MAX_ID_LENGTH} characters")
     if _CONTROL_CHARACTER.search(text):
-        raise InvalidRequest("Field 'tx_id' must not contain control characters")
+        raise InvalidRequest(f"Field '{name}' must not contain control characters")
     return text
 
 

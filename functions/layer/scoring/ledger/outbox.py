@@ -13,7 +13,7 @@ from scoring.aws.queue import Queue
 from scoring.decision import Decision, is_response
 from scoring.errors import InvalidMessage, InvalidRequest, StoreUnavailable
 from scoring.strict_json import is_finite, is_unicode
-from scoring.transaction import UNKNOWN_TX_ID, check_tx_id
+from scoring.transaction import UNKNOWN_TX_ID, check_id
 
 
 class Outbox:
@@ -69,7 +69,7 @@ def decode(body: str) -> Decision:
         message: dict[str, Any] = strict_json.parse(body)
         transaction, request_hash = message.pop("transaction"), message.pop("request_hash")
         # The rule set may have changed, so fields are not checked again, except the id, which becomes a key.
-        tx_id = check_tx_id(transaction["tx_id"]) if "tx_id" in transaction else UNKNOWN_TX_ID
+        tx_id = check_id("tx_id", transaction["tx_id"]) if "tx_id" in transaction else UNKNOWN_TX_ID
     except (AttributeError, InvalidRequest, KeyError, TypeError) as error:
         raise InvalidMessage(f"The message is not a decision: {type(error).__name__}: {error}") from error
     # Messages of earlier versions have no tx_id of their own.

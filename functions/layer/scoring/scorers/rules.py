@@ -13,8 +13,9 @@ raise it. Floors are applied last, so they win.
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from scoring.assessment import RISK_LEVELS, Assessment, Reason
+from scoring.assessment import RISK_LEVELS, Assessment, ListCheck, Reason
 from scoring.fields import Fields
+from scoring.history import History
 from scoring.strict_json import SHOWN_LENGTH
 from scoring.transaction import Transaction
 
@@ -87,12 +88,18 @@ class RuleSet(NamedTuple):
         The enabled rules, in the order in which hits are reported.
     levels
         ``(risk level, minimum score)``, highest level first, without LOW.
+    histories
+        Histories that decisions contain.
+    lists
+        Lists that the enabled rules search.
     """
 
     version: str
     fields: Fields
     rules: tuple[Rule, ...]
     levels: tuple[tuple[str, int], ...]
+    histories: tuple[History, ...] = ()
+    lists: tuple[ListCheck, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -129,7 +136,7 @@ class RuleSet(NamedTuple):
         return level
 
     def _reasons(self, hits: list[Rule], transaction: Transaction) -> tuple[Reason, ...]:
-        values = {**self.fields.defaults, **transaction.values}
+        values = {**self.fields.defaults, **transaction.derived, **transaction.values}
         quotable = MAX_QUOTED_VALUES
         reasons: list[Reason] = []
         for rule in hits:
