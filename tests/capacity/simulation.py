@@ -189,7 +189,8 @@ class Environment:
         self.shards = shards
         self.attempts = self.conflicts = 0
         client: Any = self
-        self._ledger = writer.LedgerWriter(client, Settings("DecisionsTable", "StatsTable", shards, 90, "OutboxQueue"))
+        tables = "DecisionsTable", "StatsTable", "ProfilesTable", "ListsTable"
+        self._ledger = writer.LedgerWriter(client, Settings(*tables, shards, 90, 90, "OutboxQueue"))
 
     def call(self, _operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
         """Run the ledger's transaction on its shard."""

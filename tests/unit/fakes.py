@@ -1,5 +1,6 @@
 """Fakes of the client and of the connection in :mod:`scoring.aws`."""
 
+import base64
 from typing import Any
 
 import pytest
@@ -51,14 +52,15 @@ class MotoClient(client.Client):
 
     def call(self, operation: str, parameters: dict[str, Any]) -> Any:
         try:
-            response: dict[str, Any] = getattr(self._boto3_client, xform_name(operation))(**parameters)
+            response: dict[str, Any] = getattr(self._boto3_client, xform_name(operation))(**_decoded(parameters))
         except ClientError as error:
-            body: dict[str, Any] = {**error.response}
+            body: dict[str, Any] = _encoded(error.response)
             raise CallFailed(body["Error"]["Code"], 400, body) from error
         # boto3 adds the first; moto adds the others without being asked.
         for added in ("ResponseMetadata", "ConsumedCapacity", "ItemCollectionMetrics"):
             response.pop(added, None)
-        return response
+        encoded: dict[str, Any] = _encoded(response)
+        return encoded
 
 
 def connected_client(*outcomes: Outcome) -> tuple[client.Client, FakeConnection]:
@@ -67,6 +69,22 @@ def connected_client(*outcomes: Outcome) -> tuple[client.Client, FakeConnection]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(client, "Connection", lambda *_: connection)
         return client.dynamodb(), connection
+
+
+def _decoded(value: Any) -> Any:
+    """Return parameters as boto3 takes them: with bytes in place of base64."""
+    if isinstance(value, dict):
+        return {name: base64.b64decode(one) if name == "B" else _decoded(one) for name, one in value.items()}
+    return [_decoded(one) for one in value] if isinstance(value, list) else value
+
+
+def _encoded(value: Any) -> Any:
+    """Return a response as JSON has it: with base64 in place of bytes."""
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, dict):
+        return {name: _encoded(one) for name, one in value.items()}
+    return [_encoded(one) for one in value] if isinstance(value, list) else value
 
 
 def _next(outcomes: list[Any]) -> Any:

@@ -170,7 +170,7 @@ def test_totals_read_every_shard_in_batches(dynamodb: Any, intercept: Intercept)
 def test_deadline_ends_a_long_read(dynamodb: Any, intercept: Intercept, monkeypatch: pytest.MonkeyPatch) -> None:
     reader = LedgerReader(MotoClient(dynamodb), SETTINGS._replace(stats_shards=1000))
     clock = itertools.count(step=1.5)
-    monkeypatch.setattr("scoring.ledger.reader.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("scoring.deadlines.time.monotonic", lambda: next(clock))
     calls = intercept("batch_get_item")
     with pytest.raises(StoreUnavailable):
         reader.totals(CALL_SECONDS + 2)
@@ -206,8 +206,8 @@ def test_totals_retry_unprocessed_shards(
 
 def test_back_off_doubles_while_shards_are_unprocessed(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr("scoring.ledger.reader.random.uniform", lambda _, longest: longest)
-    monkeypatch.setattr("scoring.ledger.reader.time.sleep", pauses.append)
+    monkeypatch.setattr("scoring.ledger.batch_get.random.uniform", lambda _, longest: longest)
+    monkeypatch.setattr("scoring.ledger.batch_get.time.sleep", pauses.append)
     unprocessed = {"Responses": {}, "UnprocessedKeys": {"StatsTable": {"Keys": [{"shard": {"N": "0"}}]}}}
     client = FakeClient(*[unprocessed] * 6, {"Responses": {"StatsTable": []}, "UnprocessedKeys": {}})
     assert LedgerReader(client, SETTINGS).totals(NO_DEADLINE).total == 0

@@ -1,21 +1,30 @@
 """A decision: one transaction, assessed by one version of a scorer, ready to be returned and stored."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any, NamedTuple, NotRequired, TypedDict, TypeGuard, get_origin
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict, TypeGuard, get_origin
 
 from scoring.assessment import RISK_LEVELS, Reason, Scorer
+from scoring.errors import InvalidRequest
 from scoring.strict_json import SHOWN_LENGTH
-from scoring.transaction import UNKNOWN_TX_ID, fingerprint
+from scoring.transaction import UNKNOWN_TX_ID, Transaction, fingerprint
+
+if TYPE_CHECKING:
+    from scoring.history.profiles import Features, Observation
+    from scoring.lookups import Lookups
 
 MAX_WARNINGS = 5
+MAX_AHEAD = timedelta(days=1)
+
+# Types of the fields of a response that may be absent
+_OPTIONAL_TYPES: dict[str, type] = {"reasons": list, "warnings": list, "history": dict, "degraded": list}
 
 
 class StoredResponse(TypedDict):
     """The body of the response to ``POST /score``, stored with the decision so that a replay returns the same.
 
-    ``evaluated_at`` is RFC 3339 in UTC with microseconds and sorts as text. ``reasons`` and
-    ``warnings`` are absent if there are none. The OpenAPI document describes the other fields.
+    ``evaluated_at`` is RFC 3339 in UTC with microseconds and sorts as text. ``reasons``, ``warnings``, ``history`` and
+    ``degraded`` are absent if there are none. The OpenAPI document describes the fields.
     """
 
     score: int
@@ -27,6 +36,8 @@ class StoredResponse(TypedDict):
     evaluated_at: str
     reasons: NotRequired[list[Reason]]
     warnings: NotRequired[list[str]]
+    history: NotRequired["dict[str, Features]"]
+    degraded: NotRequired[list[str]]
 
 
 class Decision(NamedTuple):
@@ -40,11 +51,18 @@ class Decision(NamedTuple):
         The response body, as it is stored.
     request_hash
         :func:`scoring.transaction.fingerprint` of the request.
+    observations
+        What the profiles of its histories record of the transaction.
+    lookups
+        Set if the decision depends on profiles or lists: the decision was then made without them, and the ledger
+        reads them and decides again.
     """
 
     transaction: Mapping[str, Any]
     response: StoredResponse
     request_hash: str
+    observations: "tuple[Observation, ...]" = ()
+    lookups: "Lookups | None" = None
 
     @property
     def decision_id(self) -> str:
@@ -61,6 +79,41 @@ def decide(document: Any, decision_id: str, scorer: Scorer) -> Decision:
         The document is not a valid transaction; the text names the field.
     """
     transaction = scorer.fields.read(document)
+    now = datetime.now(UTC)
+    values = transaction.values
+    if "timestamp" in values and transaction.facts["timestamp"] - now > MAX_AHEAD:
+        raise InvalidRequest("Field 'timestamp' must not be more than a day ahead of the clock")
+    decision = assessed(transaction, decision_id, fingerprint(document), scorer, now)
+    for history in scorer.histories:
+        if history.by in values:
+            break
+    else:
+        if not scorer.lists:
+            return decision
+    # Imported here, since most transactions of some users need no history and no lists.
+    from scoring import lookups  # noqa: PLC0415
+
+    return lookups.provisional(decision, transaction, scorer, now)
+
+
+def assessed(
+    transaction: Transaction, decision_id: str, request_hash: str, scorer: Scorer, evaluated_at: datetime
+) -> Decision:
+    """Assess a transaction with the facts that are known, and return the decision.
+
+    Parameters
+    ----------
+    transaction
+        A valid transaction.
+    decision_id
+        Idempotency key or id of the request.
+    request_hash
+        :func:`scoring.transaction.fingerprint` of the request.
+    scorer
+        Assesses the transaction.
+    evaluated_at
+        Time of the decision, in UTC.
+    """
     assessment = scorer.assess(transaction)
     response: StoredResponse = {
         "score": assessment.score,
@@ -69,23 +122,25 @@ def decide(document: Any, decision_id: str, scorer: Scorer) -> Decision:
         "tx_id": transaction.values.get("tx_id", UNKNOWN_TX_ID),
         "decision_id": decision_id,
         "version": scorer.version,
-        "evaluated_at": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "evaluated_at": evaluated_at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
     }
     if assessment.reasons:
         response["reasons"] = list(assessment.reasons)
     if transaction.unknown:
         response["warnings"] = _warnings(transaction.unknown)
-    return Decision(transaction.values, response, fingerprint(document))
+    return Decision(transaction.values, response, request_hash)
 
 
 def is_response(value: Any) -> TypeGuard[StoredResponse]:
     """Return whether a stored value is the response of a decision, in this or an earlier version."""
     types: dict[str, Any] = StoredResponse.__annotations__
-    required, optional = StoredResponse.__required_keys__, StoredResponse.__optional_keys__
     return (
         isinstance(value, dict)
-        and all(type(value.get(name)) is (get_origin(types[name]) or types[name]) for name in required)
-        and all(type(value.get(name, [])) is list for name in optional)
+        and all(
+            type(value.get(name)) is (get_origin(types[name]) or types[name])
+            for name in StoredResponse.__required_keys__
+        )
+        and all(type(value.get(name, kind())) is kind for name, kind in _OPTIONAL_TYPES.items())
         and value["risk_level"] in RISK_LEVELS
         and all(isinstance(label, str) for label in value["triggered_rules"])
     )

@@ -5,7 +5,7 @@ its message is sent or delivered.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scoring import settings, strict_json, telemetry
 from scoring.aws import client
@@ -14,6 +14,9 @@ from scoring.decision import Decision, is_response
 from scoring.errors import InvalidMessage, InvalidRequest, StoreUnavailable
 from scoring.strict_json import is_finite, is_unicode
 from scoring.transaction import UNKNOWN_TX_ID, check_id
+
+if TYPE_CHECKING:
+    from scoring.history.profiles import Observation
 
 
 class Outbox:
@@ -52,9 +55,10 @@ def encode(decision: Decision) -> str:
     its bytes (U+007F): the largest request takes 384 KiB, 20,000 characters of labels take 235 KiB twice, and 100
     quoted values of 64 characters take 75 KiB. With all other fields, a message stays below the 1 MiB that SQS accepts.
     """
-    return strict_json.encode(
-        {**decision.response, "transaction": decision.transaction, "request_hash": decision.request_hash}
-    )
+    message = {**decision.response, "transaction": decision.transaction, "request_hash": decision.request_hash}
+    if decision.observations:
+        message["observations"] = [[*one.key, one.time, one.amount, one.mark] for one in decision.observations]
+    return strict_json.encode(message)
 
 
 def decode(body: str) -> Decision:
@@ -68,6 +72,7 @@ def decode(body: str) -> Decision:
     try:
         message: dict[str, Any] = strict_json.parse(body)
         transaction, request_hash = message.pop("transaction"), message.pop("request_hash")
+        observations = tuple([_observation(*one) for one in message.pop("observations", [])])
         # The rule set may have changed, so fields are not checked again, except the id, which becomes a key.
         tx_id = check_id("tx_id", transaction["tx_id"]) if "tx_id" in transaction else UNKNOWN_TX_ID
     except (AttributeError, InvalidRequest, KeyError, TypeError) as error:
@@ -76,7 +81,18 @@ def decode(body: str) -> Decision:
     message.setdefault("tx_id", tx_id)
     if not (is_response(message) and isinstance(request_hash, str) and _is_transaction(transaction)):
         raise InvalidMessage("The message is not a decision: a field is missing or invalid")
-    return Decision(transaction, message, request_hash)
+    return Decision(transaction, message, request_hash, observations)
+
+
+def _observation(subject: Any, distinct: Any, time: Any, amount: Any, mark: Any) -> "Observation":
+    """Return an observation; raise TypeError if it is not from :func:`encode`."""
+    # Imported here, since the function that sends decisions imports this module at every start.
+    from scoring.history.profiles import Key, Observation  # noqa: PLC0415
+
+    texts = isinstance(subject, str) and isinstance(distinct, str)
+    if not (texts and type(time) is type(mark) is int and isinstance(amount, float) and is_finite(amount)):
+        raise TypeError("an observation is invalid")
+    return Observation(Key(subject, distinct), time, amount, mark)
 
 
 def _is_transaction(value: Any) -> bool:

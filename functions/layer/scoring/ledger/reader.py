@@ -1,8 +1,6 @@
 """Read the totals of all decisions, and the decisions about one transaction."""
 
 import json
-import random
-import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -11,18 +9,15 @@ from scoring.assessment import RISK_LEVELS
 from scoring.aws import client
 from scoring.decision import StoredResponse, is_response
 from scoring.errors import CallFailed, InvalidRequest
+from scoring.ledger import batch_get
 from scoring.ledger.tables import LEVEL_PREFIX, RULE_PREFIX, partition_key
 
 MAX_FOUND = 100
 # Lambda returns at most 6 MB (AWS Lambda quotas); the difference is for the rest of the response.
 MAX_FOUND_BYTES = 5_500_000
 
-# BatchGetItem returns at most 100 items and 16 MB (DynamoDB API Reference).
-_BATCH_GET_LIMIT = 100
+# BatchGetItem returns at most 16 MB (DynamoDB API Reference).
 _MAX_RESPONSE_BYTES = 16 * 1024 * 1024
-# Maximum back-off before unprocessed shards are read again; it doubles each time, up to the limit.
-_FIRST_BACKOFF_SECONDS = 0.05
-_MAX_BACKOFF_SECONDS = 1.0
 
 # Raised by reading a malformed response.
 _MALFORMED = (AttributeError, InvalidRequest, KeyError, TypeError, ValueError)
@@ -161,17 +156,10 @@ class LedgerReader:
     def _shards(self, deadline: float) -> Iterator[dict[str, Any]]:
         table = self._settings.stats_table
         keys = [{"shard": {"N": str(shard)}} for shard in range(self._settings.stats_shards)]
-        for start in range(0, len(keys), _BATCH_GET_LIMIT):
-            max_backoff = _FIRST_BACKOFF_SECONDS
-            unread: Any = {table: {"Keys": keys[start : start + _BATCH_GET_LIMIT], "ConsistentRead": True}}
-            while unread:
-                page = self._call("BatchGetItem", {"RequestItems": unread}, deadline)
-                unread, responses = page["UnprocessedKeys"], page["Responses"]
-                # The table may be missing only if none of its shards was read; otherwise, the response is malformed.
-                yield from _list(responses.get(table, []) if unread else responses[table])
-                if unread:
-                    time.sleep(random.uniform(0, max_backoff))
-                    max_backoff = min(2 * max_backoff, _MAX_BACKOFF_SECONDS)
+        for start in range(0, len(keys), batch_get.MAX_KEYS):
+            chunk = {table: keys[start : start + batch_get.MAX_KEYS]}
+            for _, item in batch_get.read(lambda parameters: self._call("BatchGetItem", parameters, deadline), chunk):
+                yield item
 
     def _call(self, operation: str, parameters: dict[str, Any], deadline: float) -> dict[str, Any]:
         if not deadlines.allows(deadline, client.CALL_SECONDS):

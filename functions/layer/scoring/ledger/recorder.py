@@ -1,5 +1,6 @@
 """Write decisions to the ledger; fall back to the outbox when DynamoDB is unavailable."""
 
+import itertools
 from collections.abc import Sequence
 
 from scoring.aws.client import CALL_SECONDS
@@ -28,24 +29,26 @@ class Recorder:
         -------
         list
             The outcome of each decision, in order, as :meth:`LedgerWriter.record` returns it. The response of a
-            decision in the outbox has ``"recorded": false``. The error is StoreUnavailable only if neither ledger nor
+            decision in the outbox has ``"recorded": false`` and, if it was made without its history or by one that
+            may have changed, ``"degraded"``. The error is StoreUnavailable only if neither ledger nor
             outbox confirmed in time. Such a decision can safely be recorded again.
         """
         # Leaves time for the outbox.
         outbox_seconds = CALL_SECONDS + OUTBOX_SECONDS_PER_DECISION * len(decisions)
         outcomes = self._ledger.record(decisions, deadline - outbox_seconds)
-        unrecorded: dict[tuple[str, str], Decision] = {}
-        for decision, outcome in zip(decisions, outcomes, strict=True):
-            if isinstance(outcome, StoreUnavailable):
-                unrecorded.setdefault(key(decision), decision)
-        if not unrecorded:
+        unrecorded = [isinstance(outcome, StoreUnavailable) for outcome in outcomes]
+        if not any(unrecorded):
             return outcomes
-        errors = dict(zip(unrecorded, self._fallback.send(list(unrecorded.values()), deadline), strict=True))
+        last = [one.lookups.fallback() if one.lookups else one for one in decisions]
+        sent: dict[tuple[str, str], Decision] = {}
+        for decision in itertools.compress(last, unrecorded):
+            sent.setdefault(key(decision), decision)
+        errors = dict(zip(sent, self._fallback.send(list(sent.values()), deadline), strict=True))
         return [
-            errors[key(decision)] or _unrecorded(decision, unrecorded[key(decision)])
+            errors[key(decision)] or _unrecorded(decision, sent[key(decision)])
             if isinstance(outcome, StoreUnavailable)
             else outcome
-            for decision, outcome in zip(decisions, outcomes, strict=True)
+            for decision, outcome in zip(last, outcomes, strict=True)
         ]
 
     def record_one(self, decision: Decision, deadline: float) -> Recorded:

@@ -1,4 +1,4 @@
-"""Write decisions and their counts in transactions.
+"""Write decisions, their counts and the profiles of their histories in transactions.
 
 A ``TransactWriteItems`` puts up to 99 decisions, each on condition that it does not exist, and adds them to one shard
 of the counters. So a decision is stored once and counted once, however often its write is retried. In every shard,
@@ -6,6 +6,9 @@ of the counters. So a decision is stored once and counted once, however often it
 
 If a decision exists already, DynamoDB cancels the transaction and returns the stored item. The others are then written
 without it.
+
+A decision that depends on profiles or lists is made here: they are read, and the transaction also replaces the
+profiles, on condition that they have not changed. If one has, the decision is made again.
 
 A circuit breaker limits the damage when DynamoDB does not respond. A write then takes two seconds, some hundred times
 as long as usual, and scoring would need a hundred times the execution environments. So a slow failure opens the
@@ -16,20 +19,27 @@ import json
 import os
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from scoring import chunks, deadlines, settings, strict_json, telemetry
+from scoring import deadlines, settings, strict_json, telemetry
 from scoring.assessment import HIGH_RISK_LEVELS
 from scoring.aws import client
 from scoring.decision import Decision, is_response
-from scoring.errors import CallFailed, IdempotencyConflict, InvalidRequest, StoreUnavailable
+from scoring.errors import CallFailed, IdempotencyConflict, InvalidProfile, InvalidRequest, StoreUnavailable
 from scoring.ledger.tables import LEVEL_PREFIX, RULE_PREFIX, key
 
+if TYPE_CHECKING:
+    from scoring.history.profiles import Key
+    from scoring.lookups import Entry, Known
+
 # Limits of a transaction: 100 items of 4 MB together, the shard among them. The bytes are those of the request, which
-# are at least those in the table: six for a character that JSON escapes.
+# are at least those in the table: six for a character that JSON escapes. Profiles are also items.
 MAX_DECISIONS = 99
 MAX_BYTES = 3_900_000
+# Keys that DynamoDB reads in one call.
+MAX_LOOKUPS = 100
 # Transient causes: another transaction on the same item, or a partition at its limit.
 RETRYABLE_CODES = frozenset(
     {"ProvisionedThroughputExceeded", "ThrottlingError", "TransactionConflict", "TransactionInProgressException"}
@@ -38,6 +48,8 @@ RETRYABLE_CODES = frozenset(
 REFUSAL_CODES = frozenset({"ItemCollectionSizeLimitExceeded", "ValidationError", "ValidationException"})
 # The caller is waiting for the response.
 RETRY_BUDGET_SECONDS = 0.5
+# Decisions about one customer wait for each other, since each has to see those before it.
+PROFILE_RETRY_SECONDS = 3
 FIRST_BACKOFF_SECONDS = 0.005
 MAX_BACKOFF_SECONDS = 0.1
 # After so many conflicts, a transaction is split in two.
@@ -48,6 +60,8 @@ COOLDOWN_SECONDS = 2
 
 # The action of an item without its two long values. An id of 128 characters takes up to 1,536 bytes, escaped.
 _MAX_OTHER_BYTES = 2_500
+# The action of a profile, and what its history adds to the decision
+_MAX_PROFILE_BYTES = 4_000
 # A cancelled transaction returns the stored items: at most 4 MB, which JSON escapes.
 _MAX_RESPONSE_BYTES = 16 * 1024 * 1024
 _SECONDS_PER_DAY = 86_400
@@ -83,6 +97,13 @@ class _Write(NamedTuple):
     item: dict[str, dict[str, str]]
 
 
+class _Made(NamedTuple):
+    """Decisions to write in one transaction, and the profiles that include them, each with the one before."""
+
+    writes: list[_Write]
+    profiles: "dict[Key, tuple[bytes | None, bytes]]"
+
+
 class _Stored(NamedTuple):
     """What the table has under a key: the response to the first request, and that request's hash."""
 
@@ -95,14 +116,14 @@ _Results = dict[tuple[str, str], _Stored | StoreUnavailable]
 
 
 class LedgerWriter:
-    """Writes decisions and counters; one instance per execution environment.
+    """Writes decisions, counters and profiles; one instance per execution environment.
 
     Parameters
     ----------
     dynamodb
         Client of DynamoDB.
     configuration
-        Names of the tables, number of shards, days to keep a decision.
+        Names of the tables, number of shards, days to keep decisions and profiles.
     """
 
     def __init__(self, dynamodb: client.Client, configuration: settings.Settings) -> None:
@@ -114,8 +135,8 @@ class LedgerWriter:
     def record(self, decisions: Sequence[Decision], deadline: float) -> list[Outcome]:
         """Store decisions and count them, each exactly once. No call is started that could end after the deadline.
 
-        Decisions with equal keys are one decision, the first. They are written in order: if DynamoDB is unavailable,
-        none of those after the first failure is written.
+        Decisions with lookups are made again by what is read, in order: each sees those before it. Decisions with equal
+        keys are one decision, the first. If DynamoDB is unavailable, none of those after the first failure is written.
 
         Returns
         -------
@@ -131,7 +152,7 @@ class LedgerWriter:
                 writes[one] = self._write_of(decision, one)
         results: _Results = {}
         unavailable: StoreUnavailable | None = None
-        for chunk in chunks.split(writes.values(), _size, MAX_DECISIONS, MAX_BYTES):
+        for chunk in _chunks(writes.values()):
             if unavailable is None:
                 unavailable = self._try(chunk, results, deadline)
             if unavailable is not None:
@@ -140,19 +161,16 @@ class LedgerWriter:
         outcomes: list[Outcome] = []
         for one, decision in zip(keys, decisions, strict=True):
             result = results[one]
-            outcomes.append(result if isinstance(result, StoreUnavailable) else outcome_of(decision, *result))
+            outcomes.append(result if isinstance(result, StoreUnavailable) else outcome_of(_made(decision), *result))
         return outcomes
 
     def _try(self, chunk: list[_Write], results: _Results, deadline: float) -> StoreUnavailable | None:
         """Write a chunk unless the circuit is open; return the error if DynamoDB is unavailable."""
-        start = time.monotonic()
-        if start < self._open_until:
+        if time.monotonic() < self._open_until:
             return telemetry.log_unavailable("store", "CircuitOpen", chunk[0].decision.decision_id)
         try:
             self._write(chunk, results, deadline)
         except StoreUnavailable as error:
-            if time.monotonic() - start > SLOW_FAILURE_SECONDS:
-                self._open_until = time.monotonic() + COOLDOWN_SECONDS
             return error
         return None
 
@@ -164,10 +182,17 @@ class LedgerWriter:
         StoreUnavailable
             DynamoDB did not confirm. Keys without a result may have been written.
         """
+        looks_up = any(write.decision.observations or write.decision.lookups for write in group)
+        budget = PROFILE_RETRY_SECONDS if looks_up else RETRY_BUDGET_SECONDS
         obstacle = "NoTimeLeft"
         conflicts = 0
-        for backoff in _backoffs(deadline):
-            failure = self._attempt(group, results)
+        found: Known | None = None
+        for backoff in _backoffs(deadline, budget):
+            made = _Made(group, {})
+            if looks_up:
+                found = found or self._read(group, deadline)
+                made = self._decide(group, found, results)
+            failure = self._attempt(made, results, deadline)
             if failure is None:
                 return
             new = [write for write in group if write.key not in results]
@@ -175,20 +200,72 @@ class LedgerWriter:
                 if new:
                     self._write(new, results, deadline)
                 return
+            changed = _changed(made, failure)
             codes = {failure.reason, *(code for code, _ in _cancellation_reasons(failure))}
             retryable = RETRYABLE_CODES & codes
-            if not retryable:
+            if not (retryable or changed):
                 self._isolate(group, failure, codes, results, deadline)
                 return
-            obstacle = min(retryable)
+            obstacle = "ProfileChanged" if changed else min(retryable)
+            conflicts += 1
+            if found and changed and conflicts == 1:
+                # DynamoDB has returned the new profiles.
+                found = self._updated(found, changed)
+                continue
             self._change_shards()
             time.sleep(backoff)
-            conflicts += 1
+            found = None
             if conflicts == MAX_CONFLICTS and len(group) > 1:
                 break
         if not conflicts or len(group) == 1:
             raise telemetry.log_unavailable("store", obstacle, group[0].decision.decision_id)
         self._write_halves(group, results, deadline)
+
+    def _read(self, group: list[_Write], deadline: float) -> "Known":
+        """Read the profiles and list entries of a group; raise StoreUnavailable if that fails."""
+        # Imported here, since decisions without lookups do not pay for it.
+        from scoring.ledger import known  # noqa: PLC0415
+
+        decision_id = group[0].decision.decision_id
+        try:
+            return known.read(
+                lambda parameters: self._call("BatchGetItem", parameters, deadline, decision_id),
+                self._settings,
+                *known.keys(write.decision for write in group),
+            )
+        except CallFailed as failure:
+            raise telemetry.log_unavailable("store", failure.reason, decision_id) from failure
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise telemetry.log_unavailable("store", client.UNEXPECTED_RESPONSE, decision_id) from error
+
+    def _updated(self, found: "Known", changed: "dict[Key, Any]") -> "Known | None":
+        """Return what was found with the profiles that DynamoDB has returned; None to read all of them again."""
+        from scoring.ledger import known  # noqa: PLC0415  as above
+
+        try:
+            return known.updated(found, changed)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            return None
+
+    def _decide(self, group: list[_Write], found: "Known", results: _Results) -> _Made:
+        """Decide by what was found; a decision with a damaged profile gets an error as its result."""
+        working = found._replace(profiles=found.profiles.copy())
+        writes = []
+        for write in group:
+            decision = write.decision
+            try:
+                if decision.lookups:
+                    decision = decision.lookups.decide(working)
+                else:
+                    for observation in decision.observations:
+                        working.add(observation)
+            except InvalidProfile:
+                results[write.key] = telemetry.log_unavailable("store", "InvalidProfile", decision.decision_id)
+            else:
+                writes.append(self._write_of(decision, write.key) if decision.lookups else write)
+        observed = {one.key for write in writes for one in write.decision.observations}
+        profiles = {one: (found.profiles.get(one), working.profiles[one]) for one in sorted(observed)}
+        return _Made(writes, profiles)
 
     def _isolate(
         self, group: list[_Write], failure: CallFailed, codes: set[str], results: _Results, deadline: float
@@ -202,25 +279,49 @@ class LedgerWriter:
             raise error from failure
         results[group[0].key] = error
 
-    def _attempt(self, group: list[_Write], results: _Results) -> CallFailed | None:
+    def _attempt(self, made: _Made, results: _Results, deadline: float) -> CallFailed | None:
         """Write a group in one transaction; add the results of new and, if it is cancelled, of existing decisions.
 
         Returns the failure if the transaction was not applied.
         """
+        if not made.writes:
+            return None
+        decision_id = made.writes[0].decision.decision_id
         try:
-            confirmation = self._dynamodb.call("TransactWriteItems", self._transaction(group))
+            confirmation = self._call("TransactWriteItems", self._transaction(made), deadline, decision_id)
         except CallFailed as failure:
-            # The reasons are in the order of the actions, so the shard's is the last and has no decision.
-            for write, (code, item) in zip(group, _cancellation_reasons(failure), strict=False):
+            # The reasons are in the order of the actions: decisions come first.
+            for write, (code, item) in zip(made.writes, _cancellation_reasons(failure), strict=False):
                 if code == "ConditionalCheckFailed" and item:
                     results[write.key] = _stored(write.decision, item)
             return failure
         # DynamoDB confirms with an empty object, since the request asks for no return values.
         if confirmation != {}:
-            raise telemetry.log_unavailable("store", client.UNEXPECTED_RESPONSE, group[0].decision.decision_id)
-        for write in group:
+            raise telemetry.log_unavailable("store", client.UNEXPECTED_RESPONSE, decision_id)
+        for write in made.writes:
             results[write.key] = _Stored(write.decision.response, write.decision.request_hash)
         return None
+
+    def _call(self, operation: str, parameters: dict[str, Any], deadline: float, decision_id: str) -> dict[str, Any]:
+        """Call DynamoDB; open the circuit if the call fails slowly.
+
+        Raises
+        ------
+        CallFailed
+            The call failed.
+        StoreUnavailable
+            It could end after the deadline.
+        """
+        start = time.monotonic()
+        if not deadlines.allows(deadline, client.CALL_SECONDS):
+            raise telemetry.log_unavailable("store", "NoTimeLeft", decision_id)
+        try:
+            return self._dynamodb.call(operation, parameters)
+        except CallFailed as failure:
+            # A cancelled transaction is a decision of DynamoDB, not a failure to respond.
+            if time.monotonic() - start > SLOW_FAILURE_SECONDS and not _cancellation_reasons(failure):
+                self._open_until = time.monotonic() + COOLDOWN_SECONDS
+            raise
 
     def _write_halves(self, group: list[_Write], results: _Results, deadline: float) -> None:
         """Write a group in two transactions, to isolate what conflicts or is refused."""
@@ -249,8 +350,8 @@ class LedgerWriter:
         }
         return _Write(decision, decision_key, item)
 
-    def _transaction(self, group: list[_Write]) -> dict[str, Any]:
-        puts = [
+    def _transaction(self, made: _Made) -> dict[str, Any]:
+        actions = [
             {
                 "Put": {
                     "TableName": self._settings.decisions_table,
@@ -259,12 +360,16 @@ class LedgerWriter:
                     "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
                 }
             }
-            for write in group
+            for write in made.writes
         ]
+        if made.profiles:
+            from scoring.ledger import known  # noqa: PLC0415  as above
+
+            actions += [known.put(self._settings, one, *versions) for one, versions in made.profiles.items()]
         return {
             # Lets DynamoDB recognize a second attempt at a transaction that it has applied.
             "ClientRequestToken": os.urandom(16).hex(),
-            "TransactItems": [*puts, self._count(group)],
+            "TransactItems": [*actions, self._count(made.writes)],
         }
 
     def _count(self, group: list[_Write]) -> dict[str, Any]:
@@ -312,16 +417,54 @@ def outcome_of(decision: Decision, response: Mapping[str, Any], request_hash: st
     return Recorded(response, replayed=response is not decision.response and response != decision.response)
 
 
-def _backoffs(deadline: float) -> Iterator[float]:
+def _made(decision: Decision) -> Decision:
+    """Return a decision as it was last made."""
+    return (decision.lookups and decision.lookups.decided) or decision
+
+
+def _chunks(writes: Iterable[_Write]) -> Iterator[list[_Write]]:
+    """Yield writes in order, in chunks that DynamoDB accepts in one transaction and looks up in one call."""
+    chunk: list[_Write] = []
+    profiles: set[Key] = set()
+    entries: set[Entry] = set()
+    size = 0
+    for write in writes:
+        decision, write_size = write.decision, _size(write)
+        own_profiles = {one.key for one in decision.observations}
+        own_entries: AbstractSet[Entry] = decision.lookups.entries if decision.lookups else set()
+        if chunk and (
+            len(chunk) + len(profiles | own_profiles) >= MAX_DECISIONS
+            or len(profiles | own_profiles) + len(entries | own_entries) > MAX_LOOKUPS
+            or size + write_size > MAX_BYTES
+        ):
+            yield chunk
+            chunk, profiles, entries, size = [], set(), set(), 0
+        chunk.append(write)
+        profiles |= own_profiles
+        entries |= own_entries
+        size += write_size
+    if chunk:
+        yield chunk
+
+
+def _backoffs(deadline: float, budget: float) -> Iterator[float]:
     """Yield the back-off in seconds after each attempt, while the retry budget and the deadline allow another one.
 
     Back-offs double and are random, so that competing writers spread out.
     """
-    end = time.monotonic() + RETRY_BUDGET_SECONDS
+    end = time.monotonic() + budget
     longest = FIRST_BACKOFF_SECONDS
     while time.monotonic() < end and deadlines.allows(deadline, client.CALL_SECONDS):
         yield random.uniform(0, longest)
         longest = min(2 * longest, MAX_BACKOFF_SECONDS)
+
+
+def _changed(made: _Made, failure: CallFailed) -> "dict[Key, Any]":
+    """Return the items of the profiles that have changed since they were read, each None if it was deleted."""
+    reasons = _cancellation_reasons(failure)[len(made.writes) :]
+    return {
+        one: item for one, (code, item) in zip(made.profiles, reasons, strict=False) if code == "ConditionalCheckFailed"
+    }
 
 
 def _cancellation_reasons(failure: CallFailed) -> list[tuple[str, Any]]:
@@ -350,4 +493,4 @@ def _size(write: _Write) -> int:
     """Return the size of an item in the request, rounded up, which is at least its size in the table."""
     item = write.item
     texts = item["transaction"]["S"], item["answer"]["S"]
-    return len(strict_json.encode(texts)) + _MAX_OTHER_BYTES
+    return len(strict_json.encode(texts)) + _MAX_OTHER_BYTES + _MAX_PROFILE_BYTES * len(write.decision.observations)

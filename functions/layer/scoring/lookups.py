@@ -1,0 +1,164 @@
+"""What a decision depends on besides the transaction: profiles and list entries in the store.
+
+The ledger reads them just before it writes a decision, and decides by them. If a profile changes before the write, it
+decides again. So a decision about a customer sees exactly the transactions that were recorded before it.
+"""
+
+import math
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from scoring import decision
+from scoring.assessment import ListCheck, Scorer
+from scoring.decision import Decision
+from scoring.history import profiles
+from scoring.history.profiles import Features, Key, Observation
+from scoring.transaction import Transaction
+
+# Execution environments have clocks of their own. Within this time, a decision is not made before an earlier one.
+MAX_CLOCK_SKEW_SECONDS = 2
+# A longer value is on no list.
+MAX_ENTRY_LENGTH = 256
+
+
+class Entry(NamedTuple):
+    """Key of a list entry: the name of the list and the value."""
+
+    name: str
+    value: str
+
+
+class Known(NamedTuple):
+    """What was read from the store.
+
+    Attributes
+    ----------
+    profiles
+        The profiles that exist. A decision replaces them by profiles that include its transaction.
+    listed
+        The list entries that exist and have not expired.
+    """
+
+    profiles: dict[Key, bytes]
+    listed: frozenset[Entry]
+
+    def add(self, observation: Observation) -> Features:
+        """Add a transaction to its profile, and return its history.
+
+        Raises
+        ------
+        InvalidProfile
+            The profile is damaged.
+        """
+        features, self.profiles[observation.key] = profiles.update(self.profiles.get(observation.key), observation)
+        return features
+
+
+class Lookups:
+    """The profiles and list entries that one decision depends on.
+
+    Attributes
+    ----------
+    entries
+        Keys of the list entries. The keys of the profiles are those of the decision's ``observations``.
+    provisional
+        The decision made without what they contain.
+    decided
+        The last decision that :meth:`decide` made; None if there is none.
+    """
+
+    def __init__(self, made: Decision, transaction: Transaction, scorer: Scorer, now: datetime) -> None:
+        facts = transaction.facts
+        self._transaction = transaction
+        self._scorer = scorer
+        self._histories = [one for one in scorer.histories if one.by in transaction.values]
+        self._checks = [(check, _entry(check, facts)) for check in scorer.lists if check.field in facts]
+        self.entries = frozenset([entry for _, entry in self._checks if entry])
+        time = _seconds(facts["timestamp"] if "timestamp" in transaction.values else now)
+        observations = tuple([profiles.observe(history, facts, time) for history in self._histories])
+        degraded = ["history"] * bool(observations) + ["lists"] * bool(self.entries)
+        if degraded:
+            made.response["degraded"] = degraded
+        self.provisional = made._replace(observations=observations, lookups=self)
+        self.decided: Decision | None = None
+
+    def decide(self, known: Known) -> Decision:
+        """Decide by what is known, and add the transaction to the known profiles.
+
+        Raises
+        ------
+        InvalidProfile
+            A profile is damaged.
+        """
+        first = self.provisional
+        now, observations = datetime.now(UTC), first.observations
+        if observations and "timestamp" not in self._transaction.values:
+            now = _not_before_others(now, known, observations)
+            time = _seconds(now)
+            observations = tuple([one._replace(time=time) for one in observations])
+        found = [known.add(one) for one in observations]
+        histories = {history.name: features for history, features in zip(self._histories, found, strict=True)}
+        derived: dict[str, Any] = {
+            f"{name}.{feature}": value
+            for name, features in histories.items()
+            for feature, value in features.items()
+            if value is not None
+        }
+        listed = {check.fact: entry in known.listed for check, entry in self._checks}
+        transaction = self._transaction._replace(
+            facts={**self._transaction.facts, **derived, **listed},
+            derived={**self._transaction.derived, **derived},
+        )
+        made = decision.assessed(transaction, first.decision_id, first.request_hash, self._scorer, now)
+        if histories:
+            made.response["history"] = histories
+        self.decided = made._replace(observations=observations, lookups=self)
+        return self.decided
+
+    def fallback(self) -> Decision:
+        """Return the decision to make if the ledger does not confirm one: by what was last known, and marked."""
+        if self.decided is None:
+            return self.provisional
+        if not self._histories:
+            return self.decided
+        return self.decided._replace(response={**self.decided.response, "degraded": ["history"]})
+
+
+def provisional(made: Decision, transaction: Transaction, scorer: Scorer, now: datetime) -> Decision:
+    """Return a decision that was made without history and lists as one that is made again by them.
+
+    Parameters
+    ----------
+    made
+        The decision.
+    transaction
+        Its transaction.
+    scorer
+        Decides again.
+    now
+        Time of the decision, and of the transaction if it has no ``timestamp``.
+    """
+    lookups = Lookups(made, transaction, scorer, now)
+    if lookups.provisional.observations or lookups.entries:
+        return lookups.provisional
+    # No list can contain the values, so nothing has to be read.
+    return lookups.decide(Known({}, frozenset()))._replace(lookups=None)
+
+
+def _entry(check: ListCheck, facts: dict[str, Any]) -> Entry | None:
+    """Return the key of the entry that a check looks for; None if no list can contain it."""
+    value = facts[check.field]
+    return Entry(check.name, value) if 1 <= len(value) <= MAX_ENTRY_LENGTH else None
+
+
+def _seconds(time: datetime) -> int:
+    return math.floor(time.timestamp())
+
+
+def _not_before_others(now: datetime, known: Known, observations: tuple[Observation, ...]) -> datetime:
+    """Return the time of a decision: now, or the slightly later time of a decision that was recorded before."""
+    times = [profiles.latest(known.profiles.get(one.key)) for one in observations]
+    latest = max([time for time in times if time is not None], default=0)
+    if _seconds(now) < latest <= _seconds(now) + MAX_CLOCK_SKEW_SECONDS:
+        return datetime.fromtimestamp(latest, UTC)
+    return now
