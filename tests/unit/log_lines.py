@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-DECISION_METRICS = {"Decisions", "Latency", "UnknownFields", "UnrecordedDecisions"}
+DECISION_METRICS = {"Decisions", "Latency", "DegradedDecisions", "UnknownFields", "UnrecordedDecisions"}
 # Metrics with a line of their own, and the dimension of each in addition to ``service``
 DIMENSIONS = {"RuleHits": "rule", "RejectedRequests": "reason"}
 

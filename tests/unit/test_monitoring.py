@@ -64,6 +64,7 @@ def emitted_metrics(invoke: Functions, dynamodb: Any, new_metric_lines: MetricLi
         invoke("StreamFunction", kafka_event(kafka_record({"amount": 5})))
     for name in ("score-low", "score-high", "score-critical"):
         invoke("ScoreFunction", events.load(name))
+    invoke("ScoreFunction", events.post('{"amount": 5, "customer_id": "C1"}'))
     invoke("ReconcileFunction", events.load("reconcile"))
     broken = events.load("alert")
     broken["Records"][0]["dynamodb"]["NewImage"].pop("answer")
@@ -185,6 +186,7 @@ ALARMS = {
     "StatsWriteThrottlesAlarm": ("WriteThrottleEvents", "Sum", 300, 3, ">=", 10),
     "StatsReadThrottlesAlarm": ("ReadThrottleEvents", "Sum", 300, 3, ">=", 10),
     "LatencyAlarm": ("Latency", "p99", 300, 3, ">", 1000),
+    "DegradedAlarm": ("DegradedDecisions", "Sum", 60, 3, ">", 0),
     "UnrecordedAlarm": ("UnrecordedDecisions", "Sum", 60, 3, ">", 0),
     "OutboxAgeAlarm": ("OutboxAge", "Maximum", 60, 1, ">", 300),
     "OutboxBacklogAlarm": ("ApproximateAgeOfOldestMessage", "Maximum", 60, 1, ">", 300),
@@ -212,6 +214,7 @@ SUBJECTS = {
     "StatsWriteThrottlesAlarm": "StatsTable",
     "StatsReadThrottlesAlarm": "StatsTable",
     "LatencyAlarm": STACK,
+    "DegradedAlarm": STACK,
     "UnrecordedAlarm": STACK,
     "OutboxAgeAlarm": STACK,
     "OutboxBacklogAlarm": "OutboxQueue",

@@ -22,8 +22,10 @@ MAX_BATCH_BYTES = 5 * 1024 * 1024
 MAX_BATCH_KEY_LENGTH = http_api.MAX_KEY_LENGTH - len(f":{MAX_ITEMS - 1}")
 # Lambda returns at most 6 MiB (AWS Lambda quotas), its envelope included.
 MAX_RESPONSE_BYTES = 6_290_000
-# Leaves 290 bytes per item for what recording adds.
+# Leaves 290 bytes per item for what recording adds, without a history.
 MAX_DECIDED_BYTES = 6_000_000
+# What a history adds to a response, encoded twice
+MAX_HISTORY_BYTES = 500
 
 _JSON_LINES = "application/x-ndjson"
 _WHITE_SPACE = re.compile(r"[ \t\n\r]*")
@@ -74,7 +76,8 @@ def decide(items: Iterable[Item | HttpError], scorer: Scorer) -> list[Decision |
     """
     decided = [item if isinstance(item, HttpError) else _decide(item, scorer) for item in items]
     results = [one.response if isinstance(one, Decision) else {"error": str(one)} for one in decided]
-    check_response(strict_json.encode(results), MAX_DECIDED_BYTES)
+    histories = sum(len(one.observations) for one in decided if isinstance(one, Decision))
+    check_response(strict_json.encode(results), MAX_DECIDED_BYTES - MAX_HISTORY_BYTES * histories)
     return decided
 
 

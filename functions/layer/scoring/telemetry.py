@@ -13,6 +13,7 @@ metric                  unit         dimensions                             mean
 ``Decisions``           count        ``service``, also with ``risk_level``  decisions, without replays
 ``Latency``             milliseconds as above                               from event to response, with replays
 ``UnrecordedDecisions`` count        as above                               decisions sent to the outbox
+``DegradedDecisions``   count        as above                               decisions without history or lists
 ``UnknownFields``       count        as above                               decisions that ignored unknown fields
 ``RuleHits``            count        ``service`` and ``rule``               hits of a rule, by label
 ``RejectedRequests``    count        ``service`` and ``reason``             rejected requests, by error class
@@ -72,6 +73,8 @@ def emit_decision(response: Mapping[str, Any], *, replayed: bool, request_id: st
         metrics["Decisions"] = 1, "Count"
         if "warnings" in response:
             metrics["UnknownFields"] = 1, "Count"
+        if "degraded" in response:
+            metrics["DegradedDecisions"] = 1, "Count"
     if not recorded:
         metrics["UnrecordedDecisions"] = 1, "Count"
     _emit(
@@ -221,6 +224,7 @@ def _emit_decisions(recorded: Iterable[tuple[Mapping[str, Any], bool]]) -> None:
         numbers = {
             "Decisions": len(of_level),
             "UnknownFields": sum("warnings" in response for response in of_level),
+            "DegradedDecisions": sum("degraded" in response for response in of_level),
             "UnrecordedDecisions": sum(not response.get("recorded", True) for response in of_level),
         }
         metrics: dict[str, tuple[float, str]] = {name: (number, "Count") for name, number in numbers.items() if number}
