@@ -10,6 +10,7 @@ R1, R2, R3 = "R1: amount > 3000", "R2: electronics > 1500", "R3: night hour"
 
 DOCUMENT: dict[str, Any] = {
     "version": "1.0-tests",
+    "histories": {"customer": {"by": "customer_id", "distinct": "store"}},
     "defaults": {"hour": 12},
     "rules": [
         {"label": R1, "points": 3, "when": [{"field": "amount", "operator": ">", "value": 3000}]},

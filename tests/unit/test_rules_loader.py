@@ -80,7 +80,7 @@ def error_of(document: Any) -> str:
         (with_rule(when=[{"field": "amount"}]), f"{WHEN}: the condition lacks 'operator'"),
         (
             with_condition(field="colour"),
-            f"{WHEN}: unknown field 'colour'; known are amount, category, customer_id, hour, store, timestamp, tx_id",
+            f"{WHEN}: unknown field 'colour'; known are amount, category, customer.amount_ratio, customer.count_1h, ",
         ),
         (with_condition(field=["amount"]), f"{WHEN}: unknown field an array"),
         (

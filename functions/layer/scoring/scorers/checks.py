@@ -6,6 +6,8 @@ from typing import Any
 from scoring.errors import RuleSetError
 from scoring.strict_json import SHOWN_LENGTH, type_name
 
+MAX_NAME_LENGTH = 40
+
 # Key under which a decoded object stores the name that it repeats.
 REPEATED = object()
 
@@ -27,6 +29,19 @@ def check_object(where: str, value: Any) -> None:
         raise RuleSetError(f"{where} must be an object")
     if REPEATED in value:
         raise RuleSetError(f"{where} has the name {shown(value[REPEATED])} more than once")
+
+
+def check_name(where: str, value: Any) -> str:
+    """Return the name of a field, history or list if it is valid."""
+    # A regular expression would have to be compiled at every start.
+    valid = isinstance(value, str) and value.isascii() and value.isidentifier() and value == value.lower()
+    if not valid or value[0] == "_" or len(value) > MAX_NAME_LENGTH:
+        raise RuleSetError(
+            f"{where}: a name must have 1 to {MAX_NAME_LENGTH} lower-case letters, digits and '_', "
+            "and begin with a letter"
+        )
+    name: str = value
+    return name
 
 
 def check_printable(where: str, value: Any, length: int) -> str:
@@ -54,6 +69,12 @@ def check_boolean(where: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise RuleSetError(f"{where} must be true or false")
     return value
+
+
+def listed(names: list[str]) -> str:
+    """Return names for an error message, shortened to about 300 characters."""
+    text = ", ".join(names)
+    return text if len(text) <= 300 else text[:300].rpartition(", ")[0] + ", ..."
 
 
 def shown(value: Any) -> str:

@@ -9,6 +9,7 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from scoring.assessment import ListCheck
 from scoring.errors import RuleSetError
 from scoring.fields import Field, parse_time
 from scoring.scorers import checks
@@ -43,8 +44,9 @@ _MIRRORED = {
 }
 _LISTS = ("in", "not in")
 _SEARCHES = ("starts with", "ends with", "contains")
+_STORED_LISTS = ("in list", "not in list")
 _PRESENCE = ("is missing", "is present")
-_OPERATORS = (*_COMPARISONS, *_LISTS, "between", *_SEARCHES, *_PRESENCE)
+_OPERATORS = (*_COMPARISONS, *_LISTS, "between", *_SEARCHES, *_STORED_LISTS, *_PRESENCE)
 
 # Kinds of fields in comparisons, by type. The field `hour` has a kind of its own.
 _KINDS = {"string": "string", "number": "number", "integer": "number", "boolean": "boolean", "time": "time"}
@@ -53,7 +55,7 @@ _NUMERIC = (*_COMPARISONS, *_LISTS, "between")
 _BY_KIND = {
     "number": _NUMERIC,
     "hour": _NUMERIC,
-    "string": ("==", "!=", *_LISTS, *_SEARCHES),
+    "string": ("==", "!=", *_LISTS, *_SEARCHES, *_STORED_LISTS),
     "boolean": ("==", "!="),
     "time": (*_COMPARISONS, "between"),
     "weekday": ("==", "!=", *_LISTS),
@@ -72,10 +74,16 @@ class ConditionsLoader:
     Parameters
     ----------
     fields
-        The fields that conditions can compare, by name.
+        The fields that conditions can compare, by name: those of a transaction and those of its history.
+
+    Attributes
+    ----------
+    lists
+        Lists that the loaded conditions search.
     """
 
     def __init__(self, fields: Mapping[str, Field]) -> None:
+        self.lists: list[ListCheck] = []
         self._fields = fields
         self._left = MAX_CONDITIONS
         # Indexes and groups that lead to the current condition
@@ -153,6 +161,8 @@ class ConditionsLoader:
             predicate = _predicate(kind, _LITERALS[kind], sign, condition["value"])
             return Condition(_of_part(field.name, kind, predicate), (field.name,))
         kind = "hour" if field.name == "hour" else _KINDS[field.type]
+        if sign in _STORED_LISTS:
+            return self._of_list(field, kind, sign, condition["value"])
         check = _folded if field.ignores_case else _LITERALS[kind]
         return Condition(_of_value(field.name, _predicate(kind, check, sign, condition["value"])), (field.name,))
 
@@ -180,10 +190,25 @@ class ConditionsLoader:
             test = _of_fields(field.name, other.name, compare)
         return Condition(test, (field.name, other.name))
 
+    def _of_list(self, field: Field, kind: str, sign: str, name: Any) -> Condition:
+        if sign not in _BY_KIND[kind]:
+            raise RuleSetError(f"operator {sign!r} does not apply to {_a(kind)}")
+        if not isinstance(name, str):
+            raise RuleSetError(f"the value of operator {sign!r} must be the name of a list, not {shown(name)}")
+        check = ListCheck(checks.check_name(f"list {shown(name)}", name), field.name)
+        self.lists.append(check)
+        predicate = operator.truth if sign == "in list" else operator.not_
+        # The fact is missing if the field is, or if the list could not be read.
+        return Condition(_of_value(check.fact, predicate), (field.name,))
+
     def _field(self, name: Any) -> Field:
         field = self._fields.get(name) if isinstance(name, str) else None
         if field is None:
-            raise RuleSetError(f"unknown field {shown(name)}; known are {_listed(sorted(self._fields))}")
+            known = sorted(self._fields)
+            if isinstance(name, str) and "." in name:
+                # Of a history, name its own fields first.
+                known.sort(key=lambda one: one.partition(".")[0] != name.partition(".")[0])
+            raise RuleSetError(f"unknown field {shown(name)}; known are {checks.listed(known)}")
         return field
 
 
@@ -290,12 +315,6 @@ def _is_number(value: Any) -> bool:
 
 def _a(kind: str) -> str:
     return f"an {kind}" if kind == "hour" else f"a {kind}"
-
-
-def _listed(names: list[str]) -> str:
-    """Return names for an error message, shortened to about 300 characters."""
-    text = ", ".join(names)
-    return text if len(text) <= 300 else text[:300].rpartition(", ")[0] + ", ..."
 
 
 def _of_value(name: str, predicate: Predicate) -> Test:

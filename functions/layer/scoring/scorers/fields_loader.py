@@ -1,6 +1,5 @@
 """Load the fields that a rule set declares."""
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,7 +13,6 @@ MAX_FIELDS = 50
 MAX_TEXT_LENGTH = 65_536
 MAX_DESCRIPTION_LENGTH = 200
 
-_NAME = "[a-z][a-z0-9_]{0,39}"
 _LIMITS = {
     "string": frozenset({"max_length", "one_of", "case"}),
     "number": frozenset({"minimum", "maximum", "one_of"}),
@@ -44,10 +42,8 @@ def load(declarations: Any) -> dict[str, Field]:
 
 
 def _field(name: str, declaration: Any, built_in: Field | None) -> Field:
-    if built_in is None and not re.fullmatch(_NAME, name):
-        raise RuleSetError(
-            f"Field {shown(name)}: a name must have 1 to 40 lower-case letters, digits and '_', and begin with a letter"
-        )
+    if built_in is None:
+        checks.check_name(f"Field {shown(name)}", name)
     where = f"Field {name!r}"
     if name == KEY_FIELD:
         raise RuleSetError(f"{where} is reserved: transactions in a batch can have an idempotency key of this name")

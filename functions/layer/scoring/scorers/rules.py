@@ -11,10 +11,11 @@ raise it. Floors are applied last, so they win.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from scoring.assessment import RISK_LEVELS, Assessment, ListCheck, Reason
-from scoring.fields import Fields
+from scoring.fields import Field, Fields
 from scoring.history import History
 from scoring.strict_json import SHOWN_LENGTH
 from scoring.transaction import Transaction
@@ -48,7 +49,7 @@ class Condition(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """An enabled rule.
+    """A rule.
 
     Attributes
     ----------
@@ -60,6 +61,8 @@ class Rule(NamedTuple):
         Must all hold.
     tests
         ``holds`` of each condition.
+    lists
+        Lists that the conditions search.
     level
         Limit of the risk level if the rule hits, such as "at least CRITICAL"; may be empty.
     floor, ceiling
@@ -70,6 +73,7 @@ class Rule(NamedTuple):
     points: int
     conditions: tuple[Condition, ...]
     tests: tuple[Test, ...]
+    lists: tuple[ListCheck, ...] = ()
     level: str = ""
     floor: int = 0
     ceiling: int = len(RISK_LEVELS) - 1
@@ -91,7 +95,10 @@ class RuleSet(NamedTuple):
     histories
         Histories that decisions contain.
     lists
-        Lists that the enabled rules search.
+        Lists that the enabled rules search, each once for each field.
+    list_fields
+        By the name of a list, the fields whose values all rules, disabled ones included, search it for. Either all
+        fields of a list ignore case or none does.
     """
 
     version: str
@@ -100,6 +107,7 @@ class RuleSet(NamedTuple):
     levels: tuple[tuple[str, int], ...]
     histories: tuple[History, ...] = ()
     lists: tuple[ListCheck, ...] = ()
+    list_fields: Mapping[str, tuple[Field, ...]] = MappingProxyType({})
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -2,14 +2,14 @@
 
 import gc
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from scoring import strict_json
-from scoring.assessment import RISK_LEVELS
+from scoring.assessment import RISK_LEVELS, ListCheck
 from scoring.errors import InvalidRequest, RuleSetError
 from scoring.fields import Field, Fields
-from scoring.scorers import checks, fields_loader
+from scoring.scorers import checks, fields_loader, histories_loader
 from scoring.scorers.conditions_loader import ConditionsLoader
 from scoring.scorers.rules import Rule, RuleSet
 
@@ -21,6 +21,8 @@ MAX_LABELS_LENGTH = 20_000
 MAX_VERSION_LENGTH = 64
 MAX_POINTS = 1_000_000
 MAX_SCORE = MAX_RULES * MAX_POINTS
+# Each is a read of the store before a decision, in the same call as the profiles: DynamoDB reads 100 items in a call.
+MAX_LIST_CHECKS = 50
 MAX_DESCRIPTION_LENGTH = 500
 MAX_OWNER_LENGTH = 100
 MAX_TAGS = 20
@@ -39,7 +41,7 @@ LEVEL_LIMITS = {f"at least {level}": (rank, len(RISK_LEVELS) - 1) for rank, leve
 # Required names, and all names
 _NAMES = (
     frozenset({"version", "rules", "levels"}),
-    frozenset({"$schema", "version", "fields", "unknown_fields", "defaults", "rules", "levels"}),
+    frozenset({"$schema", "version", "fields", "histories", "unknown_fields", "defaults", "rules", "levels"}),
 )
 _RULE_NAMES = (
     frozenset({"label", "when"}),
@@ -123,7 +125,18 @@ def _rule_set(document: Any) -> RuleSet:
         )
     declared = fields_loader.load(document.get("fields", {}))
     fields = _fields(declared, document.get("defaults", {}), refuse_unknown=unknown_fields == "refuse")
-    return RuleSet(version, fields, _rules(document["rules"], declared), _levels(document["levels"]))
+    histories = histories_loader.load(document.get("histories", {}), declared)
+    rules = _rules(document["rules"], {**declared, **histories_loader.fields(histories)})
+    enabled = [rule for rule, written in zip(rules, document["rules"], strict=True) if written.get("enabled", True)]
+    return RuleSet(
+        version,
+        fields,
+        tuple(enabled),
+        _levels(document["levels"]),
+        histories,
+        _list_checks(enabled),
+        _list_fields(_list_checks(rules), declared),
+    )
 
 
 def _shortened(text: str) -> str:
@@ -143,24 +156,24 @@ def _fields(declared: Mapping[str, Field], defaults: Any, *, refuse_unknown: boo
         raise RuleSetError(f"The rule set's 'defaults': {error}") from None
 
 
-def _rules(rules: Any, declared: Mapping[str, Field]) -> tuple[Rule, ...]:
+def _rules(rules: Any, fields: Mapping[str, Field]) -> list[Rule]:
+    """Return all rules, disabled ones included."""
     if not isinstance(rules, list) or not 1 <= len(rules) <= MAX_RULES:
         raise RuleSetError(f"The rule set's 'rules' must be a list of 1 to {MAX_RULES} rules")
     labels = set[str]()
-    enabled = []
+    loaded = []
     for position, document in enumerate(rules, start=1):
-        rule = _rule(position, document, declared)
+        rule = _rule(position, document, fields)
         if rule.label in labels:
             raise RuleSetError(f"Rule {rule.label!r} appears more than once")
         labels.add(rule.label)
-        if document.get("enabled", True):
-            enabled.append(rule)
+        loaded.append(rule)
     if sum(map(len, labels)) > MAX_LABELS_LENGTH:
         raise RuleSetError(f"The labels of all rules must have at most {MAX_LABELS_LENGTH} characters together")
-    return tuple(enabled)
+    return loaded
 
 
-def _rule(position: int, rule: Any, declared: Mapping[str, Field]) -> Rule:
+def _rule(position: int, rule: Any, fields: Mapping[str, Field]) -> Rule:
     if not isinstance(rule, dict):
         raise RuleSetError(f"Rule number {position} must be an object")
     if "label" not in rule:
@@ -173,14 +186,15 @@ def _rule(position: int, rule: Any, declared: Mapping[str, Field]) -> Rule:
     points = checks.check_integer(f"{name}: 'points'", rule.get("points", 0), -MAX_POINTS, MAX_POINTS)
     checks.check_boolean(f"{name}: 'enabled'", rule.get("enabled", True))
     _check_notes(name, rule)
-    conditions = ConditionsLoader(declared).load(name, rule["when"])
-    tests = tuple([condition.holds for condition in conditions])
+    loader = ConditionsLoader(fields)
+    conditions = loader.load(name, rule["when"])
+    tests, lists = tuple([condition.holds for condition in conditions]), tuple(loader.lists)
     if "level" not in rule:
-        return Rule(label, points, conditions, tests)
+        return Rule(label, points, conditions, tests, lists)
     level = rule["level"]
     if not isinstance(level, str) or level not in LEVEL_LIMITS:
         raise RuleSetError(f"{name}: unknown level {checks.shown(level)}; known are {', '.join(LEVEL_LIMITS)}")
-    return Rule(label, points, conditions, tests, level, *LEVEL_LIMITS[level])
+    return Rule(label, points, conditions, tests, lists, level, *LEVEL_LIMITS[level])
 
 
 def _check_notes(name: str, rule: Mapping[str, Any]) -> None:
@@ -196,6 +210,29 @@ def _check_notes(name: str, rule: Mapping[str, Any]) -> None:
         checks.check_printable(f"{name}: a tag", tag, MAX_TAG_LENGTH)
     if len(set(tags)) < len(tags):
         raise RuleSetError(f"{name}: 'tags' has a tag more than once")
+
+
+def _list_checks(rules: Iterable[Rule]) -> tuple[ListCheck, ...]:
+    return tuple(dict.fromkeys([check for rule in rules for check in rule.lists]))
+
+
+def _list_fields(list_checks: tuple[ListCheck, ...], declared: Mapping[str, Field]) -> dict[str, tuple[Field, ...]]:
+    """Return the fields that lists are searched for, by the name of the list."""
+    if len(list_checks) > MAX_LIST_CHECKS:
+        raise RuleSetError(
+            f"All rules must have at most {MAX_LIST_CHECKS} different pairs of a list and a field together"
+        )
+    found: dict[str, tuple[Field, ...]] = {}
+    for check in list_checks:
+        found[check.name] = (*found.get(check.name, ()), declared[check.field])
+    for name, fields in found.items():
+        modes = {field.ignores_case: field.name for field in fields}
+        if len(modes) > 1:
+            raise RuleSetError(
+                f"List {name!r}: {modes[True]!r} ignores case and {modes[False]!r} does not; "
+                "all fields that are searched for in a list must agree"
+            )
+    return found
 
 
 def _levels(levels: Any) -> tuple[tuple[str, int], ...]:
