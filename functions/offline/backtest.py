@@ -18,8 +18,9 @@ from typing import NamedTuple
 from events import rows
 from events.rows import FileError, Row
 from scoring import http_api, scorers
-from scoring.assessment import RISK_LEVELS, Assessment, Scorer
+from scoring.assessment import RISK_LEVELS, Assessment
 from scoring.errors import HttpError, RuleSetError
+from scoring.scorer import Scorer
 from scoring.scorers import rules_loader
 from scoring.strict_json import SHOWN_LENGTH
 from scoring.transaction import UNKNOWN_TX_ID

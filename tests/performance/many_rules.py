@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scoring.assessment import Scorer
+from scoring.scorer import Scorer
 from scoring.scorers import rules_loader
 from tests import rule_set
 from tests.local.template import ROOT

@@ -12,8 +12,8 @@ import pytest
 
 from functions.docs import app
 from scoring import contract, scorers
-from scoring.assessment import Scorer
 from scoring.errors import RuleSetError
+from scoring.scorer import Scorer
 from scoring.scorers import rules_loader
 from tests import events
 from tests.generated import OPENAPI_FILE

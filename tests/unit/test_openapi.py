@@ -10,11 +10,12 @@ import schemathesis
 
 from functions.fallback.app import ALLOWED
 from scoring import batches, contract, http_api, strict_json, transaction
-from scoring.assessment import RISK_LEVELS, Scorer
+from scoring.assessment import RISK_LEVELS
 from scoring.decision import MAX_WARNINGS
 from scoring.errors import HttpError, InvalidRequest
 from scoring.fields import BUILT_IN, KEY_FIELD
 from scoring.ledger import reader
+from scoring.scorer import Scorer
 from scoring.scorers import rules_loader
 from scoring.transaction import check_id
 from tests import batch_corpus, card_rules, corpus, events

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from scoring.assessment import Scorer
 from scoring.ledger.outbox import decode
+from scoring.scorer import Scorer
 from scoring.scorers import rules_loader
 from tests import events, rule_set
 from tests.unit.conftest import Functions

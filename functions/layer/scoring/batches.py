@@ -7,14 +7,16 @@ others, unless the array itself is not JSON.
 import json
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scoring import decision, http_api, strict_json
-from scoring.assessment import Scorer
 from scoring.decision import Decision
 from scoring.errors import HttpError, InvalidRequest, PayloadTooLarge, UnsupportedMediaType
 from scoring.fields import KEY_FIELD
 from scoring.strict_json import type_name
+
+if TYPE_CHECKING:
+    from scoring.scorer import Scorer
 
 MAX_ITEMS = 1_000
 MAX_BATCH_BYTES = 5 * 1024 * 1024
@@ -66,7 +68,7 @@ def read(event: http_api.Event, context: Any) -> list[Item | HttpError]:
     return [_item(text, f"{key}:{index}") for index, text in enumerate(texts)]
 
 
-def decide(items: Iterable[Item | HttpError], scorer: Scorer) -> list[Decision | HttpError]:
+def decide(items: Iterable[Item | HttpError], scorer: "Scorer") -> list[Decision | HttpError]:
     """Decide the transactions of a batch; return a decision or an error for each item, in order.
 
     Raises
@@ -89,7 +91,7 @@ def check_response(body: str, max_bytes: int = MAX_RESPONSE_BYTES) -> None:
         )
 
 
-def _decide(item: Item, scorer: Scorer) -> Decision | HttpError:
+def _decide(item: Item, scorer: "Scorer") -> Decision | HttpError:
     try:
         return decision.decide(item.document, item.decision_id, scorer)
     except InvalidRequest as error:

@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict, TypeGuard, get_origin
 
-from scoring.assessment import RISK_LEVELS, Reason, Scorer
+from scoring.assessment import RISK_LEVELS, Reason
 from scoring.errors import InvalidRequest
 from scoring.strict_json import SHOWN_LENGTH
 from scoring.transaction import UNKNOWN_TX_ID, Transaction, fingerprint
 
 if TYPE_CHECKING:
-    from scoring.history.profiles import Features, Observation
+    from scoring.history.profiles import Observation
     from scoring.lookups import Lookups
+    from scoring.scorer import Scorer
 
 MAX_WARNINGS = 5
 MAX_AHEAD = timedelta(days=1)
@@ -24,7 +25,8 @@ class StoredResponse(TypedDict):
     """The body of the response to ``POST /score``, stored with the decision so that a replay returns the same.
 
     ``evaluated_at`` is RFC 3339 in UTC with microseconds and sorts as text. ``reasons``, ``warnings``, ``history`` and
-    ``degraded`` are absent if there are none. The OpenAPI document describes the fields.
+    ``degraded`` are absent if there are none. ``history`` has :class:`scoring.history.profiles.Features` by name. The
+    OpenAPI document describes the other fields.
     """
 
     score: int
@@ -36,7 +38,7 @@ class StoredResponse(TypedDict):
     evaluated_at: str
     reasons: NotRequired[list[Reason]]
     warnings: NotRequired[list[str]]
-    history: NotRequired["dict[str, Features]"]
+    history: NotRequired[dict[str, Any]]
     degraded: NotRequired[list[str]]
 
 
@@ -70,7 +72,7 @@ class Decision(NamedTuple):
         return self.response["decision_id"]
 
 
-def decide(document: Any, decision_id: str, scorer: Scorer) -> Decision:
+def decide(document: Any, decision_id: str, scorer: "Scorer") -> Decision:
     """Assess the transaction in a decoded request, and return the decision.
 
     Raises
@@ -97,7 +99,7 @@ def decide(document: Any, decision_id: str, scorer: Scorer) -> Decision:
 
 
 def assessed(
-    transaction: Transaction, decision_id: str, request_hash: str, scorer: Scorer, evaluated_at: datetime
+    transaction: Transaction, decision_id: str, request_hash: str, scorer: "Scorer", evaluated_at: datetime
 ) -> Decision:
     """Assess a transaction with the facts that are known, and return the decision.
 

@@ -6,14 +6,17 @@ decides again. So a decision about a customer sees exactly the transactions that
 
 import math
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scoring import decision
-from scoring.assessment import ListCheck, Scorer
 from scoring.decision import Decision
 from scoring.history import profiles
 from scoring.history.profiles import Features, Key, Observation
+from scoring.list_check import ListCheck
 from scoring.transaction import Transaction
+
+if TYPE_CHECKING:
+    from scoring.scorer import Scorer
 
 # Execution environments have clocks of their own. Within this time, a decision is not made before an earlier one.
 MAX_CLOCK_SKEW_SECONDS = 2
@@ -67,7 +70,7 @@ class Lookups:
         The last decision that :meth:`decide` made; None if there is none.
     """
 
-    def __init__(self, made: Decision, transaction: Transaction, scorer: Scorer, now: datetime) -> None:
+    def __init__(self, made: Decision, transaction: Transaction, scorer: "Scorer", now: datetime) -> None:
         facts = transaction.facts
         self._transaction = transaction
         self._scorer = scorer
@@ -124,7 +127,7 @@ class Lookups:
         return self.decided._replace(response={**self.decided.response, "degraded": ["history"]})
 
 
-def provisional(made: Decision, transaction: Transaction, scorer: Scorer, now: datetime) -> Decision:
+def provisional(made: Decision, transaction: Transaction, scorer: "Scorer", now: datetime) -> Decision:
     """Return a decision that was made without history and lists as one that is made again by them.
 
     Parameters

@@ -7,13 +7,15 @@ so a record that is delivered again is the same decision.
 import base64
 import hashlib
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scoring import decision, http_api, strict_json
-from scoring.assessment import Scorer
 from scoring.decision import Decision
 from scoring.errors import HttpError, InvalidRequest
 from scoring.fields import KEY_FIELD
+
+if TYPE_CHECKING:
+    from scoring.scorer import Scorer
 
 # An SQS message has at most 1 MiB. Without the value, a dead letter takes a few KiB.
 MAX_DEAD_LETTER_BYTES = 1024 * 1024
@@ -50,7 +52,7 @@ def read(event: dict[str, Any]) -> list[Record]:
     ]
 
 
-def decide(record: Record, scorer: Scorer) -> Decision | HttpError:
+def decide(record: Record, scorer: "Scorer") -> Decision | HttpError:
     """Assess the transaction in a record; return the decision, or the error if it can never be scored."""
     try:
         if record.value is None:

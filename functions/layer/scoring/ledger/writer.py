@@ -97,20 +97,10 @@ class _Write(NamedTuple):
     item: dict[str, dict[str, str]]
 
 
-class _Made(NamedTuple):
-    """Decisions to write in one transaction, and the profiles that include them, each with the one before."""
-
-    writes: list[_Write]
-    profiles: "dict[Key, tuple[bytes | None, bytes]]"
-
-
-class _Stored(NamedTuple):
-    """What the table has under a key: the response to the first request, and that request's hash."""
-
-    response: Mapping[str, Any]
-    request_hash: str
-
-
+# What the table has under a key: the response to the first request, and that request's hash.
+_Stored = tuple[Mapping[str, Any], str]
+# The profiles that include the decisions of a transaction, each after the one that was read.
+_Profiles = dict["Key", tuple[bytes | None, bytes]]
 # The result for each key so far.
 _Results = dict[tuple[str, str], _Stored | StoreUnavailable]
 
@@ -152,7 +142,7 @@ class LedgerWriter:
                 writes[one] = self._write_of(decision, one)
         results: _Results = {}
         unavailable: StoreUnavailable | None = None
-        for chunk in _chunks(writes.values()):
+        for chunk in _chunks([*writes.values()]):
             if unavailable is None:
                 unavailable = self._try(chunk, results, deadline)
             if unavailable is not None:
@@ -188,11 +178,12 @@ class LedgerWriter:
         conflicts = 0
         found: Known | None = None
         for backoff in _backoffs(deadline, budget):
-            made = _Made(group, {})
+            writes: list[_Write] = group
+            profiles: _Profiles = {}
             if looks_up:
                 found = found or self._read(group, deadline)
-                made = self._decide(group, found, results)
-            failure = self._attempt(made, results, deadline)
+                writes, profiles = self._decide(group, found, results)
+            failure = self._attempt(writes, profiles, results, deadline)
             if failure is None:
                 return
             new = [write for write in group if write.key not in results]
@@ -200,7 +191,7 @@ class LedgerWriter:
                 if new:
                     self._write(new, results, deadline)
                 return
-            changed = _changed(made, failure)
+            changed = _changed(failure, len(writes), profiles)
             codes = {failure.reason, *(code for code, _ in _cancellation_reasons(failure))}
             retryable = RETRYABLE_CODES & codes
             if not (retryable or changed):
@@ -247,7 +238,7 @@ class LedgerWriter:
         except (AttributeError, KeyError, TypeError, ValueError):
             return None
 
-    def _decide(self, group: list[_Write], found: "Known", results: _Results) -> _Made:
+    def _decide(self, group: list[_Write], found: "Known", results: _Results) -> tuple[list[_Write], _Profiles]:
         """Decide by what was found; a decision with a damaged profile gets an error as its result."""
         working = found._replace(profiles=found.profiles.copy())
         writes = []
@@ -264,8 +255,7 @@ class LedgerWriter:
             else:
                 writes.append(self._write_of(decision, write.key) if decision.lookups else write)
         observed = {one.key for write in writes for one in write.decision.observations}
-        profiles = {one: (found.profiles.get(one), working.profiles[one]) for one in sorted(observed)}
-        return _Made(writes, profiles)
+        return writes, {one: (found.profiles.get(one), working.profiles[one]) for one in sorted(observed)}
 
     def _isolate(
         self, group: list[_Write], failure: CallFailed, codes: set[str], results: _Results, deadline: float
@@ -279,27 +269,29 @@ class LedgerWriter:
             raise error from failure
         results[group[0].key] = error
 
-    def _attempt(self, made: _Made, results: _Results, deadline: float) -> CallFailed | None:
+    def _attempt(
+        self, group: list[_Write], profiles: _Profiles, results: _Results, deadline: float
+    ) -> CallFailed | None:
         """Write a group in one transaction; add the results of new and, if it is cancelled, of existing decisions.
 
         Returns the failure if the transaction was not applied.
         """
-        if not made.writes:
+        if not group:
             return None
-        decision_id = made.writes[0].decision.decision_id
+        decision_id = group[0].decision.decision_id
         try:
-            confirmation = self._call("TransactWriteItems", self._transaction(made), deadline, decision_id)
+            confirmation = self._call("TransactWriteItems", self._transaction(group, profiles), deadline, decision_id)
         except CallFailed as failure:
             # The reasons are in the order of the actions: decisions come first.
-            for write, (code, item) in zip(made.writes, _cancellation_reasons(failure), strict=False):
+            for write, (code, item) in zip(group, _cancellation_reasons(failure), strict=False):
                 if code == "ConditionalCheckFailed" and item:
                     results[write.key] = _stored(write.decision, item)
             return failure
         # DynamoDB confirms with an empty object, since the request asks for no return values.
         if confirmation != {}:
             raise telemetry.log_unavailable("store", client.UNEXPECTED_RESPONSE, decision_id)
-        for write in made.writes:
-            results[write.key] = _Stored(write.decision.response, write.decision.request_hash)
+        for write in group:
+            results[write.key] = write.decision.response, write.decision.request_hash
         return None
 
     def _call(self, operation: str, parameters: dict[str, Any], deadline: float, decision_id: str) -> dict[str, Any]:
@@ -350,7 +342,7 @@ class LedgerWriter:
         }
         return _Write(decision, decision_key, item)
 
-    def _transaction(self, made: _Made) -> dict[str, Any]:
+    def _transaction(self, group: list[_Write], profiles: _Profiles) -> dict[str, Any]:
         actions = [
             {
                 "Put": {
@@ -360,16 +352,16 @@ class LedgerWriter:
                     "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
                 }
             }
-            for write in made.writes
+            for write in group
         ]
-        if made.profiles:
+        if profiles:
             from scoring.ledger import known  # noqa: PLC0415  as above
 
-            actions += [known.put(self._settings, one, *versions) for one, versions in made.profiles.items()]
+            actions += [known.put(self._settings, one, *versions) for one, versions in profiles.items()]
         return {
             # Lets DynamoDB recognize a second attempt at a transaction that it has applied.
             "ClientRequestToken": os.urandom(16).hex(),
-            "TransactItems": [*actions, self._count(made.writes)],
+            "TransactItems": [*actions, self._count(group)],
         }
 
     def _count(self, group: list[_Write]) -> dict[str, Any]:
@@ -422,8 +414,12 @@ def _made(decision: Decision) -> Decision:
     return (decision.lookups and decision.lookups.decided) or decision
 
 
-def _chunks(writes: Iterable[_Write]) -> Iterator[list[_Write]]:
-    """Yield writes in order, in chunks that DynamoDB accepts in one transaction and looks up in one call."""
+def _chunks(writes: list[_Write]) -> Iterable[list[_Write]]:
+    """Return writes in order, in chunks that DynamoDB accepts in one transaction and looks up in one call."""
+    return [writes] if len(writes) == 1 else _split(writes)
+
+
+def _split(writes: Iterable[_Write]) -> Iterator[list[_Write]]:
     chunk: list[_Write] = []
     profiles: set[Key] = set()
     entries: set[Entry] = set()
@@ -459,12 +455,13 @@ def _backoffs(deadline: float, budget: float) -> Iterator[float]:
         longest = min(2 * longest, MAX_BACKOFF_SECONDS)
 
 
-def _changed(made: _Made, failure: CallFailed) -> "dict[Key, Any]":
-    """Return the items of the profiles that have changed since they were read, each None if it was deleted."""
-    reasons = _cancellation_reasons(failure)[len(made.writes) :]
-    return {
-        one: item for one, (code, item) in zip(made.profiles, reasons, strict=False) if code == "ConditionalCheckFailed"
-    }
+def _changed(failure: CallFailed, decisions: int, profiles: _Profiles) -> "dict[Key, Any]":
+    """Return the items of the profiles that have changed since they were read, each None if it was deleted.
+
+    In a transaction, the profiles come after the decisions.
+    """
+    reasons = _cancellation_reasons(failure)[decisions:]
+    return {one: item for one, (code, item) in zip(profiles, reasons, strict=False) if code == "ConditionalCheckFailed"}
 
 
 def _cancellation_reasons(failure: CallFailed) -> list[tuple[str, Any]]:
@@ -485,7 +482,7 @@ def _stored(decision: Decision, item: Any) -> _Stored | StoreUnavailable:
     except (AttributeError, InvalidRequest, KeyError, TypeError):
         request_hash = response = None
     if isinstance(request_hash, str) and is_response(response) and response["decision_id"] == decision.decision_id:
-        return _Stored(response, request_hash)
+        return response, request_hash
     return telemetry.log_unavailable("store", client.UNEXPECTED_RESPONSE, decision.decision_id)
 
 

@@ -2,16 +2,19 @@
 
 import functools
 import os
+from typing import TYPE_CHECKING
 
-from scoring.assessment import Scorer
 from scoring.scorers import rules_loader
+
+if TYPE_CHECKING:
+    from scoring.scorer import Scorer
 
 # pathlib would add a tenth to the start of the function.
 RULES_FILE = os.path.join(os.path.dirname(__file__), "rules.json")  # noqa: PTH118, PTH120
 
 
 @functools.cache
-def load() -> Scorer:
+def load() -> "Scorer":
     """Return the scorer of the service, loaded once per process.
 
     Raises

@@ -7,15 +7,17 @@ must be of the same kind, so a rule set with a type error does not load.
 import functools
 import operator
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from scoring.assessment import ListCheck
 from scoring.errors import RuleSetError
 from scoring.fields import Field, parse_time
 from scoring.scorers import checks
 from scoring.scorers.checks import shown
 from scoring.scorers.rules import Condition, Test
 from scoring.strict_json import is_finite, is_unicode
+
+if TYPE_CHECKING:
+    from scoring.list_check import ListCheck
 
 MAX_CONDITIONS = 50
 MAX_DEPTH = 5
@@ -195,6 +197,9 @@ class ConditionsLoader:
             raise RuleSetError(f"operator {sign!r} does not apply to {_a(kind)}")
         if not isinstance(name, str):
             raise RuleSetError(f"the value of operator {sign!r} must be the name of a list, not {shown(name)}")
+        # Imported here, since most rule sets have no lists.
+        from scoring.list_check import ListCheck  # noqa: PLC0415
+
         check = ListCheck(checks.check_name(f"list {shown(name)}", name), field.name)
         self.lists.append(check)
         predicate = operator.truth if sign == "in list" else operator.not_

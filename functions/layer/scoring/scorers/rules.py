@@ -12,13 +12,16 @@ raise it. Floors are applied last, so they win.
 
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from scoring.assessment import RISK_LEVELS, Assessment, ListCheck, Reason
+from scoring.assessment import RISK_LEVELS, Assessment, Reason
 from scoring.fields import Field, Fields
 from scoring.history import History
 from scoring.strict_json import SHOWN_LENGTH
 from scoring.transaction import Transaction
+
+if TYPE_CHECKING:
+    from scoring.list_check import ListCheck
 
 # A decision must fit into a DynamoDB item and an SQS message.
 MAX_QUOTED_VALUES = 100
@@ -73,14 +76,14 @@ class Rule(NamedTuple):
     points: int
     conditions: tuple[Condition, ...]
     tests: tuple[Test, ...]
-    lists: tuple[ListCheck, ...] = ()
+    lists: "tuple[ListCheck, ...]" = ()
     level: str = ""
     floor: int = 0
     ceiling: int = len(RISK_LEVELS) - 1
 
 
 class RuleSet(NamedTuple):
-    """A valid rule set. It is a :class:`~scoring.assessment.Scorer`.
+    """A valid rule set. It is a :class:`~scoring.scorer.Scorer`.
 
     Attributes
     ----------
@@ -106,7 +109,7 @@ class RuleSet(NamedTuple):
     rules: tuple[Rule, ...]
     levels: tuple[tuple[str, int], ...]
     histories: tuple[History, ...] = ()
-    lists: tuple[ListCheck, ...] = ()
+    lists: "tuple[ListCheck, ...]" = ()
     list_fields: Mapping[str, tuple[Field, ...]] = MappingProxyType({})
 
     @property

@@ -3,15 +3,18 @@
 import gc
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scoring import strict_json
-from scoring.assessment import RISK_LEVELS, ListCheck
+from scoring.assessment import RISK_LEVELS
 from scoring.errors import InvalidRequest, RuleSetError
 from scoring.fields import Field, Fields
 from scoring.scorers import checks, fields_loader, histories_loader
 from scoring.scorers.conditions_loader import ConditionsLoader
 from scoring.scorers.rules import Rule, RuleSet
+
+if TYPE_CHECKING:
+    from scoring.list_check import ListCheck
 
 # Each hit adds a clause to an update expression, which DynamoDB limits to 4 KB.
 MAX_RULES = 200
@@ -212,11 +215,11 @@ def _check_notes(name: str, rule: Mapping[str, Any]) -> None:
         raise RuleSetError(f"{name}: 'tags' has a tag more than once")
 
 
-def _list_checks(rules: Iterable[Rule]) -> tuple[ListCheck, ...]:
+def _list_checks(rules: Iterable[Rule]) -> "tuple[ListCheck, ...]":
     return tuple(dict.fromkeys([check for rule in rules for check in rule.lists]))
 
 
-def _list_fields(list_checks: tuple[ListCheck, ...], declared: Mapping[str, Field]) -> dict[str, tuple[Field, ...]]:
+def _list_fields(list_checks: "tuple[ListCheck, ...]", declared: Mapping[str, Field]) -> dict[str, tuple[Field, ...]]:
     """Return the fields that lists are searched for, by the name of the list."""
     if len(list_checks) > MAX_LIST_CHECKS:
         raise RuleSetError(
