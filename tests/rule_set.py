@@ -1,4 +1,4 @@
-"""The tests' own rule set, the lab's rules, so that tests do not depend on ``rules.json``."""
+"""The tests' own rule set, the lab's rules and a history, so that tests do not depend on ``rules.json``."""
 
 from typing import Any
 

@@ -11,8 +11,8 @@
     │   └── StoreUnavailable     503  with ``Retry-After``
     ├── CallFailed                   call of an AWS service; never reaches the caller
     ├── InvalidMessage               message of the outbox; redelivered, then moved to the dead-letter queue
-    ├── InvalidProfile               item of the profiles table; the decision is made without it
     ├── InvalidImage                 item in the stream of the decisions table; logged, not alerted
+    ├── InvalidProfile               item of the profiles table; the decision is made without it
     ├── NotRecorded                  batch of Kafka records; Lambda delivers it again
     └── ConfigurationError           raised while a function starts
         ├── RuleSetError
