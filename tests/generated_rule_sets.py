@@ -1,7 +1,7 @@
 """Generate rule set documents and transactions.
 
-:func:`generate` makes a valid document and :func:`mutate` changes one or two of its nodes. :func:`transactions` makes
-valid transactions close to the constants of a document, so that conditions hold about as often as not.
+:func:`generate` makes a valid document and :func:`mutate` changes one or two of its nodes. :func:`cases` makes valid
+transactions, histories and lists close to the constants of a document, so that conditions hold about as often as not.
 """
 
 import copy
@@ -12,7 +12,22 @@ from datetime import datetime, timedelta, timezone
 from random import Random
 from typing import Any, NamedTuple
 
-from tests.reference_evaluator import BUILT_IN, PRESENCE, WEEKDAYS, Document, declarations, instant, kind_of
+from scoring.scorers.rules import RuleSet
+from scoring.transaction import Transaction
+from tests.reference_evaluator import (
+    BUILT_IN,
+    FEATURES,
+    PRESENCE,
+    STORED_LISTS,
+    WEEKDAYS,
+    Document,
+    Known,
+    comparable,
+    declarations,
+    instant,
+    kind_of,
+    lists_of,
+)
 
 FLOORS = ("at least MEDIUM", "at least HIGH", "at least CRITICAL")
 CEILINGS = ("at most LOW", "at most MEDIUM", "at most HIGH")
@@ -22,7 +37,7 @@ _ORDER = ("==", "!=", ">", ">=", "<", "<=")
 VALUE_OPERATORS = {
     "number": (*_ORDER, "in", "not in", "between"),
     "hour": (*_ORDER, "in", "not in", "between"),
-    "string": (*_EQUALITY, "in", "not in", "starts with", "ends with", "contains"),
+    "string": (*_EQUALITY, "in", "not in", "starts with", "ends with", "contains", *STORED_LISTS),
     "boolean": _EQUALITY,
     "time": (*_ORDER, "between"),
     "weekday": (*_EQUALITY, "in", "not in"),
@@ -44,6 +59,8 @@ _NUMBERS = (-7, -1, -0.5, 0, 0.0, 0.1, 0.5, 1, 1.0, 2, 2.5, 3, 5, 6, 7, 9.99, 12
 _HUGE_NUMBERS = (2**53 + 1, 2**63, -(2**63), 10**300, 1e308, -1e308, 5e-324)
 _OFFSETS = (0, 0, 60, 120, -300, 330, 345, 840, -720, 1439, -1439)
 _EXTREME_TIMES = ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59.999999-12:00", "2026-06-01T00:00:00-00:00")
+_HISTORIES = ("customer", "ip", "h3_", "long_" * 8)
+_LISTS = ("blocked", "l" * 34)
 _START = datetime(2026, 1, 1)  # noqa: DTZ001  the offset is added to the text
 
 
@@ -54,6 +71,8 @@ def generate(rng: Random) -> Document:
         document["$schema"] = rng.choice(("rules.schema.json", ""))
     if rng.random() < 0.9:
         document["fields"] = _fields(rng)
+    if rng.random() < 0.5:
+        document["histories"] = _histories(rng, declarations(document))
     if rng.random() < 0.3:
         document["unknown_fields"] = rng.choice(("warn", "refuse"))
     declared = declarations(document)
@@ -62,7 +81,8 @@ def generate(rng: Random) -> Document:
         names = rng.sample(optional, rng.randint(0, min(3, len(optional))))
         document["defaults"] = {name: _valid_value(rng, declared[name]) for name in names}
     count = rng.choice((1, 1, 2, 2, 2, 3, 3, 4)) if rng.random() < 0.995 else rng.randint(30, 200)
-    document["rules"] = [_rule(rng, f"R{number}", declared) for number in range(1, count + 1)]
+    compared = comparable(document)
+    document["rules"] = [_rule(rng, f"R{number}", compared) for number in range(1, count + 1)]
     highest = rng.choice((3, 12, 12, 1000, 200_000_000))
     document["levels"] = dict(
         zip(("CRITICAL", "HIGH", "MEDIUM"), sorted(rng.sample(range(1, highest + 1), 3), reverse=True), strict=True)
@@ -77,6 +97,13 @@ def _fields(rng: Random) -> dict[str, dict[str, Any]]:
     for name in rng.sample(sorted(BUILT_IN), rng.choice((0, 0, 1, 2))):
         fields[name] = _narrowed(rng, name)
     return fields
+
+
+def _histories(rng: Random, declared: dict[str, dict[str, Any]]) -> dict[str, dict[str, str]]:
+    suitable = [name for name in declared if declared[name]["type"] in {"string", "integer"}]
+    pairs = rng.sample(list(itertools.permutations(suitable, 2)), rng.choice((0, 1, 1, 2, 3)))
+    names = rng.sample(_HISTORIES, len(pairs))
+    return {name: {"by": by, "distinct": distinct} for name, (by, distinct) in zip(names, pairs, strict=True)}
 
 
 def _declaration(rng: Random, kind: str) -> dict[str, Any]:
@@ -133,7 +160,7 @@ def _narrowed(rng: Random, name: str) -> dict[str, Any]:
         declaration |= _number_limits(rng, [number for number in _NUMBERS if number >= 0])
     elif name == "hour":
         declaration |= _number_limits(rng, list(range(24)))
-    else:
+    elif name != "timestamp":
         declaration |= _string_limits(rng, rng.choice((11, 128)))
     return declaration
 
@@ -272,6 +299,9 @@ def _leaf(rng: Random, declared: dict[str, dict[str, Any]]) -> dict[str, Any]:
     operator = condition["operator"] = rng.choice(VALUE_OPERATORS[kind])
     if operator in {"in", "not in"}:
         condition["value"] = [constant() for _ in range(rng.choice((1, 2, 3, 8)))]
+    elif operator in STORED_LISTS:
+        # All fields of a list ignore case, or none does.
+        condition["value"] = rng.choice(_LISTS) + "_fold" * (declared[field].get("case") == "ignore")
     elif operator == "between":
         condition["value"] = [constant(), constant()]
         if kind != "hour" and rng.random() < 0.8:
@@ -340,11 +370,26 @@ _JUNK: tuple[Any, ...] = (
     {"x": 1},
 )
 _VOCABULARY = (
-    *("$schema", "version", "fields", "unknown_fields", "defaults", "rules", "levels", "type", "required"),
+    *(
+        "$schema",
+        "version",
+        "fields",
+        "histories",
+        "by",
+        "distinct",
+        "unknown_fields",
+        "defaults",
+        "rules",
+        "levels",
+        "type",
+        "required",
+    ),
     *("description", "minimum", "maximum", "max_length", "one_of", "case", "label", "points", "level", "when"),
     *("enabled", "owner", "tags", "all", "any", "not", "field", "of", "operator", "value", "other", "times"),
     *("CRITICAL", "HIGH", "MEDIUM", "LOW", "colour", "Colour", "", "x" * 41, "two\nlines", "\ud83c"),
     *BUILT_IN,
+    *_HISTORIES,
+    "customer.count_1h",
     "idempotency_key",
 )
 _WORDS_OF_THE_LANGUAGE = (
@@ -354,6 +399,7 @@ _WORDS_OF_THE_LANGUAGE = (
     *(FLOORS + CEILINGS + PRESENCE),
     *dict.fromkeys(itertools.chain.from_iterable(VALUE_OPERATORS.values())),
     *BUILT_IN,
+    *(f"{history}.{feature}" for history in _HISTORIES[:2] for feature in (*FEATURES, "count_2h")),
 )
 
 
@@ -493,10 +539,11 @@ def _copy(value: Any) -> Any:
         return None
 
 
-def transactions(rng: Random, document: Document, count: int) -> Iterator[dict[str, Any]]:
-    """Yield valid transactions for a valid document."""
-    declared = declarations(document)
+def cases(rng: Random, document: Document, count: int) -> Iterator[tuple[dict[str, Any], Known]]:
+    """Yield valid transactions for a valid document, and what the service knows about each."""
+    declared = comparable(document)
     pools = _pools(rng, document, declared)
+    lists = _entries(rng, document, pools, declared)
     warns = document.get("unknown_fields", "warn") == "warn"
     drawn = []
     for name, pool in pools.items():
@@ -507,7 +554,49 @@ def transactions(rng: Random, document: Document, count: int) -> Iterator[dict[s
         transaction = {name: pool[int(random() * size)] for name, pool, size, presence in drawn if random() < presence}
         if warns and random() < 0.05:
             transaction[rng.choice(("categroy", "Amount", "", "two\nlines"))] = rng.choice(("x", 1, None, [], {"a": 1}))
-        yield transaction
+        yield transaction, Known(_take_history(rng, transaction), lists if random() < 0.9 else None)
+
+
+def read(rule_set: RuleSet, transaction: dict[str, Any], known: Known) -> Transaction:
+    """Read a transaction, and add what is known as the service does."""
+    found = rule_set.fields.read(transaction)
+    if not (known.history or rule_set.lists):
+        return found
+    history = {
+        f"{name}.{feature}": value
+        for name, features in known.history.items()
+        for feature, value in features.items()
+        if value is not None
+    }
+    listed = {
+        check.fact: found.facts[check.field] in known.lists[check.name]
+        for check in rule_set.lists
+        if known.lists is not None and check.field in found.facts
+    }
+    return found._replace(facts={**found.facts, **history, **listed}, derived={**found.derived, **history})
+
+
+def _take_history(rng: Random, transaction: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Remove the features of histories that were drawn like fields, and return them."""
+    history: dict[str, dict[str, Any]] = {}
+    for name in [name for name in transaction if "." in name]:
+        found, feature = name.split(".")
+        history.setdefault(found, dict.fromkeys(FEATURES) if rng.random() < 0.5 else {})[feature] = transaction.pop(
+            name
+        )
+    return history
+
+
+def _entries(
+    rng: Random, document: Document, pools: dict[str, list[Any]], declared: dict[str, dict[str, Any]]
+) -> dict[str, set[str]]:
+    """Return lists with about half of the values that the fields can have."""
+    entries: dict[str, set[str]] = {}
+    for name, field in lists_of(document["rules"]):
+        folds = declared[field].get("case") == "ignore"
+        values = [value.casefold() if folds else value for value in pools[field] if rng.random() < 0.5]
+        entries.setdefault(name, set()).update(values)
+    return entries
 
 
 def _pools(rng: Random, document: Document, declared: dict[str, dict[str, Any]]) -> dict[str, list[Any]]:
@@ -516,6 +605,10 @@ def _pools(rng: Random, document: Document, declared: dict[str, dict[str, Any]])
     constants: dict[str, list[Any]] = {name: [] for name in declared if declared[name].get("required")}
     for condition in conditions:
         found = constants.setdefault(condition["field"], [])
+        if condition["field"] == "hour":
+            constants.setdefault("timestamp", [])
+        if condition["operator"] in STORED_LISTS:
+            continue
         if "other" in condition:
             constants.setdefault(condition["other"], [])
         elif "of" in condition:

@@ -3,8 +3,9 @@
 :func:`assess` interprets the JSON of a valid document. It is simple and slow, and shares no code with the layer.
 """
 
+import functools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ Document = dict[str, Any]
 LEVELS = ("LOW", "MEDIUM", "HIGH", "CRITICAL")
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 PRESENCE = ("is missing", "is present")
+STORED_LISTS = ("in list", "not in list")
 QUOTED_LENGTH = 64
 MAX_QUOTED_VALUES = 100
 
@@ -26,6 +28,37 @@ BUILT_IN: dict[str, dict[str, Any]] = {
     "customer_id": {"type": "string", "max_length": 128, "identifier": True},
     "timestamp": {"type": "time"},
 }
+
+_COUNT, _NOT_NEGATIVE = {"type": "integer", "minimum": 0, "maximum": 64}, {"type": "number", "minimum": 0}
+FEATURES: dict[str, dict[str, Any]] = {
+    "count_1h": _COUNT,
+    "count_24h": _COUNT,
+    "count_7d": _COUNT,
+    "sum_24h": _NOT_NEGATIVE,
+    "max_24h": _NOT_NEGATIVE,
+    "seconds_since_last": {"type": "integer", "minimum": 0},
+    "amount_ratio": _NOT_NEGATIVE,
+    "distinct_24h": _COUNT,
+    "is_new": {"type": "boolean"},
+}
+
+
+class Known(NamedTuple):
+    """What the service knows about a transaction besides its fields.
+
+    Attributes
+    ----------
+    history
+        Features by name, which can be null, for each history that is known.
+    lists
+        Entries of lists, case-folded if the fields ignore case; None if lists cannot be read.
+    """
+
+    history: Mapping[str, Mapping[str, Any]]
+    lists: Mapping[str, Collection[str]] | None
+
+
+NOTHING = Known({}, {})
 
 
 class Condition(NamedTuple):
@@ -46,16 +79,18 @@ class Expected(NamedTuple):
 
 
 def assess(
-    document: Document, transaction: dict[str, Any], decided: Counter[tuple[Condition, bool]] | None = None
+    document: Document,
+    transaction: dict[str, Any],
+    known: Known = NOTHING,
+    decided: Counter[tuple[Condition, bool]] | None = None,
 ) -> Expected:
     """Evaluate a valid document on a valid transaction.
 
     ``decided`` counts the conditions that decided hits, and whether they held (or did not, inside a ``not``).
     """
-    declared = declarations(document)
-    defaults = document.get("defaults", {})
-    facts = {name: transaction.get(name, defaults.get(name)) for name in declared}
-    interpreter = _Interpreter(declared, facts)
+    declared = comparable(document)
+    fact = functools.partial(_fact, document, transaction, known)
+    interpreter = _Interpreter(declared, fact, known.lists)
     hits = [
         rule
         for rule in document["rules"]
@@ -77,7 +112,7 @@ def assess(
                 decided[interpreter.describe(condition), interpreter.holds(condition)] += 1
             for name in (condition["field"], condition.get("other")):
                 if name is not None and name not in because and quotes_left:
-                    because[name] = _quoted(facts[name])
+                    because[name] = _quoted(fact(name))
                     quotes_left -= 1
         reason = {"rule": rule["label"], "points": rule.get("points", 0), "because": because}
         bound = rule.get("level", "")
@@ -95,16 +130,51 @@ def declarations(document: Document) -> dict[str, dict[str, Any]]:
     return {name: {**BUILT_IN.get(name, {}), **own.get(name, {})} for name in [*BUILT_IN, *own]}
 
 
+def comparable(document: Document) -> dict[str, dict[str, Any]]:
+    """Return the declaration of everything that conditions can compare: fields, and features of histories."""
+    histories = document.get("histories", {})
+    return declarations(document) | {
+        f"{name}.{feature}": FEATURES[feature] for name in histories for feature in FEATURES
+    }
+
+
+def lists_of(rules: list[Document]) -> list[tuple[str, str]]:
+    """Return the lists that rules search and the field each is searched for, in order."""
+    leaves = [leaf for rule in rules for leaf in _leaves({"all": rule["when"]})]
+    return [(leaf["value"], leaf["field"]) for leaf in leaves if leaf["operator"] in STORED_LISTS]
+
+
 def kind_of(declared: dict[str, dict[str, Any]], field: str) -> str:
     """Return the kind of a field in conditions."""
     return {"integer": "number"}.get(declared[field]["type"], declared[field]["type"]) if field != "hour" else "hour"
 
 
+def _leaves(condition: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if "not" in condition:
+        yield from _leaves(condition["not"])
+    elif parts := condition.get("all") or condition.get("any"):
+        for part in parts:
+            yield from _leaves(part)
+    else:
+        yield condition
+
+
+def _fact(document: Document, transaction: dict[str, Any], known: Known, name: str) -> Any:
+    """Return the value of a field or feature; None if it is missing."""
+    if "." in name:
+        history, feature = name.split(".")
+        return known.history.get(history, {}).get(feature)
+    if name == "hour" and "hour" not in transaction and "timestamp" in transaction:
+        return instant(transaction["timestamp"]).hour
+    return transaction.get(name, document.get("defaults", {}).get(name))
+
+
 class _Interpreter(NamedTuple):
-    """Evaluates conditions. A missing field is None."""
+    """Evaluates conditions. A missing field is None, and so are lists that cannot be read."""
 
     declared: dict[str, dict[str, Any]]
-    facts: dict[str, Any]
+    fact: Callable[[str], Any]
+    lists: Mapping[str, Collection[str]] | None
 
     def holds(self, condition: dict[str, Any]) -> bool:
         if "all" in condition:
@@ -116,10 +186,12 @@ class _Interpreter(NamedTuple):
         return self._comparison_holds(condition)
 
     def _comparison_holds(self, condition: dict[str, Any]) -> bool:
-        operator, left = condition["operator"], self.facts[condition["field"]]
+        operator, left = condition["operator"], self.fact(condition["field"])
         if operator in PRESENCE:
             return (left is None) is (operator == "is missing")
-        right = self.facts[condition["other"]] if "other" in condition else condition["value"]
+        if operator in STORED_LISTS:
+            return self._list_condition_holds(condition, left)
+        right = self.fact(condition["other"]) if "other" in condition else condition["value"]
         if left is None or right is None:
             return False
         if "times" in condition:
@@ -138,6 +210,12 @@ class _Interpreter(NamedTuple):
             left = left.casefold()
             right = [value.casefold() for value in right] if isinstance(right, list) else right.casefold()
         return _compare(left, operator, right)
+
+    def _list_condition_holds(self, condition: dict[str, Any], value: str | None) -> bool:
+        if value is None or self.lists is None:
+            return False
+        searched = value.casefold() if self._ignores_case(condition) else value
+        return (searched in self.lists[condition["value"]]) is (condition["operator"] == "in list")
 
     def deciding(self, condition: dict[str, Any], *, held: bool = True) -> Iterator[dict[str, Any]]:
         """Yield the leaves that made a condition hold, or fail."""

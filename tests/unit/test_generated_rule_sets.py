@@ -15,7 +15,8 @@ from scoring import scorers
 from scoring.assessment import RISK_LEVELS
 from scoring.errors import RuleSetError
 from scoring.fields import BUILT_IN
-from scoring.scorers import conditions_loader, fields_loader, rules_loader
+from scoring.history import FEATURES, History
+from scoring.scorers import conditions_loader, fields_loader, histories_loader, rules_loader
 from scoring.scorers.rules import RuleSet
 from tests import generated_rule_sets, reference_evaluator
 from tests.local.template import ROOT
@@ -34,12 +35,19 @@ VALIDATOR = jsonschema_rs.Draft202012Validator(SCHEMA)
 # The only errors of documents that satisfy the schema: JSON Schema cannot express these rules.
 BEYOND_THE_SCHEMA = {
     "type of a field": (
-        r"Rule .* when[^:]*: (operator '.*' does not apply to an? .*|'\w+' is an? \w+ and '\w+' is an? \w+|"
+        r"Rule .* when[^:]*: (operator '.*' does not apply to an? .*|'[\w.]+' is an? \w+ and '[\w.]+' is an? \w+|"
         r"operator '.*' does not compare two fields .*|'of' applies to times only, .*|"
         r"'times' applies to numbers only, .*|the value must be (an? .*|true or false, .*))"
     ),
     "unknown field": r"Rule .*: unknown field .*",
     "default": r"The rule set's 'defaults'(: | has an unknown name ).*",
+    "field of a history": (
+        r"History '\w+': ('(by|distinct)' must be a field(, not '.*'; known are .*| of type string or integer, .*)|"
+        r"'by' and 'distinct' must be different fields, .*)"
+    ),
+    "equal histories": r"Histories '\w+' and '\w+' have the same .*",
+    "number of lists": r"All rules must have at most 50 different pairs of a list and a field together",
+    "case of a list": r"List '\w+': '\w+' ignores case and '\w+' does not; .*",
     "repeated label": r"Rule .* appears more than once",
     "length of all labels": r"The labels of all rules must have at most 20000 characters together",
     "order of levels": r"The rule set's 'levels' must decrease .*",
@@ -105,21 +113,25 @@ def test_loaded_rule_set_agrees_with_the_reference_evaluator(outcomes: list[Outc
     rng = Random(SEED)
     evaluated = hits = 0
     decided = Counter[tuple[reference_evaluator.Condition, bool]]()
-    levels, limits, quotes = Counter[str](), Counter[str](), Counter[int]()
+    levels, limits, features, quotes = Counter[str](), Counter[str](), Counter[str](), Counter[int]()
     for document, _, rule_set, _ in outcomes:
         if rule_set is None:
             continue
         declared = reference_evaluator.declarations(document)
-        for transaction in generated_rule_sets.transactions(rng, document, TRANSACTIONS):
-            read = rule_set.fields.read(transaction)
+        check_histories_and_lists(document, rule_set)
+        for transaction, known in generated_rule_sets.cases(rng, document, TRANSACTIONS):
+            read = generated_rule_sets.read(rule_set, transaction, known)
             assessment = rule_set.assess(read)
-            expected = reference_evaluator.assess(document, transaction, decided)
-            assert tuple(assessment) == expected, f"{json.dumps(document)}\n{json.dumps(transaction)}"
+            expected = reference_evaluator.assess(document, transaction, known, decided)
+            assert tuple(assessment) == expected, f"{json.dumps(document)}\n{json.dumps(transaction)}\n{known}"
             # Also tells 1 from 1.0 and true.
             assert repr(assessment.reasons) == repr(expected.reasons)
             assert read.unknown == tuple(name for name in transaction if name not in declared)
             hits += len(expected.rules)
             levels[expected.level] += 1
+            features.update(
+                name for reason in expected.reasons for name, value in reason["because"].items() if value is not None
+            )
             limits.update(reason["level"] for reason in expected.reasons if "level" in reason)
             quotes[sum(len(reason["because"]) for reason in expected.reasons)] += 1
         evaluated += TRANSACTIONS * len(rule_set.labels)
@@ -140,7 +152,17 @@ def test_loaded_rule_set_agrees_with_the_reference_evaluator(outcomes: list[Outc
         assert decided[condition, held] >= (40 if held else 1), (condition, held)
     assert min(levels[level] for level in RISK_LEVELS) > 1000
     assert min(limits[limit] for limit in generated_rule_sets.FLOORS + generated_rule_sets.CEILINGS) > 100
+    assert min(features[f"customer.{feature}"] for feature in FEATURES) > 100
     assert max(quotes) == reference_evaluator.MAX_QUOTED_VALUES
+
+
+def check_histories_and_lists(document: reference_evaluator.Document, rule_set: RuleSet) -> None:
+    histories = document.get("histories", {})
+    assert rule_set.histories == tuple(History(name, one["by"], one["distinct"]) for name, one in histories.items())
+    enabled = [rule for rule in document["rules"] if rule.get("enabled", True)]
+    assert rule_set.lists == tuple(dict.fromkeys(reference_evaluator.lists_of(enabled)))
+    found = [(name, field.name) for name, fields in rule_set.list_fields.items() for field in fields]
+    assert sorted(found) == sorted(set(reference_evaluator.lists_of(document["rules"])))
 
 
 def test_schema_and_loader_agree(outcomes: list[Outcome]) -> None:
@@ -171,6 +193,10 @@ def with_condition(condition: dict[str, Any], **fields: Any) -> reference_evalua
     return changed(fields=fields, rules=[{"label": "R", "points": 1, "when": [condition]}])
 
 
+def _listed(name: str, field: str = "store") -> dict[str, Any]:
+    return {"field": field, "operator": "in list", "value": name}
+
+
 CONDITION = {"field": "amount", "operator": ">", "value": 1}
 NUMBERS = {f"f{number}": {"type": "number"} for number in range(51)}
 
@@ -199,6 +225,29 @@ NUMBERS = {f"f{number}": {"type": "number"} for number in range(51)}
             changed(fields={"x": {"type": "string", "case": "ignore", "one_of": ["a", "A"]}}),
         ),
         ("number of own fields", changed(fields=NUMBERS)),
+        ("unknown field", with_condition({"field": "ip.count_1h", "operator": ">", "value": 1})),
+        ("type of a field", with_condition({"field": "customer.is_new", "operator": ">", "value": 1})),
+        ("type of a field", with_condition({"field": "x", "operator": "in list", "value": "a"}, x={"type": "time"})),
+        ("field of a history", changed(histories={"customer": {"by": "store", "distinct": "store"}})),
+        ("field of a history", changed(histories={"customer": {"by": "x", "distinct": "store"}})),
+        (
+            "field of a history",
+            changed(fields={"x": {"type": "number"}}, histories={"x": {"by": "store", "distinct": "x"}}),
+        ),
+        ("equal histories", changed(histories={name: {"by": "store", "distinct": "hour"} for name in "ab"})),
+        (
+            "number of lists",
+            changed(
+                rules=[
+                    {"label": label, "points": 1, "when": [_listed(f"{label}{number}") for number in range(26)]}
+                    for label in "xy"
+                ]
+            ),
+        ),
+        (
+            "case of a list",
+            with_condition({"any": [_listed("a"), _listed("a", "x")]}, x={"type": "string", "case": "ignore"}),
+        ),
         ("number of conditions", with_condition({"all": [{"any": [CONDITION] * 26}, {"any": [CONDITION] * 25}]})),
         ("3.0 for an integer", changed(levels={"CRITICAL": 3.0, "HIGH": 2, "MEDIUM": 1})),
         ("3.0 for an integer", changed(fields={"x": {"type": "integer", "minimum": 3.0}})),
@@ -245,6 +294,26 @@ def test_document_that_only_the_loader_refuses(expected: str, document: referenc
         with_condition({"field": "store", "operator": "contains", "value": ""}),
         with_condition({"field": "store", "operator": "in", "value": "abc"}),
         with_condition({"field": "store", "operator": "is missing", "value": "a"}),
+        with_condition({"field": "store", "operator": "in list"}),
+        with_condition({"field": "store", "operator": "in list", "value": ""}),
+        with_condition({"field": "store", "operator": "in list", "value": ["a"]}),
+        with_condition({"field": "store", "operator": "not in list", "value": "A"}),
+        with_condition({"field": "store", "operator": "not in list", "value": "a" * 41}),
+        with_condition({"field": "store", "operator": "in list", "other": "category"}),
+        with_condition({"field": "amount", "operator": "in list", "value": "a"}),
+        with_condition({"field": "timestamp", "operator": "in list", "value": "a"}),
+        with_condition({"field": "customer.count_2h", "operator": ">", "value": 1}),
+        with_condition({"field": "customer", "operator": ">", "other": "customer."}),
+        changed(fields={"customer.count_1h": {"type": "integer"}}),
+        changed(defaults={"customer.count_1h": 1}),
+        changed(histories=[]),
+        changed(histories={"X": {"by": "customer_id", "distinct": "store"}}),
+        changed(histories={name: {"by": "customer_id", "distinct": f"f{name}"} for name in "abcd"}, fields=NUMBERS),
+        changed(histories={"x": {"by": "customer_id"}}),
+        changed(histories={"x": {"by": "customer_id", "distinct": "store", "of": "amount"}}),
+        changed(histories={"x": {"by": "timestamp", "distinct": "store"}}),
+        changed(histories={"x": {"by": "customer_id", "distinct": "amount"}}),
+        changed(histories={"x": {"by": "customer_id", "distinct": None}}),
         with_condition({"field": "t", "of": "hour", "operator": ">", "value": "5"}, t={"type": "time"}),
         with_condition({"field": "t", "of": "weekday", "operator": "==", "value": "Monday"}, t={"type": "time"}),
         with_condition({"field": "t", "operator": ">", "value": "2026-01-01T00:00:00"}, t={"type": "time"}),
@@ -278,6 +347,7 @@ def test_schema_describes_every_name() -> None:
     loaders = [
         *rules_loader._NAMES,
         *rules_loader._RULE_NAMES,
+        histories_loader._NAMES,
         *fields_loader._LIMITS.values(),
         fields_loader._OF_EVERY_TYPE,
         *conditions_loader._COMPARISON_NAMES,
@@ -294,6 +364,7 @@ def test_schema_has_the_limits_of_the_loader() -> None:
     limits = {
         names["version"]["maxLength"]: rules_loader.MAX_VERSION_LENGTH,
         names["fields"]["maxProperties"]: fields_loader.MAX_FIELDS + len(BUILT_IN),
+        names["histories"]["maxProperties"]: histories_loader.MAX_HISTORIES,
         names["rules"]["maxItems"]: rules_loader.MAX_RULES,
         names["levels"]["properties"]["CRITICAL"]["maximum"]: rules_loader.MAX_SCORE,
         rule["label"]["maxLength"]: rules_loader.MAX_LABEL_LENGTH,
