@@ -9,8 +9,9 @@ Every rule that is found can never hit, but not every such rule is found. The fo
 
 - two fields compared with each other, except that neither may be missing
 - two groups that read several fields and contradict each other
+- how the numbers of a history depend on each other, such as ``count_24h`` on ``count_1h``
 - the length of a text that must contain several searched texts
-- a field with very many searched texts, and one with times in the year 1 or 9999
+- a field with very many searched texts or lists, and one with times in the year 1 or 9999
 """
 
 import contextlib
@@ -24,13 +25,16 @@ from typing import Any
 from scoring import fields
 from scoring.errors import InvalidRequest
 from scoring.fields import Field
+from scoring.list_check import ListCheck
+from scoring.scorers import histories_loader
 from scoring.scorers.rules import Condition, Facts, RuleSet
 
 # Facts about one field, by its name. Fields that cannot be judged are left out.
 Candidates = Mapping[str, Sequence[Facts]]
 
-# Combinations of searched texts to try; a field with more is not examined.
+# Combinations of searched texts, and of values and lists, to try; a field with more is not examined.
 MAX_COMBINATIONS = 1_024
+MAX_LIST_COMBINATIONS = 10_000
 # One character has up to this many characters in folded case.
 MAX_FOLDED_LENGTH = 3
 
@@ -60,9 +64,10 @@ def find(document: Mapping[str, Any], rule_set: RuleSet) -> Iterator[tuple[str, 
         The label, and the names of the fields of which no value satisfies the conditions.
     """
     declared = {field.name: field for field in rule_set.fields.declared}
+    declared |= histories_loader.fields(rule_set.histories)
     enabled = [rule for rule in document["rules"] if rule.get("enabled", True)]
     for written, rule in zip(enabled, rule_set.rules, strict=True):
-        candidates = _candidates(written["when"], declared, rule_set.fields.defaults)
+        candidates = _candidates(written["when"], declared, rule_set.fields.defaults, rule.lists)
         unsatisfied = _unsatisfied([(condition, True) for condition in rule.conditions], candidates)
         if unsatisfied:
             yield rule.label, tuple(name for name in declared if name in unsatisfied)
@@ -130,7 +135,10 @@ def _comparisons(conditions: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any
 
 
 def _candidates(
-    when: Iterable[dict[str, Any]], declared: Mapping[str, Field], defaults: Mapping[str, Any]
+    when: Iterable[dict[str, Any]],
+    declared: Mapping[str, Field],
+    defaults: Mapping[str, Any],
+    lists: Iterable[ListCheck],
 ) -> Candidates:
     """Return facts that represent all values of the fields in conditions as they are written."""
     by_field = defaultdict[str, list[dict[str, Any]]](list)
@@ -139,8 +147,9 @@ def _candidates(
     candidates: dict[str, list[Facts]] = {}
     for name, comparisons in by_field.items():
         values = _values(declared[name], comparisons)
-        if values is not None:
-            candidates[name] = [{name: value} for value in values]
+        found = None if values is None else _with_lists([{name: value} for value in values], name, lists)
+        if found is not None:
+            candidates[name] = found
             if not declared[name].required and name not in defaults:
                 candidates[name].append({})
     return candidates
@@ -154,13 +163,26 @@ def _values(field: Field, comparisons: Iterable[Mapping[str, Any]]) -> Iterable[
         return (True, False)
     literals = defaultdict[str, set[Any]](set)
     for comparison in comparisons:
-        if "value" in comparison and "of" not in comparison:
+        if "value" in comparison and "of" not in comparison and not comparison["operator"].endswith("in list"):
             value = comparison["value"]
             literals[comparison["operator"]].update(value if isinstance(value, list) else [value])
     if field.type == "string":
         return _texts(field, literals)
     constants = set[Any]().union(*literals.values())
     return _times(constants) if field.type == "time" else _numbers(field, constants)
+
+
+def _with_lists(found: list[Facts], name: str, lists: Iterable[ListCheck]) -> list[Facts] | None:
+    """Combine facts about a field with all cases of lists that are searched for it; return None if there are too many.
+
+    A value is on a list, is not on it, or the list cannot be read.
+    """
+    searched = sorted({check.fact for check in lists if check.field == name})
+    if searched and len(found) * 3 ** len(searched) > MAX_LIST_COMBINATIONS:
+        return None
+    for fact in searched:
+        found = [{**facts, **listed} for facts in found for listed in ({fact: True}, {fact: False}, {})]
+    return found
 
 
 def _numbers(field: Field, constants: Iterable[float]) -> list[float]:

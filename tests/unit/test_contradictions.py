@@ -30,6 +30,7 @@ FIELDS = {
     "at": {"type": "time"},
     "code": {"type": "string", "max_length": 10},
 }
+HISTORIES = {"customer": {"by": "customer_id", "distinct": "store"}}
 FIRST, SECOND = "2026-11-25T08:30:00Z", "2026-11-25T08:30:00.000002Z"
 
 
@@ -53,7 +54,8 @@ def not_(part: Any) -> dict[str, Any]:
 
 def document(*when: Any) -> dict[str, Any]:
     """Return a rule set of one rule."""
-    return {**DOCUMENT, "fields": FIELDS, "rules": [{"label": "R", "points": 1, "when": list(when)}]}
+    rules = [{"label": "R", "points": 1, "when": list(when)}]
+    return {**DOCUMENT, "fields": FIELDS, "histories": HISTORIES, "rules": rules}
 
 
 def find(*when: Any) -> list[tuple[str, ...]]:
@@ -127,6 +129,28 @@ NEVER = [
     ("at", [is_("at", "==", FIRST), is_("at", "==", "saturday", of="weekday")]),
     # The largest offset makes it a Thursday.
     ("at", [is_("at", "between", [FIRST, "2026-11-25T20:30:00Z"]), is_("at", "==", "friday", of="weekday")]),
+    # History
+    ("customer.count_1h", [is_("customer.count_1h", ">", 64)]),
+    ("customer.count_7d", [is_("customer.count_7d", "<", 0)]),
+    ("customer.count_24h", [is_("customer.count_24h", ">", 2), is_("customer.count_24h", "<", 3)]),
+    ("customer.distinct_24h", [is_("customer.distinct_24h", ">=", 65)]),
+    ("customer.sum_24h", [is_("customer.sum_24h", "<", 0)]),
+    ("customer.amount_ratio", [is_("customer.amount_ratio", "is missing"), is_("customer.amount_ratio", ">", 5)]),
+    ("customer.seconds_since_last", [is_("customer.seconds_since_last", "==", 0.5)]),
+    ("customer.is_new", [is_("customer.is_new", "==", True), is_("customer.is_new", "!=", True)]),
+    ("customer.max_24h", [is_("customer.max_24h", "is missing"), is_("amount", ">", other="customer.max_24h")]),
+    # Lists
+    ("home", [is_("home", "in list", "a"), is_("home", "not in list", "a")]),
+    ("home", [is_("home", "in list", "a"), is_("home", "is missing")]),
+    ("home", [is_("home", "not in list", "a"), not_(is_("home", "is present"))]),
+    ("home", [is_("home", "in list", "a"), not_(is_("home", "in list", "a"))]),
+    ("home", [PL, is_("home", "in list", "a"), is_("home", "not in list", "b"), DE]),
+    ("country", [is_("country", "in list", "a"), is_("country", "in list", "b"), is_("country", "not in list", "a")]),
+    ("currency", [is_("currency", "in list", "a"), is_("currency", "==", "USD")]),
+    ("home", [any_(is_("home", "in list", "a"), is_("home", "in list", "b")), is_("home", "not in list", "a"),
+              is_("home", "not in list", "b")]),
+    ("home code", [any_(is_("home", "in list", "a"), is_("code", "in list", "a")), is_("home", "not in list", "a"),
+                   is_("code", "not in list", "a")]),
     # Groups
     ("amount", [any_(is_("amount", ">", 5), is_("amount", "==", 0)), is_("amount", "between", [1, 5])]),
     ("amount", [not_(is_("amount", ">=", 0))]),
@@ -177,6 +201,24 @@ POSSIBLE = [
     [is_("at", "==", "friday", of="weekday"), is_("at", "between", [22, 5], of="hour")],
     [is_("at", ">", "9999-12-31T23:59:59.999999Z")],
     [is_("at", "<", "0001-01-01T00:00:00Z")],
+    [is_("customer.count_1h", ">=", 64)],
+    [is_("customer.count_1h", "==", 0)],
+    [is_("customer.amount_ratio", ">", 1e308)],
+    [is_("customer.seconds_since_last", ">", 10**11)],
+    [is_("customer.is_new", "is missing"), not_(is_("customer.is_new", "==", True))],
+    [is_("amount", ">", other="customer.max_24h", times=3), is_("customer.count_1h", "==", 0)],
+    # What one number says about another is not examined.
+    [is_("customer.count_1h", ">", 5), is_("customer.count_24h", "<", 5)],
+    [is_("home", "in list", "a")],
+    [is_("home", "not in list", "a"), PL],
+    [is_("home", "in list", "a"), is_("home", "not in list", "b")],
+    [is_("home", "in list", "a"), is_("code", "not in list", "a")],
+    # The lists may be unknown.
+    [not_(is_("home", "in list", "a")), not_(is_("home", "not in list", "a"))],
+    [not_(is_("home", "in list", "a")), not_(is_("home", "not in list", "a")), PL],
+    [is_("home", "is missing"), not_(is_("home", "in list", "a"))],
+    [is_("currency", "in list", "a"), is_("currency", "not in list", "b"), is_("currency", "==", "PLN")],
+    [is_("store", "==", "in list"), is_("store", "in list", "x")],
     # Comparisons of two fields are not examined.
     [is_("amount", ">", other="ratio"), is_("amount", "<", other="ratio")],
     [is_("amount", ">", other="amount")],
@@ -209,10 +251,17 @@ def test_field_with_too_many_searched_texts_is_not_judged() -> None:
     assert find(*searches, is_("home", "==", "00")) == []
 
 
+def test_field_with_too_many_lists_is_not_judged() -> None:
+    lists = [is_("home", "in list", f"list{number}") for number in range(48)]
+    assert find(*lists[:7], PL, DE) == [("home",)]
+    assert find(*lists, PL, DE) == []
+
+
 def test_largest_rule_set_takes_seconds_at_most() -> None:
     texts = [is_("home", sign, f"{number:0900}") for number in range(7) for sign in ("contains", "starts with")]
     times = [is_("at", ">", f"2026-11-{day:02}T08:30:00Z") for day in range(1, 29)]
-    hostile = [{"label": f"{number}", "points": 1, "when": [*texts, *times]} for number in range(20)]
+    lists = [is_("code", "in list", f"list{number}") for number in range(8)]
+    hostile = [{"label": f"{number}", "points": 1, "when": [*texts, *times, *lists]} for number in range(20)]
     written = {**document(), "rules": hostile}
     rule_set = rules_loader.from_document(written)
     start = time.process_time()
@@ -231,6 +280,8 @@ DOMAINS: dict[str, list[Any]] = {
     "hour": list(range(24)),
     "card_present": [True, False],
     "home": ["".join(text) for length in range(9) for text in itertools.product("ab-", repeat=length)],
+    "customer.count_1h": list(range(65)),
+    "code": ["a", "b", "x"],
     "at": [
         moment.astimezone(offset)
         for moment in (
@@ -240,6 +291,11 @@ DOMAINS: dict[str, list[Any]] = {
         for offset in OFFSETS
     ],
 }
+# Whether a code is on each of two lists, or the lists cannot be read.
+LISTED = [
+    {f"code in list {name}": one for name, one in zip("ab", both, strict=True) if one is not None}
+    for both in itertools.product((True, False, None), repeat=2)
+]
 TIMES = st.sampled_from([instant.isoformat() for instant in INSTANTS])
 TEXTS = st.sampled_from(["a", "b", "ab", "ba", "aa"])
 HALVES = st.integers(-3, 6).map(lambda number: number / 2)
@@ -254,7 +310,7 @@ def comparisons(
     lists = st.lists(values, min_size=1, max_size=3)
     pairs = st.tuples(values, values).map(list)
     return st.sampled_from(operators).flatmap(
-        lambda sign: (pairs if sign == "between" else lists if "in" in sign.split() else values).map(
+        lambda sign: (pairs if sign == "between" else lists if sign in {"in", "not in"} else values).map(
             lambda value: is_(field, sign, value, **names)
         )
     )
@@ -265,6 +321,8 @@ COMPARISONS = {
     "ratio": comparisons("ratio", NUMERIC, HALVES),
     "items": comparisons("items", NUMERIC, st.integers(-1, 11) | HALVES),
     "hour": comparisons("hour", NUMERIC, HOURS),
+    "customer.count_1h": comparisons("customer.count_1h", NUMERIC, st.integers(-1, 66) | HALVES),
+    "code": comparisons("code", ["==", "!=", "in list", "not in list"], st.sampled_from("ab")),
     "card_present": comparisons("card_present", ["==", "!="], st.booleans()),
     "home": comparisons("home", ["==", "!=", "in", "not in", "starts with", "ends with", "contains"], TEXTS),
     "at": comparisons("at", ["==", "!=", ">", ">=", "<", "<=", "between"], TIMES)
@@ -286,7 +344,13 @@ def can_hit(fields: tuple[str, ...], when: list[Any]) -> bool:
     """Try all combinations of values."""
     written = {**document(*when), "defaults": {}}
     tests = rules_loader.from_document(written).rules[0].tests
-    facts = ([{}, *({field: value} for value in DOMAINS[field])] for field in fields)
+    facts = (
+        [
+            {},
+            *({field: value, **listed} for value in DOMAINS[field] for listed in (LISTED if field == "code" else [{}])),
+        ]
+        for field in fields
+    )
     return any(
         all(test(found) for test in tests)
         for combination in itertools.product(*facts)
