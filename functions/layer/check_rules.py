@@ -20,6 +20,8 @@ from scoring.fields import Field
 from scoring.scorers import fields_loader, rules_loader
 
 _NUMERIC_COLUMNS = {"points", "from"}
+# Compare with the name of a list.
+_LIST_OPERATORS = {"in list", "not in list"}
 
 
 def report(document: dict[str, Any], encoding: str = "utf-8") -> str:
@@ -32,6 +34,9 @@ def report(document: dict[str, Any], encoding: str = "utf-8") -> str:
     if document.get("fields"):
         declared = fields_loader.load(document["fields"])
         tables.append([("field", "type", "limits"), *(_field(declared[name]) for name in document["fields"])])
+    if document.get("histories"):
+        rows = [(name, one["by"], one["distinct"]) for name, one in document["histories"].items()]
+        tables.append([("history", "by", "distinct"), *rows])
     levels = [(level, str(document["levels"].get(level, 0))) for level in reversed(RISK_LEVELS)]
     tables.append([("level", "from"), *levels])
     defaults = ", ".join(f"{field} {_json(value)}" for field, value in document.get("defaults", {}).items())
@@ -86,8 +91,9 @@ def _comparison(field: str, operator: str, of: str = "", times: float = 1, **com
     if "value" not in compared:
         return f"{field} {operator}"
     value = compared["value"]
-    text = " and ".join(map(_json, value)) if operator == "between" else _json(value)
-    return f"{field} {operator} {text}"
+    if operator == "between":
+        return f"{field} {operator} {' and '.join(map(_json, value))}"
+    return f"{field} {operator} {value if operator in _LIST_OPERATORS else _json(value)}"
 
 
 def _field(field: Field) -> tuple[str, str, str]:

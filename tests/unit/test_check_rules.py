@@ -25,6 +25,9 @@ R1: amount > 3000            3  amount > 3000
 R2: electronics > 1500       2  category == "electronics" and amount > 1500
 R3: night hour               2  hour < 6
 
+history   by           distinct
+customer  customer_id  store
+
 level     from
 CRITICAL     5
 HIGH         3
@@ -77,6 +80,10 @@ FULL = {
         "at": {"type": "time", "description": "Of the payment"},
         "usual": {"type": "number", "minimum": 0},
     },
+    "histories": {
+        "customer": {"by": "customer_id", "distinct": "country"},
+        "shop": {"by": "store", "distinct": "customer_id"},
+    },
     "unknown_fields": "refuse",
     "defaults": {"usual": 10.5, "country": "PL"},
     "rules": [
@@ -102,6 +109,7 @@ FULL = {
             "when": [
                 {"field": "hour", "operator": "between", "value": [22, 5]},
                 {"field": "at", "of": "weekday", "operator": "in", "value": ["saturday"]},
+                {"field": "country", "operator": "in list", "value": "watched_countries"},
             ],
         },
         {
@@ -112,7 +120,10 @@ FULL = {
                     "not": {
                         "all": [
                             {"field": "at", "of": "hour", "operator": "<", "value": 6},
+                            {"field": "amount", "operator": ">", "other": "customer.max_24h", "times": 2.5},
+                            {"field": "home", "operator": "not in list", "value": "trusted"},
                             {"field": "home", "operator": "is missing"},
+                            {"field": "shop.is_new", "operator": "==", "value": True},
                         ]
                     }
                 }
@@ -124,8 +135,8 @@ FULL = {
 FULL_TABLE = """\
 label  points  level              status    owner  tags              conditions
 R1         20                               cards  travel, velocity  amount > 2 × usual and (country != home or not country starts with "P")
-R2         -5                     disabled                           hour between 22 and 5 and weekday of at in ["saturday"]
-R3          0  at least CRITICAL                                     not (hour of at < 6 and home is missing)
+R2         -5                     disabled                           hour between 22 and 5 and weekday of at in ["saturday"] and country in list watched_countries
+R3          0  at least CRITICAL                                     not (hour of at < 6 and amount > 2.5 × customer.max_24h and home not in list trusted and home is missing and shop.is_new == true)
 
 field     type    limits
 amount    number  required, at least 0, at most 1000.5
@@ -134,6 +145,10 @@ currency  string  required, one of ["PLN", "EUR"]
 home      string
 at        time
 usual     number  at least 0
+
+history   by           distinct
+customer  customer_id  country
+shop      store        customer_id
 
 level     from
 CRITICAL    50
