@@ -10,7 +10,9 @@ import pytest
 
 from scoring import decision, strict_json
 from scoring.errors import RuleSetError
-from scoring.scorers import conditions_loader, fields_loader, rules, rules_loader
+from scoring.history import History, profiles
+from scoring.list_check import ListCheck
+from scoring.scorers import conditions_loader, fields_loader, histories_loader, rules, rules_loader
 from tests.local.template import ROOT
 from tests.rule_set import DOCUMENT, R1
 
@@ -345,6 +347,182 @@ def test_unknown_field_of_many() -> None:
     assert error.endswith(", ...")
 
 
+STORE = {"by": "customer_id", "distinct": "store"}
+NAME = "a name must have 1 to 40 lower-case letters, digits and '_', and begin with a letter"
+SUITABLE = "known are category, country, customer_id, hour, ip, items, store, tx_id"
+
+
+@pytest.mark.parametrize(
+    ("histories", "message"),
+    [
+        ([], "The rule set's 'histories' must be an object"),
+        (None, "The rule set's 'histories' must be an object"),
+        ("customer_id", "The rule set's 'histories' must be an object"),
+        (dict.fromkeys("abcd", STORE), "The rule set's 'histories' must be at most 3"),
+        *(
+            ({name: STORE}, f"History {name[:64]!r}: {NAME}")
+            for name in (
+                "",
+                "Customer",
+                "_x",
+                "1st",
+                "a" * 41,
+                "a" * 1_000,
+                "customer.id",
+                "a-b",
+                "x\n",
+                "\u0131d",
+                "é",
+            )
+        ),
+        ({"customer": "customer_id"}, "History 'customer' must be an object"),
+        ({"customer": []}, "History 'customer' must be an object"),
+        ({"customer": {}}, "History 'customer' lacks 'by'"),
+        ({"customer": {"by": "customer_id"}}, "History 'customer' lacks 'distinct'"),
+        ({"customer": {"distinct": "store"}}, "History 'customer' lacks 'by'"),
+        ({"customer": {**STORE, "of": "amount"}}, "History 'customer' has an unknown name 'of'"),
+        ({"customer": {**STORE, "by": "colour"}}, f"'customer': 'by' must be a field, not 'colour'; {SUITABLE}"),
+        ({"customer": {**STORE, "by": ["ip"]}}, f"'customer': 'by' must be a field, not an array; {SUITABLE}"),
+        ({"customer": {**STORE, "by": None}}, f"'customer': 'by' must be a field, not null; {SUITABLE}"),
+        ({"customer": {**STORE, "by": "x" * 1_000}}, f"'by' must be a field, not '{'x' * 64}'; {SUITABLE}"),
+        ({"customer": {**STORE, "distinct": 1}}, f"'customer': 'distinct' must be a field, not a number; {SUITABLE}"),
+        ({"customer": {**STORE, "distinct": "customer.count_1h"}}, "must be a field, not 'customer.count_1h'; "),
+        *(
+            (
+                {"customer": {**STORE, role: name}},
+                f"History 'customer': '{role}' must be a field of type string or integer, and {name!r} is a {kind}",
+            )
+            for role in ("by", "distinct")
+            for name, kind in {"amount": "number", "timestamp": "time", "paid": "boolean", "at": "time"}.items()
+        ),
+        (
+            {"customer": {"by": "store", "distinct": "store"}},
+            "History 'customer': 'by' and 'distinct' must be different fields, not both 'store'",
+        ),
+        ({"a": STORE, "b": STORE}, "Histories 'a' and 'b' have the same 'by' and 'distinct'"),
+        ({"a": STORE, "ip": {"by": "ip", "distinct": "store"}, "b": STORE}, "Histories 'a' and 'b' have the same"),
+    ],
+)
+def test_invalid_history(histories: Any, message: str) -> None:
+    assert message in error_of(changed(fields=OWN, histories=histories))
+
+
+def test_histories() -> None:
+    histories = {
+        "customer": STORE,
+        "ip": {"by": "ip", "distinct": "items"},
+        "a" * 40: {"by": "hour", "distinct": "customer_id"},
+    }
+    rule_set = rules_loader.from_document(changed(fields=OWN, histories=histories))
+    assert rule_set.histories == (
+        History("customer", "customer_id", "store"),
+        History("ip", "ip", "items"),
+        History("a" * 40, "hour", "customer_id"),
+    )
+    assert rules_loader.from_document(changed(histories={})).histories == ()
+    assert histories_loader.MAX_COUNT == profiles.MAX_ENTRIES
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        # Fields of histories
+        (compare("customer.count_2h", ">", value=1), "'customer.count_2h'; known are customer.amount_ratio, "),
+        (compare("customer.", ">", value=1), "unknown field 'customer.'; known are customer.amount_ratio, "),
+        (compare("ip.count_1h", ">", value=1), "unknown field 'ip.count_1h'; known are amount, at, "),
+        (compare("customer.count_1h.x", ">", value=1), "unknown field 'customer.count_1h.x'; known are "),
+        (compare("Customer.count_1h", ">", value=1), "unknown field 'Customer.count_1h'; known are "),
+        (compare("amount", ">", other="customer.sum_1h"), "unknown field 'customer.sum_1h'; known are customer."),
+        (compare("customer.count_1h", ">", value="1"), "the value must be a number, not '1'"),
+        (compare("customer.count_1h", "contains", value="1"), "operator 'contains' does not apply to a number"),
+        (compare("customer.is_new", ">", value=True), "operator '>' does not apply to a boolean"),
+        (compare("customer.is_new", "==", value=1), "the value must be true or false, not a number"),
+        (compare("customer.count_1h", ">", of="hour", value=1), "'of' applies to times only, not to 'customer.count"),
+        (compare("customer.is_new", "==", other="amount"), "'customer.is_new' is a boolean and 'amount' is a number"),
+        (compare("customer.max_24h", ">", other="amount", times=0), "'times' must be a finite number greater than 0"),
+        (compare("customer.is_new", "==", other="paid", times=2), "'times' applies to numbers only, not to 'paid'"),
+        (compare("customer.is_new", "is missing", value=True), "operator 'is missing' excludes 'value'"),
+        # Lists
+        (compare("amount", "in list", value="blocked"), "operator 'in list' does not apply to a number"),
+        (compare("items", "not in list", value="blocked"), "operator 'not in list' does not apply to a number"),
+        (compare("hour", "in list", value="blocked"), "operator 'in list' does not apply to an hour"),
+        (compare("paid", "in list", value="blocked"), "operator 'in list' does not apply to a boolean"),
+        (compare("at", "not in list", value="blocked"), "operator 'not in list' does not apply to a time"),
+        (compare("at", "in list", of="weekday", value="blocked"), "operator 'in list' does not apply to a weekday"),
+        (compare("customer.count_1h", "in list", value="blocked"), "operator 'in list' does not apply to a number"),
+        (compare("country", "in list"), "the condition lacks 'value' or 'other'"),
+        (compare("country", "in list", other="ip"), "operator 'in list' does not compare two fields that are strings"),
+        (compare("country", "in list", value="blocked", other="ip"), "'other' excludes 'value'"),
+        (compare("country", "in list", value="blocked", times=2), "'times' needs 'other'"),
+        (compare("country", "in list", of="hour", value="blocked"), "'of' applies to times only, not to 'country'"),
+        (compare("country", "in list", value=["PL"]), "of operator 'in list' must be the name of a list, not an array"),
+        (compare("country", "not in list", value=None), "'not in list' must be the name of a list, not null"),
+        (compare("country", "in list", value=7), "operator 'in list' must be the name of a list, not a number"),
+        *(
+            (compare("country", "in list", value=name), f"list {name[:64]!r}: {NAME}")
+            for name in ("", "Blocked", "_x", "7", "a" * 41, "a" * 1_000, "blocked customers", "a-b", "a.b", "x\n", "é")
+        ),
+    ],
+)
+def test_invalid_condition_on_history_or_list(condition: Any, message: str) -> None:
+    error = error_of(changed(fields=OWN, rules=[{"label": "R", "points": 1, "when": [nested(0), condition]}]))
+    assert error.startswith("Rule 'R' when[1]: ")
+    assert message in error
+
+
+def test_number_of_a_history_is_no_field_of_a_transaction() -> None:
+    name = "customer.count_1h"
+    assert error_of(changed(fields={name: {"type": "integer"}})) == f"Field {name!r}: {NAME}"
+    assert error_of(changed(defaults={name: 1})) == f"The rule set's 'defaults' has an unknown name {name!r}"
+    transaction = rules_loader.from_document(DOCUMENT).fields.read({"amount": 1, name: 9})
+    assert (name in transaction.facts, transaction.unknown) == (False, (name,))
+
+
+def with_lists(*conditions: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """Return a rule set with a rule for each condition; every second one is disabled."""
+    rules = [
+        {"label": f"R{number}", "points": 1, "enabled": number % 2 == 0, "when": [condition]}
+        for number, condition in enumerate(conditions)
+    ]
+    return changed(fields={**OWN, **fields}, rules=rules)
+
+
+EMAIL = {"type": "string", "case": "ignore"}
+
+
+def test_lists() -> None:
+    blocked, trusted = compare("ip", "in list", value="blocked"), compare("ip", "not in list", value="trusted")
+    email = compare("email", "in list", value="mail")
+    other = compare("store", "in list", value="blocked")
+    groups = {"any": [blocked, {"not": {"all": [trusted, email]}}, blocked]}
+    rule_set = rules_loader.from_document(
+        with_lists(groups, compare("store", "in list", value="unused"), other, other, blocked, email=EMAIL)
+    )
+    expected = [("blocked", "ip"), ("trusted", "ip"), ("mail", "email"), ("blocked", "store")]
+    assert rule_set.lists == tuple(ListCheck(*pair) for pair in expected)
+    assert [check.fact for check in rule_set.lists][:2] == ["ip in list blocked", "ip in list trusted"]
+    fields = {name: [field.name for field in fields] for name, fields in rule_set.list_fields.items()}
+    assert fields == {"blocked": ["ip", "store"], "trusted": ["ip"], "mail": ["email"], "unused": ["store"]}
+    folds = {name: fields[0].ignores_case for name, fields in rule_set.list_fields.items()}
+    assert folds == {"blocked": False, "trusted": False, "mail": True, "unused": False}
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_fields_of_a_list_agree_on_case(order: tuple[int, int]) -> None:
+    conditions = [compare("email", "in list", value="blocked"), compare("ip", "not in list", value="blocked")]
+    error = error_of(with_lists(*[conditions[index] for index in order], email=EMAIL))
+    assert error == (
+        "List 'blocked': 'email' ignores case and 'ip' does not; all fields that are searched for in a list must agree"
+    )
+
+
+def test_maximum_number_of_lists() -> None:
+    conditions = [compare("ip", "in list", value=f"list{number}") for number in range(rules_loader.MAX_LIST_CHECKS)]
+    assert len(rules_loader.from_document(with_lists(*conditions, *conditions)).list_fields) == len(conditions)
+    error = error_of(with_lists(*conditions, compare("store", "in list", value="list1")))
+    assert error == "All rules must have at most 50 different pairs of a list and a field together"
+
+
 def wide(count: int) -> dict[str, Any]:
     return {"any": [nested(0)] * count}
 
@@ -470,6 +648,8 @@ def test_guide_states_the_limits() -> None:
     assert stated == [
         rules_loader.MAX_FILE_BYTES,
         fields_loader.MAX_FIELDS,
+        histories_loader.MAX_HISTORIES,
+        rules_loader.MAX_LIST_CHECKS,
         fields_loader.MAX_TEXT_LENGTH,
         rules_loader.MAX_RULES,
         conditions_loader.MAX_CONDITIONS,

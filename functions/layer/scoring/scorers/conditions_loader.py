@@ -212,7 +212,7 @@ class ConditionsLoader:
             known = sorted(self._fields)
             if isinstance(name, str) and "." in name:
                 # Of a history, name its own fields first.
-                known.sort(key=lambda one: one.partition(".")[0] != name.partition(".")[0])
+                known.sort(key=lambda one: not one.startswith(f"{name.partition('.')[0]}."))
             raise RuleSetError(f"unknown field {shown(name)}; known are {checks.listed(known)}")
         return field
 
