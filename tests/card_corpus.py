@@ -126,6 +126,17 @@ CARD_CASES = [
     invalid("usual_amount negative", '"usual_amount": -0.01', "Field 'usual_amount' must not be negative"),
     invalid("usual_amount 1e400", '"usual_amount": 1e400', "Field 'usual_amount' must be a finite number"),
     accepted("usual_amount 1e308", '"usual_amount": 1e308'),
+    # Built-in fields
+    invalid("customer_id empty", '"customer_id": ""', "Field 'customer_id' must have 1 to 128 characters"),
+    accepted("customer_id and customer", '"customer_id": "C1", "customer": 1'),
+    invalid(
+        "timestamp without an offset", '"timestamp": "2020-11-25T08:30:00"', BAD_TIME.replace("local_time", "timestamp")
+    ),
+    accepted(
+        "the hour of timestamp",
+        '"timestamp": "2020-11-25T02:30:00+01:00"',
+        decided(10, "LOW", hit("night", 10, {"local_time": None, "hour": 2})),
+    ),
     # Narrowed built-in fields
     bad("amount 0", '{"amount": 0, "currency": "EUR"}', TOO_SMALL),
     bad("amount 0.009", '{"amount": 0.009, "currency": "EUR"}', TOO_SMALL),

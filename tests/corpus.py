@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
 
@@ -29,8 +30,8 @@ PAGE_HEADERS = {"Content-Encoding", "Content-Security-Policy", "Referrer-Policy"
 # Added by the server of `make run`.
 SERVER_HEADERS = {"Server", "Date", "Content-Length", "Connection"}
 
-# Fields of a decision that differ between requests or versions; cases need not expect them.
-VARIABLE_FIELDS = {"decision_id", "version", "evaluated_at"}
+# Fields of a decision that differ between requests, runs or versions; cases need not expect them.
+VARIABLE_FIELDS = {"decision_id", "version", "evaluated_at", "history"}
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -99,6 +100,31 @@ def score(
 def bad(name: str, body: str | bytes, error: str) -> Case:
     """Make a ``POST /score`` with a body that gets a 400."""
     return score(name, body, 400, error)
+
+
+def customer(name: str, value: str, error: str) -> Case:
+    """Make a ``POST /score`` whose ``customer_id`` is this JSON, and which gets a 400."""
+    return bad(f"customer_id {name}", f'{{"amount": 20, "customer_id": {value}}}', f"Field 'customer_id' {error}")
+
+
+def known_customer(name: str, value: str) -> Case:
+    """Make a ``POST /score`` whose ``customer_id`` is this string, which is valid."""
+    return score(f"customer_id {name}", f'{{"amount": 20, "customer_id": "{value}"}}', 200, LOW)
+
+
+def no_time(name: str, value: str, error: str = "") -> Case:
+    """Make a ``POST /score`` whose ``timestamp`` is this JSON, and which gets a 400."""
+    return bad(f"timestamp {name}", f'{{"amount": 20, "timestamp": {value}}}', error or BAD_TIMESTAMP)
+
+
+def at(name: str, time: str, expected: Mapping[str, Any], fields: str = "") -> Case:
+    """Make a ``POST /score`` whose ``timestamp`` is this string, which is valid."""
+    return score(f"timestamp {name}", f'{{"amount": 20, "timestamp": "{time}"{fields}}}', 200, expected)
+
+
+def ahead(**duration: float) -> str:
+    """Return a time this far ahead of the clock."""
+    return (datetime.now(UTC) + timedelta(**duration)).isoformat()
 
 
 def content_type(name: str, value: str, status: int = 415) -> Case:
@@ -212,7 +238,7 @@ _ROUTES = template.routes()
 GOOD = '{"amount": 20}'
 LOW = {"score": 0, "risk_level": "LOW", "triggered_rules": [], "tx_id": "unknown"}
 FIRST_FIVE = ("'x1'", "'x2'", "'x3'", "'x4'", "'x5'")
-NIGHT = decided(2, "MEDIUM", hit(R3, 2, {"hour": 0}))
+NIGHT, EARLY = (decided(2, "MEDIUM", hit(R3, 2, {"hour": hour})) for hour in (0, 5))
 
 EMPTY = "The body is empty; it must be a JSON document"
 BAD_JSON = "The body is not valid JSON: "
@@ -232,6 +258,8 @@ NEGATIVE = "Field 'amount' must not be negative"
 BAD_HOUR = "Field 'hour' must be an integer from 0 to 23"
 BAD_LENGTH = "Field 'tx_id' must have 1 to 128 characters"
 CONTROL = "Field 'tx_id' must not contain control characters"
+BAD_TIMESTAMP = "Field 'timestamp' must be a time with an offset in RFC 3339, such as '2026-11-25T08:30:00+01:00'"
+AHEAD = "Field 'timestamp' must not be more than a day ahead of the clock"
 NOT_STRING = "Field 'tx_id' must be a string"
 BAD_UNICODE = "Field 'tx_id' must be valid Unicode text"
 BAD_ECHO = "The body must be a JSON object, array or string"
@@ -398,6 +426,78 @@ CASES: list[Case] = [
     score("store with a log line", f'{{"amount": 20, "store": "a{LOG_LINE}"}}', 200, LOW),
     score("category with a header", f'{{"amount": 20, "category": "\\r\\nSet-Cookie: {INJECTED}=1"}}', 200, LOW),
     score("store with a NUL", '{"amount": 20, "store": "a\\u0000"}', 200, LOW),
+    # customer_id
+    customer("null", "null", "must be a string"),
+    customer("a number", "42", "must be a string"),
+    customer("true", "true", "must be a string"),
+    customer("an array", '["C1"]', "must be a string"),
+    customer("an object", '{"S": "C1"}', "must be a string"),
+    customer("empty", '""', "must have 1 to 128 characters"),
+    customer("of 129 characters", f'"{"x" * 129}"', "must have 1 to 128 characters"),
+    customer("of 60,000 characters", f'"{"x" * 60_000}"', "must have 1 to 128 characters"),
+    customer("with a NUL", '"a\\u0000"', "must not contain control characters"),
+    customer("with a DEL", '"a\\u007f"', "must not contain control characters"),
+    customer("with a C1 control character", '"\\u0085"', "must not contain control characters"),
+    customer("with a line break", '"C1\\n"', "must not contain control characters"),
+    customer("with a header", f'"a\\r\\nSet-Cookie: {INJECTED}=1"', "must not contain control characters"),
+    customer("with a log line", f'"a{LOG_LINE}"', "must not contain control characters"),
+    customer("with a lone surrogate", '"\\ud83c"', "must be valid Unicode text"),
+    customer("with a reversed surrogate pair", '"\\udca1\\ud83c"', "must be valid Unicode text"),
+    known_customer("of 128 characters", "🂡" * 128),
+    known_customer("a space", " "),
+    known_customer("with the separator of a key", "customer_id#x"),
+    known_customer("with quotes", f'it\'s {INJECTED} \\"{INJECTED}\\"'),
+    score("Customer_id", '{"amount": 20, "Customer_id": 1}', 200, {**LOW, **ignored("'Customer_id'")}),
+    # timestamp
+    no_time("null", "null"),
+    no_time("seconds since 1970", "1764055800"),
+    no_time("true", "true"),
+    no_time("an array", '["2020-11-25T08:30:00Z"]'),
+    no_time("an object", "{}"),
+    no_time("empty", '""'),
+    no_time("now", '"now"'),
+    no_time("seconds in quotes", '"1764055800"'),
+    no_time("a date only", '"2020-11-25"'),
+    no_time("a time only", '"08:30:00Z"'),
+    no_time("without an offset", '"2020-11-25T08:30:00"'),
+    no_time("without seconds", '"2020-11-25T08:30Z"'),
+    no_time("with a space for the T", '"2020-11-25 08:30:00Z"'),
+    no_time("with an offset without a colon", '"2020-11-25T08:30:00+0100"'),
+    no_time("with an offset of 24 hours", '"2020-11-25T08:30:00+24:00"'),
+    no_time("with the name of a time zone", '"2020-11-25T08:30:00[Europe/Warsaw]"'),
+    no_time("at hour 24", '"2020-11-25T24:00:00Z"'),
+    no_time("at minute 60", '"2020-11-25T08:60:00Z"'),
+    no_time("with a leap second", '"2016-12-31T23:59:60Z"'),
+    no_time("on 30 February", '"2020-02-30T08:30:00Z"'),
+    no_time("in month 13", '"2020-13-01T08:30:00Z"'),
+    no_time("in the year 0", '"0000-01-01T00:00:00Z"'),
+    no_time("in the year 10000", '"10000-01-01T00:00:00Z"'),
+    no_time("in a week", '"2020-W48-3T08:30:00Z"'),
+    no_time("with a decimal comma", '"2020-11-25T08:30:00,5Z"'),
+    no_time("with Arabic-Indic digits", '"\u0662\u0660\u0662\u0660-11-25T08:30:00Z"'),
+    no_time("with a minus sign for the hyphen", '"2020-11-25T08:30:00\u221201:00"'),
+    no_time("and a space", '"2020-11-25T08:30:00Z "'),
+    no_time("and a line break", '"2020-11-25T08:30:00Z\\n"'),
+    no_time("with a NUL", '"2020-11-25T08:30:00Z\\u0000"'),
+    no_time("with a header", f'"2020-11-25T08:30:00Z\\r\\nSet-Cookie: {INJECTED}=1"'),
+    no_time("with a lone surrogate", '"2020-11-25T08:30:00Z\\ud83c"'),
+    no_time("of 60,000 characters", f'"{"2" * 60_000}"'),
+    no_time("25 hours ahead", f'"{ahead(hours=25)}"', AHEAD),
+    no_time("in the year 9999", '"9999-12-31T23:59:59.999999-23:59"', AHEAD),
+    no_time("in the year 9999 with an hour", '"9999-12-31T23:59:59Z", "hour": 12', AHEAD),
+    at("23 hours ahead", ahead(hours=23), LOW, ', "hour": 12'),
+    at("in the year 1", "0001-01-01T12:00:00+23:59", LOW),
+    at("in the year 1 of a customer", "0001-01-01T12:00:00+23:59", LOW, ', "customer_id": "year 1"'),
+    at("at night at its own offset", "2020-11-25T05:59:59+14:00", EARLY),
+    at("at night in UTC only", "2020-11-25T06:00:00+06:00", LOW),
+    at("in lower case", "2020-11-25t00:30:00z", NIGHT),
+    at("with 5,000 digits of a second", f"2020-11-25T00:30:00.{'5' * 5_000}Z", NIGHT),
+    at("without a known offset", "2020-11-25T00:30:00-00:00", NIGHT),
+    at("at night and an hour of the day", "2020-11-25T00:30:00Z", LOW, ', "hour": 12'),
+    at("at noon and an hour of the night", "2020-11-25T12:30:00Z", EARLY, ', "hour": 5'),
+    bad(
+        "timestamp valid and hour invalid", '{"amount": 20, "timestamp": "2020-11-25T00:30:00Z", "hour": 24}', BAD_HOUR
+    ),
     # Unknown fields
     score(
         "unknown fields",
