@@ -127,6 +127,67 @@ def test_condition(condition: dict[str, Any], hit: dict[str, Any], miss: dict[st
         assert (hits(condition, hit), hits(condition, miss)) == (True, False)
 
 
+BLOCKED, TRUSTED = "store in list blocked", "country in list trusted"
+
+
+@pytest.mark.parametrize(
+    ("condition", "hit", "miss"),
+    [
+        (compare("customer.count_1h", ">=", 3), {"customer.count_1h": 3}, {"customer.count_1h": 2}),
+        (compare("customer.count_7d", "in", [0, 64]), {"customer.count_7d": 64}, {"customer.count_7d": 63}),
+        (compare("customer.sum_24h", "between", [10, 20]), {"customer.sum_24h": 10.0}, {"customer.sum_24h": 9.5}),
+        (compare("customer.is_new", "==", value=True), {"customer.is_new": True}, {"customer.is_new": False}),
+        (compare("amount", ">", other="customer.max_24h", times=3), {"customer.max_24h": 6}, {"customer.max_24h": 7}),
+        (compare("customer.count_1h", "==", other="items"), {"customer.count_1h": 0, "items": 0}, {"items": 0}),
+        # Null is missing: no comparison with it holds.
+        (compare("customer.amount_ratio", "is missing"), {}, {"customer.amount_ratio": 0.0}),
+        (compare("customer.amount_ratio", "is present"), {"customer.amount_ratio": 0.0}, {}),
+        (compare("customer.seconds_since_last", "!=", 5), {"customer.seconds_since_last": 4}, {}),
+        (compare("customer.is_new", "!=", value=False), {"customer.is_new": True}, {}),
+        (compare("amount", "<", other="customer.sum_24h"), {"customer.sum_24h": 21}, {}),
+        ({"not": compare("customer.count_1h", ">", 3)}, {}, {"customer.count_1h": 4}),
+        # On the list, not on it, and unknown
+        (compare("store", "in list", "blocked"), {"store": "A", BLOCKED: True}, {"store": "A", BLOCKED: False}),
+        (compare("store", "in list", "blocked"), {"store": "A", BLOCKED: True}, {"store": "A"}),
+        (compare("store", "not in list", "blocked"), {"store": "A", BLOCKED: False}, {"store": "A", BLOCKED: True}),
+        (compare("store", "not in list", "blocked"), {"store": "A", BLOCKED: False}, {"store": "A"}),
+        (compare("store", "not in list", "blocked"), {"store": "A", BLOCKED: False}, {}),
+        ({"not": compare("store", "in list", "blocked")}, {"store": "A"}, {"store": "A", BLOCKED: True}),
+        (compare("country", "in list", "trusted"), {"country": "PL", TRUSTED: True}, {"country": "PL", BLOCKED: True}),
+    ],
+)
+def test_condition_on_history_or_list(condition: dict[str, Any], hit: dict[str, Any], miss: dict[str, Any]) -> None:
+    rules = rule_set({"when": [condition]})
+
+    def hits_with(values: dict[str, Any]) -> bool:
+        known = {name: value for name, value in values.items() if "." in name or " " in name}
+        read = rules.fields.read({"amount": 20, **{name: values[name] for name in values.keys() - known.keys()}})
+        return rules.assess(read._replace(facts={**read.facts, **known})).triggered_rules == ("R1",)
+
+    assert (hits_with(hit), hits_with(miss)) == (True, False)
+
+
+def test_reasons_quote_history_and_the_value_on_a_list() -> None:
+    conditions = [
+        compare("amount", ">", other="customer.max_24h"),
+        compare("customer.amount_ratio", "is missing"),
+        compare("store", "in list", "blocked"),
+        compare("hour", "<", 6),
+    ]
+    rules = rule_set({"when": conditions}, defaults={"hour": 12})
+    read = rules.fields.read({"amount": 20, "store": "A", "timestamp": "2026-11-25T03:00:00+01:00"})
+    history = {"customer.max_24h": 0.0}
+    read = read._replace(facts={**read.facts, **history, BLOCKED: True}, derived={**read.derived, **history})
+    (reason,) = rules.assess(read).reasons
+    assert reason["because"] == {
+        "amount": 20,
+        "customer.max_24h": 0.0,
+        "customer.amount_ratio": None,
+        "store": "A",
+        "hour": 3,
+    }
+
+
 @pytest.mark.parametrize(
     "condition",
     [
