@@ -164,7 +164,7 @@ def test_profile_that_keeps_changing_is_unavailable_and_opens_no_circuit(
 
     def change(_: int) -> None:
         key = {"subject": {"S": KEY.subject}, "distinct": {"S": KEY.distinct}}
-        packed = profiles.update(None, profiles.Observation(KEY, next(changes), 1.0, 0))[1]
+        packed = profiles.update(None, profiles.Observation(KEY, next(changes), 1.0, bytes(3)))[1]
         dynamodb.put_item(TableName="ProfilesTable", Item={**key, "profile": {"B": packed}})
 
     decision = decide("k1")
@@ -364,14 +364,18 @@ class TestOutbox:
             [5],
             [[]],
             [["s", "d", 1, 1.0]],
-            [["s", "d", 1, 1.0, 0, 0]],
-            [[1, "d", 1, 1.0, 0]],
-            [["s", None, 1, 1.0, 0]],
-            [["s", "d", 1.0, 1.0, 0]],
-            [["s", "d", True, 1.0, 0]],
-            [["s", "d", 1, 1, 0]],
-            [["s", "d", 1, "1", 0]],
-            [["s", "d", 1, 1.0, "0"]],
+            [["s", "d", 1, 1.0, "000000", 0]],
+            [[1, "d", 1, 1.0, "000000"]],
+            [["s", None, 1, 1.0, "000000"]],
+            [["s", "d", 1.0, 1.0, "000000"]],
+            [["s", "d", True, 1.0, "000000"]],
+            [["s", "d", 1, 1, "000000"]],
+            [["s", "d", 1, "1", "000000"]],
+            [["s", "d", 1, 1.0, 0]],
+            [["s", "d", 1, 1.0, "00000"]],
+            [["s", "d", 1, 1.0, "00000x"]],
+            [["s", "d", 1, 1.0, "00 00 "]],
+            [["s", "d", 2**39, 1.0, "000000"]],
         ],
         ids=str,
     )

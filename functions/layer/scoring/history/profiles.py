@@ -15,6 +15,7 @@ Two different values have equal marks once in 2^24 - 1 pairs. ``is_new`` compare
 is wrongly false for at most 64 / (2^24 - 1), or 1 in 262,000, and never wrongly true.
 """
 
+import bisect
 import hashlib
 import struct
 import sys
@@ -26,20 +27,25 @@ from scoring.history import History
 
 MAX_ENTRIES = 64
 HOUR_SECONDS, DAY_SECONDS, WEEK_SECONDS = 3_600, 86_400, 604_800
+# The times from year 1 to 9999 fit.
+MAX_TIME = 2**39
+MARK_BYTES = 3
 
 _FORMAT = 1
 # Format, number of transactions, mean amount
 _HEAD = struct.Struct(">BQd")
-# Upper byte and rest of the time, of the amount, and of the mark
-_ENTRY = struct.Struct(">bIBIBH")
+_ENTRY_BYTES = 13
+# Parts of an entry: upper byte and rest of the time, amount, mark
+_TIME, _AMOUNT, _MARK = struct.Struct(">bI8x"), struct.Struct(">5x5s3x"), struct.Struct(">10x3s")
 _DOUBLE, _BITS = struct.Struct(">d"), struct.Struct(">Q")
-# An amount is rounded to 29 significant bits, and read to 8 significant digits: 999,999.99 is read exactly.
-_LOST_BITS = 24
-_HALF_AMOUNT = 1 << (_LOST_BITS - 1)
-_AMOUNT_DIGITS = 8
-# The largest finite double without its last bits
+# An amount is rounded to 29 significant bits, and sums are read to 8 significant digits: 999,999.99 is read exactly.
+_LOST_BYTES = 3
+_HALF_AMOUNT = 1 << (8 * _LOST_BYTES - 1)
+_SHOWN_DIGITS = 8
+# The largest finite double without its last bytes
 _MAX_AMOUNT = 0x7FEFFFFFFF
 _MAX_MARK = 2**24 - 1
+_NO_MARK = bytes(MARK_BYTES)
 
 
 class Features(TypedDict):
@@ -101,13 +107,13 @@ class Observation(NamedTuple):
     amount
         Amount, at least 0.
     mark
-        Hash of the distinct value, 1 to 2^24 - 1; 0 if the transaction has none.
+        Hash of the distinct value in 3 bytes, which are zero if the transaction has none.
     """
 
     key: Key
     time: int
     amount: float
-    mark: int
+    mark: bytes
 
 
 def subject(field: str, value: str | int) -> str:
@@ -124,7 +130,7 @@ def observe(history: History, facts: Mapping[str, Any], time: int) -> Observatio
     """Return what a profile records of a transaction that has the field ``history.by``."""
     found = key(history, facts)
     value = facts.get(history.distinct)
-    return Observation(found, time, float(facts["amount"]), 0 if value is None else _mark_of(found, value))
+    return Observation(found, time, float(facts["amount"]), _NO_MARK if value is None else _mark_of(found, value))
 
 
 def update(profile: bytes | None, observation: Observation) -> tuple[Features, bytes]:
@@ -142,86 +148,78 @@ def update(profile: bytes | None, observation: Observation) -> tuple[Features, b
     InvalidProfile
         The profile is not from this function.
     """
-    count, mean, entries = _unpack(profile)
-    time, amount = observation.time, observation.amount
-    position = len(entries)
-    while position and _time(entries[position - 1]) > time:
-        position -= 1
-    features = _features(entries[:position], observation)
+    count, mean, ring, times = _unpack(profile)
+    position = bisect.bisect_right(times, observation.time)
+    features = _features(ring, times[:position], observation)
     if count and mean:
-        features["amount_ratio"] = min(amount / mean, sys.float_info.max)
-    entries.insert(position, _entry(observation))
-    packed = [_ENTRY.pack(*entry) for entry in entries[-MAX_ENTRIES:]]
+        features["amount_ratio"] = min(observation.amount / mean, sys.float_info.max)
+    place = position * _ENTRY_BYTES
+    ring = ring[:place] + _entry(observation) + ring[place:]
     # The difference of two amounts cannot overflow, unlike their sum.
-    return features, _HEAD.pack(_FORMAT, count + 1, mean + (amount - mean) / (count + 1)) + b"".join(packed)
+    head = _HEAD.pack(_FORMAT, count + 1, mean + (observation.amount - mean) / (count + 1))
+    return features, head + ring[-MAX_ENTRIES * _ENTRY_BYTES :]
 
 
 def latest(profile: bytes | None) -> int | None:
     """Return the time of the latest transaction in a profile; None if there is none."""
-    entries = _unpack(profile)[2]
-    return _time(entries[-1]) if entries else None
+    times = _unpack(profile)[3]
+    return times[-1] if times else None
 
 
-# As _ENTRY unpacks it
-_Entry = tuple[int, int, int, int, int, int]
-
-
-def _unpack(profile: bytes | None) -> tuple[int, float, list[_Entry]]:
-    """Return the number of transactions, their mean amount, and the entries in the order of time."""
+def _unpack(profile: bytes | None) -> tuple[int, float, bytes, list[int]]:
+    """Return the number of transactions, their mean amount, the ring, and the times in it, earliest first."""
     if profile is None:
-        return 0, 0.0, []
+        return 0, 0.0, b"", []
+    ring = profile[_HEAD.size :]
     try:
         version, count, mean = _HEAD.unpack_from(profile)
-        entries: list[_Entry] = [*_ENTRY.iter_unpack(profile[_HEAD.size :])]
+        times = [(upper << 32) + rest for upper, rest in _TIME.iter_unpack(ring)]
     except struct.error as error:
         raise InvalidProfile(f"The profile cannot be unpacked: {error}") from error
     if version != _FORMAT:
         raise InvalidProfile(f"The profile has the unknown format {version}")
-    return count, mean, entries
+    return count, mean, ring, times
 
 
-def _features(entries: list[_Entry], observation: Observation) -> Features:
-    """Return the history, given the entries up to the time of the transaction, without ``amount_ratio``."""
-    time = observation.time
-    ages = [time - _time(entry) for entry in entries]
-    count_24h = sum([age < DAY_SECONDS for age in ages])
-    of_day = entries[len(entries) - count_24h :]
-    amounts = [_amount(entry) for entry in of_day]
-    marks = {_mark(entry) for entry in of_day} - {0}
+def _features(ring: bytes, times: list[int], observation: Observation) -> Features:
+    """Return the history without ``amount_ratio``; ``times`` are those up to the time of the transaction."""
+    time, known = observation.time, len(times)
+    first_of_day = bisect.bisect_right(times, time - DAY_SECONDS)
+    of_day = ring[first_of_day * _ENTRY_BYTES : known * _ENTRY_BYTES]
+    amounts = _amounts(of_day)
+    marks = {mark for (mark,) in _MARK.iter_unpack(of_day)} - {_NO_MARK}
     return {
-        "count_1h": sum([age < HOUR_SECONDS for age in ages]),
-        "count_24h": count_24h,
-        "count_7d": sum([age < WEEK_SECONDS for age in ages]),
-        "sum_24h": min(float(f"{sum(amounts):.12g}"), sys.float_info.max),
-        "max_24h": max(amounts, default=0.0),
-        "seconds_since_last": ages[-1] if ages else None,
+        "count_1h": known - bisect.bisect_right(times, time - HOUR_SECONDS),
+        "count_24h": known - first_of_day,
+        "count_7d": known - bisect.bisect_right(times, time - WEEK_SECONDS),
+        "sum_24h": _shown(sum(amounts)),
+        "max_24h": _shown(max(amounts, default=0.0)),
+        "seconds_since_last": time - times[-1] if times else None,
         "amount_ratio": None,
         "distinct_24h": len(marks),
-        "is_new": observation.mark not in marks if observation.mark else None,
+        "is_new": observation.mark not in marks if observation.mark != _NO_MARK else None,
     }
 
 
-def _entry(observation: Observation) -> _Entry:
+def _entry(observation: Observation) -> bytes:
     (bits,) = _BITS.unpack(_DOUBLE.pack(abs(observation.amount)))
-    amount = min((bits + _HALF_AMOUNT) >> _LOST_BITS, _MAX_AMOUNT)
-    time, mark = observation.time, observation.mark
-    return time >> 32, time & 0xFFFFFFFF, amount >> 32, amount & 0xFFFFFFFF, mark >> 16, mark & 0xFFFF
+    amount: int = min((bits + _HALF_AMOUNT) >> (8 * _LOST_BYTES), _MAX_AMOUNT)
+    return observation.time.to_bytes(5, "big", signed=True) + amount.to_bytes(5, "big") + observation.mark
 
 
-def _time(entry: _Entry) -> int:
-    return (entry[0] << 32) + entry[1]
+def _amounts(entries: bytes) -> tuple[float, ...]:
+    amounts = [amount for (amount,) in _AMOUNT.iter_unpack(entries)]
+    lost = bytes(_LOST_BYTES)
+    doubles: tuple[float, ...] = struct.unpack(f">{len(amounts)}d", b"".join([amount + lost for amount in amounts]))
+    return doubles
 
 
-def _amount(entry: _Entry) -> float:
-    (double,) = _DOUBLE.unpack(_BITS.pack(((entry[2] << 32) + entry[3]) << _LOST_BITS))
-    return float(f"{double:.{_AMOUNT_DIGITS}g}")
+def _shown(amount: float) -> float:
+    """Return an amount without the digits that rounding has changed."""
+    return min(float(f"{amount:.{_SHOWN_DIGITS}g}"), sys.float_info.max)
 
 
-def _mark(entry: _Entry) -> int:
-    return (entry[4] << 16) + entry[5]
-
-
-def _mark_of(found: Key, value: str | int) -> int:
+def _mark_of(found: Key, value: str | int) -> bytes:
     """Return the mark of a distinct value. It depends on the key, so that no two values collide in every profile."""
     digest = hashlib.sha256(f"{found.subject}#{value}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") % _MAX_MARK + 1
+    return (int.from_bytes(digest[:8], "big") % _MAX_MARK + 1).to_bytes(MARK_BYTES, "big")

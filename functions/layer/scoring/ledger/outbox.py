@@ -57,7 +57,7 @@ def encode(decision: Decision) -> str:
     """
     message = {**decision.response, "transaction": decision.transaction, "request_hash": decision.request_hash}
     if decision.observations:
-        message["observations"] = [[*one.key, one.time, one.amount, one.mark] for one in decision.observations]
+        message["observations"] = [[*one.key, one.time, one.amount, one.mark.hex()] for one in decision.observations]
     return strict_json.encode(message)
 
 
@@ -75,7 +75,7 @@ def decode(body: str) -> Decision:
         observations = tuple([_observation(*one) for one in message.pop("observations", [])])
         # The rule set may have changed, so fields are not checked again, except the id, which becomes a key.
         tx_id = check_id("tx_id", transaction["tx_id"]) if "tx_id" in transaction else UNKNOWN_TX_ID
-    except (AttributeError, InvalidRequest, KeyError, TypeError) as error:
+    except (AttributeError, InvalidRequest, KeyError, TypeError, ValueError) as error:
         raise InvalidMessage(f"The message is not a decision: {type(error).__name__}: {error}") from error
     # Messages of earlier versions have no tx_id of their own.
     message.setdefault("tx_id", tx_id)
@@ -87,12 +87,14 @@ def decode(body: str) -> Decision:
 def _observation(subject: Any, distinct: Any, time: Any, amount: Any, mark: Any) -> "Observation":
     """Return an observation; raise TypeError if it is not from :func:`encode`."""
     # Imported here, since the function that sends decisions imports this module at every start.
-    from scoring.history.profiles import Key, Observation  # noqa: PLC0415
+    from scoring.history.profiles import MARK_BYTES, MAX_TIME, Key, Observation  # noqa: PLC0415
 
-    texts = isinstance(subject, str) and isinstance(distinct, str)
-    if not (texts and type(time) is type(mark) is int and isinstance(amount, float) and is_finite(amount)):
+    if not (isinstance(subject, str) and isinstance(distinct, str) and type(time) is int and abs(time) < MAX_TIME):
         raise TypeError("an observation is invalid")
-    return Observation(Key(subject, distinct), time, amount, mark)
+    found = Observation(Key(subject, distinct), time, amount, bytes.fromhex(mark))
+    if not (isinstance(amount, float) and is_finite(amount) and len(found.mark) == MARK_BYTES):
+        raise TypeError("an observation is invalid")
+    return found
 
 
 def _is_transaction(value: Any) -> bool:
