@@ -26,7 +26,7 @@ from scoring import fields
 from scoring.errors import InvalidRequest
 from scoring.fields import Field
 from scoring.list_check import ListCheck
-from scoring.scorers import histories_loader
+from scoring.scorers import fields_loader
 from scoring.scorers.rules import Condition, Facts, RuleSet
 
 # Facts about one field, by its name. Fields that cannot be judged are left out.
@@ -64,7 +64,7 @@ def find(document: Mapping[str, Any], rule_set: RuleSet) -> Iterator[tuple[str, 
         The label, and the names of the fields of which no value satisfies the conditions.
     """
     declared = {field.name: field for field in rule_set.fields.declared}
-    declared |= histories_loader.fields(rule_set.histories)
+    declared |= fields_loader.history_fields(rule_set.histories)
     enabled = [rule for rule in document["rules"] if rule.get("enabled", True)]
     for written, rule in zip(enabled, rule_set.rules, strict=True):
         candidates = _candidates(written["when"], declared, rule_set.fields.defaults, rule.lists)

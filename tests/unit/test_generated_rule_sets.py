@@ -16,7 +16,7 @@ from scoring.assessment import RISK_LEVELS
 from scoring.errors import RuleSetError
 from scoring.fields import BUILT_IN
 from scoring.history import FEATURES, History
-from scoring.scorers import conditions_loader, fields_loader, histories_loader, rules_loader
+from scoring.scorers import conditions_loader, fields_loader, rules_loader
 from scoring.scorers.rules import RuleSet
 from tests import generated_rule_sets, reference_evaluator
 from tests.local.template import ROOT
@@ -347,7 +347,7 @@ def test_schema_describes_every_name() -> None:
     loaders = [
         *rules_loader._NAMES,
         *rules_loader._RULE_NAMES,
-        histories_loader._NAMES,
+        fields_loader._HISTORY_NAMES,
         *fields_loader._LIMITS.values(),
         fields_loader._OF_EVERY_TYPE,
         *conditions_loader._COMPARISON_NAMES,
@@ -364,7 +364,7 @@ def test_schema_has_the_limits_of_the_loader() -> None:
     limits = {
         names["version"]["maxLength"]: rules_loader.MAX_VERSION_LENGTH,
         names["fields"]["maxProperties"]: fields_loader.MAX_FIELDS + len(BUILT_IN),
-        names["histories"]["maxProperties"]: histories_loader.MAX_HISTORIES,
+        names["histories"]["maxProperties"]: fields_loader.MAX_HISTORIES,
         names["rules"]["maxItems"]: rules_loader.MAX_RULES,
         names["levels"]["properties"]["CRITICAL"]["maximum"]: rules_loader.MAX_SCORE,
         rule["label"]["maxLength"]: rules_loader.MAX_LABEL_LENGTH,

@@ -12,7 +12,7 @@ from scoring import decision, strict_json
 from scoring.errors import RuleSetError
 from scoring.history import History, profiles
 from scoring.list_check import ListCheck
-from scoring.scorers import conditions_loader, fields_loader, histories_loader, rules, rules_loader
+from scoring.scorers import conditions_loader, fields_loader, rules, rules_loader
 from tests.local.template import ROOT
 from tests.rule_set import DOCUMENT, R1
 
@@ -420,7 +420,7 @@ def test_histories() -> None:
         History("a" * 40, "hour", "customer_id"),
     )
     assert rules_loader.from_document(changed(histories={})).histories == ()
-    assert histories_loader.MAX_COUNT == profiles.MAX_ENTRIES
+    assert fields_loader.MAX_COUNT == profiles.MAX_ENTRIES
 
 
 @pytest.mark.parametrize(
@@ -648,7 +648,7 @@ def test_guide_states_the_limits() -> None:
     assert stated == [
         rules_loader.MAX_FILE_BYTES,
         fields_loader.MAX_FIELDS,
-        histories_loader.MAX_HISTORIES,
+        fields_loader.MAX_HISTORIES,
         rules_loader.MAX_LIST_CHECKS,
         fields_loader.MAX_TEXT_LENGTH,
         rules_loader.MAX_RULES,

@@ -1,4 +1,4 @@
-"""Load the fields that a rule set declares."""
+"""Load the fields and histories that a rule set declares."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -6,12 +6,17 @@ from typing import Any
 from scoring import fields
 from scoring.errors import InvalidRequest, RuleSetError
 from scoring.fields import BUILT_IN, KEY_FIELD, Field
+from scoring.history import FEATURES, History
 from scoring.scorers import checks
 from scoring.scorers.checks import shown
 
 MAX_FIELDS = 50
 MAX_TEXT_LENGTH = 65_536
 MAX_DESCRIPTION_LENGTH = 200
+# Each history makes a decision six DynamoDB write units more expensive.
+MAX_HISTORIES = 3
+# profiles.MAX_ENTRIES, without the import of that module
+MAX_COUNT = 64
 
 _LIMITS = {
     "string": frozenset({"max_length", "one_of", "case"}),
@@ -21,6 +26,8 @@ _LIMITS = {
     "time": frozenset[str](),
 }
 _OF_EVERY_TYPE = frozenset({"type", "required", "description"})
+_HISTORY_NAMES = frozenset({"by", "distinct"})
+_HISTORY_TYPES = ("string", "integer")
 
 
 def load(declarations: Any) -> dict[str, Field]:
@@ -38,6 +45,47 @@ def load(declarations: Any) -> dict[str, Field]:
         raise RuleSetError(f"{where} must be at most {MAX_FIELDS}, not counting the built-in ones")
     for name, declaration in declarations.items():
         found[name] = _field(name, declaration, found.get(name))
+    return found
+
+
+def load_histories(declarations: Any, declared: Mapping[str, Field]) -> tuple[History, ...]:
+    """Return the histories of a rule set, in its order.
+
+    Parameters
+    ----------
+    declarations
+        The decoded ``histories`` of the rule set.
+    declared
+        All fields of a transaction, by name.
+
+    Raises
+    ------
+    RuleSetError
+        A declaration is invalid; the text names the history.
+    """
+    where = "The rule set's 'histories'"
+    checks.check_object(where, declarations)
+    if len(declarations) > MAX_HISTORIES:
+        raise RuleSetError(f"{where} must be at most {MAX_HISTORIES}")
+    names: dict[tuple[str, str], str] = {}
+    for name, declaration in declarations.items():
+        checks.check_name(f"History {shown(name)}", name)
+        pair = _by_and_distinct(f"History {name!r}", declaration, declared)
+        if pair in names:
+            raise RuleSetError(f"Histories {names[pair]!r} and {name!r} have the same 'by' and 'distinct'")
+        names[pair] = name
+    return tuple([History(name, *pair) for pair, name in names.items()])
+
+
+def history_fields(histories: tuple[History, ...]) -> dict[str, Field]:
+    """Return what rules can compare of histories, by name: ``customer.count_1h``, for example."""
+    found = {}
+    for history in histories:
+        for feature, kind in FEATURES.items():
+            name = f"{history.name}.{feature}"
+            minimum = None if kind == "boolean" else 0
+            maximum = MAX_COUNT if feature.startswith(("count", "distinct")) else None
+            found[name] = Field(name, kind, minimum, maximum)
     return found
 
 
@@ -110,3 +158,24 @@ def _read(where: str, field: Field, values: Iterable[Any]) -> list[Any]:
         return [read(value) for value in values]
     except InvalidRequest as error:
         raise RuleSetError(f"{where}: {error}") from None
+
+
+def _by_and_distinct(where: str, declaration: Any, declared: Mapping[str, Field]) -> tuple[str, str]:
+    """Return the fields ``by`` and ``distinct`` of a declaration."""
+    checks.check_names(where, declaration, _HISTORY_NAMES, _HISTORY_NAMES)
+    for role in ("by", "distinct"):
+        name = declaration[role]
+        field = declared.get(name) if isinstance(name, str) else None
+        if field is None:
+            known = sorted([field.name for field in declared.values() if field.type in _HISTORY_TYPES])
+            raise RuleSetError(
+                f"{where}: {role!r} must be a field, not {shown(name)}; known are {checks.listed(known)}"
+            )
+        if field.type not in _HISTORY_TYPES:
+            raise RuleSetError(
+                f"{where}: {role!r} must be a field of type string or integer, and {name!r} is a {field.type}"
+            )
+    by, distinct = declaration["by"], declaration["distinct"]
+    if by == distinct:
+        raise RuleSetError(f"{where}: 'by' and 'distinct' must be different fields, not both {by!r}")
+    return by, distinct

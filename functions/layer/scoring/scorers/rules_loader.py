@@ -9,7 +9,7 @@ from scoring import strict_json
 from scoring.assessment import RISK_LEVELS
 from scoring.errors import InvalidRequest, RuleSetError
 from scoring.fields import Field, Fields
-from scoring.scorers import checks, fields_loader, histories_loader
+from scoring.scorers import checks, fields_loader
 from scoring.scorers.conditions_loader import ConditionsLoader
 from scoring.scorers.rules import Rule, RuleSet
 
@@ -128,8 +128,8 @@ def _rule_set(document: Any) -> RuleSet:
         )
     declared = fields_loader.load(document.get("fields", {}))
     fields = _fields(declared, document.get("defaults", {}), refuse_unknown=unknown_fields == "refuse")
-    histories = histories_loader.load(document.get("histories", {}), declared)
-    rules = _rules(document["rules"], {**declared, **histories_loader.fields(histories)})
+    histories = fields_loader.load_histories(document.get("histories", {}), declared)
+    rules = _rules(document["rules"], {**declared, **fields_loader.history_fields(histories)})
     enabled = [rule for rule, written in zip(rules, document["rules"], strict=True) if written.get("enabled", True)]
     return RuleSet(
         version,
