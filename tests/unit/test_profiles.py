@@ -118,7 +118,8 @@ def test_history_is_that_of_the_oracle(events: tuple[str, list[Event]]) -> None:
                 ),
                 st.integers(YEAR_1, YEAR_9999),
             ),
-            st.one_of(st.sampled_from([0.0, 5e-324, 0.01, 59.61, 1e308, LARGEST]), st.floats(0, LARGEST)),
+            # Means of amounts near the smallest double have few significant bits.
+            st.one_of(st.sampled_from([0.0, 0.01, 59.61, 1e308, LARGEST]), st.floats(1e-290, LARGEST)),
             st.one_of(st.none(), st.sampled_from(["a", "b", "é", ""])),
         ),
         max_size=90,
