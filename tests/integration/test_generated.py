@@ -113,10 +113,15 @@ def _results(case: schemathesis.Case[Any], response: schemathesis.Response) -> l
 
 def _adjust(case: schemathesis.Case[Any], traffic: Traffic) -> None:
     """Apply constraints that JSON Schema cannot express."""
-    # JSON Schema accepts 3.0 as an integer; the description says that it is refused.
     for transaction in case.body if isinstance(case.body, list) else [case.body]:
-        if isinstance(transaction, dict) and isinstance(hour := transaction.get("hour"), float) and hour.is_integer():
+        if not isinstance(transaction, dict):
+            continue
+        # JSON Schema accepts 3.0 as an integer; the description says that it is refused.
+        if isinstance(hour := transaction.get("hour"), float) and hour.is_integer():
             transaction["hour"] = int(hour)
+        # At most a day ahead of the clock
+        if isinstance(time := transaction.get("timestamp"), str) and time[:4].isdecimal() and time[:4] > "2024":
+            transaction["timestamp"] = f"2024{time[4:]}"
     # A key that is used for several requests would correctly be 422; make each request independent.
     if isinstance(case.headers.get(KEY), str) and case.meta and case.meta.generation.mode.is_positive:
         case.headers[KEY] = f"{next(traffic.keys)}-{case.headers[KEY]}"[: batches.MAX_BATCH_KEY_LENGTH]
