@@ -243,6 +243,16 @@ def test_damaged_profile_affects_only_its_customer(
     assert damaged in [item["profile"]["B"] for item in dynamodb.scan(TableName="ProfilesTable")["Items"]]
 
 
+def test_transaction_with_a_damaged_profile_is_in_no_other_profile(writer: LedgerWriter, dynamodb: Any) -> None:
+    record(writer, decide("k0", ip="1"))
+    (item,) = [one for one in dynamodb.scan(TableName="ProfilesTable")["Items"] if one["distinct"] == {"S": "card"}]
+    dynamodb.put_item(TableName="ProfilesTable", Item={**item, "profile": {"B": b"damaged"}})
+    first, second = writer.record([decide("k1", ip="1"), decide("k2")], NO_DEADLINE)
+    assert isinstance(first, StoreUnavailable)
+    assert count(second) == 1
+    assert number_in_profile(dynamodb) == 2
+
+
 @pytest.mark.parametrize(
     "response",
     [

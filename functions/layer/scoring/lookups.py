@@ -5,6 +5,7 @@ decides again. So a decision about a customer sees exactly the transactions that
 """
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -45,16 +46,17 @@ class Known(NamedTuple):
     profiles: dict[Key, bytes]
     listed: frozenset[Entry]
 
-    def add(self, observation: Observation) -> Features:
-        """Add a transaction to its profile, and return its history.
+    def observe(self, observations: Sequence[Observation]) -> list[Features]:
+        """Add a transaction to its profiles, and return its histories.
 
         Raises
         ------
         InvalidProfile
-            The profile is damaged.
+            A profile is damaged. None has changed.
         """
-        features, self.profiles[observation.key] = profiles.update(self.profiles.get(observation.key), observation)
-        return features
+        updates = [profiles.update(self.profiles.get(one.key), one) for one in observations]
+        self.profiles.update({one.key: profile for one, (_, profile) in zip(observations, updates, strict=True)})
+        return [features for features, _ in updates]
 
 
 class Lookups:
@@ -99,7 +101,7 @@ class Lookups:
             now = _not_before_others(now, known, observations)
             time = _seconds(now)
             observations = tuple([one._replace(time=time) for one in observations])
-        found = [known.add(one) for one in observations]
+        found = known.observe(observations)
         histories = {history.name: features for history, features in zip(self._histories, found, strict=True)}
         derived: dict[str, Any] = {
             f"{name}.{feature}": value
@@ -158,7 +160,7 @@ def _seconds(time: datetime) -> int:
     return math.floor(time.timestamp())
 
 
-def _not_before_others(now: datetime, known: Known, observations: tuple[Observation, ...]) -> datetime:
+def _not_before_others(now: datetime, known: Known, observations: Sequence[Observation]) -> datetime:
     """Return the time of a decision: now, or the slightly later time of a decision that was recorded before."""
     times = [profiles.latest(known.profiles.get(one.key)) for one in observations]
     latest = max([time for time in times if time is not None], default=0)

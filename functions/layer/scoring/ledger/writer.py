@@ -248,8 +248,7 @@ class LedgerWriter:
                 if decision.lookups:
                     decision = decision.lookups.decide(working)
                 else:
-                    for observation in decision.observations:
-                        working.add(observation)
+                    working.observe(decision.observations)
             except InvalidProfile:
                 results[write.key] = telemetry.log_unavailable("store", "InvalidProfile", decision.decision_id)
             else:
