@@ -5,7 +5,7 @@ decides again. So a decision about a customer sees exactly the transactions that
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -103,17 +103,8 @@ class Lookups:
             observations = tuple([one._replace(time=time) for one in observations])
         found = known.observe(observations)
         histories = {history.name: features for history, features in zip(self._histories, found, strict=True)}
-        derived: dict[str, Any] = {
-            f"{name}.{feature}": value
-            for name, features in histories.items()
-            for feature, value in features.items()
-            if value is not None
-        }
         listed = {check.fact: entry in known.listed for check, entry in self._checks}
-        transaction = self._transaction._replace(
-            facts={**self._transaction.facts, **derived, **listed},
-            derived={**self._transaction.derived, **derived},
-        )
+        transaction = enriched(self._transaction, histories, listed)
         made = decision.assessed(transaction, first.decision_id, first.request_hash, self._scorer, now)
         if histories:
             made.response["history"] = histories
@@ -148,6 +139,30 @@ def provisional(made: Decision, transaction: Transaction, scorer: "Scorer", now:
         return lookups.provisional
     # No list can contain the values, so nothing has to be read.
     return lookups.decide(Known({}, frozenset()))._replace(lookups=None)
+
+
+def enriched(transaction: Transaction, histories: Mapping[str, Features], listed: Mapping[str, bool]) -> Transaction:
+    """Return a transaction with the facts about history and lists that rules compare.
+
+    Parameters
+    ----------
+    transaction
+        The transaction, without such facts.
+    histories
+        Its histories by name.
+    listed
+        :attr:`ListCheck.fact <scoring.list_check.ListCheck.fact>` of the lists that are known, and whether each has the
+        value.
+    """
+    derived: dict[str, Any] = {
+        f"{name}.{feature}": value
+        for name, features in histories.items()
+        for feature, value in features.items()
+        if value is not None
+    }
+    return transaction._replace(
+        facts={**transaction.facts, **derived, **listed}, derived={**transaction.derived, **derived}
+    )
 
 
 def _entry(check: ListCheck, facts: dict[str, Any]) -> Entry | None:
