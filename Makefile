@@ -8,9 +8,11 @@ RATE ?=
 LOGS ?= text
 # Port of the broker that `make broker` runs.
 KAFKA_PORT ?= 9092
-# For `make rules`: a candidate to check and compare, and a file of transactions to score.
+# For `make rules`: a candidate to check and compare, a file of transactions to score, and its field or column that is 1
+# for a fraud.
 RULES ?=
 DATA ?=
+LABEL ?=
 
 APP := .venv
 SAM := .tools/sam
@@ -36,7 +38,8 @@ help:
 	@echo "make run         serve the API on http://127.0.0.1:$(PORT) (PORT=..., LOGS=json), no Docker needed"
 	@echo "make stream      send $(ROWS) card payments through Kafka, live, with alerts (ROWS=, RATE= per second, PORT=, LOGS=json)"
 	@echo "make broker      run a Kafka broker on 127.0.0.1:$(KAFKA_PORT) (KAFKA_PORT=...) for the clients in events/"
-	@echo "make rules       check and print the rules, score events/transactions.jsonl (also DATA=FILE; RULES=FILE compares)"
+	@echo "make rules       check and print the rules, score events/transactions.jsonl (also DATA=FILE; RULES=FILE compares,"
+	@echo "                 LABEL=FIELD says whether a transaction of DATA is a fraud: precision and recall)"
 	@echo "make test        run all checks and tests; with Docker, also in the containers of 'sam local'"
 	@echo "make coverage    measure branch coverage of functions/; fails if the layer is below 97 percent"
 	@echo "make faults      run the fault tests at full length, about 17 minutes; 'make test' runs a short version"
@@ -62,7 +65,7 @@ broker: $(APP)/ready
 rules: $(APP)/ready
 	@$(APP)/bin/python functions/layer/check_rules.py $(if $(RULES),"$(RULES)")
 	@$(APP)/bin/python -m functions.offline.backtest $(if $(RULES),--rules "$(RULES)" --against $(RULE_SET)) \
-		events/transactions.jsonl $(if $(DATA),"$(DATA)")
+		$(if $(LABEL),--label "$(LABEL)",events/transactions.jsonl) $(if $(DATA),"$(DATA)")
 
 # Most tests wait for processes, so they run side by side. Two kinds run alone: those that measure, and those that
 # Schemathesis generates, which have one name for all operations of the API, as pytest-xdist cannot handle.

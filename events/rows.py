@@ -141,6 +141,11 @@ def read(path: Path, fields: Callable[[], Mapping[str, str]]) -> Iterator[Row]:
         raise FileError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
+def normal_name(name: str) -> str:
+    """Return the name of a column as fields are named: ``Customer ID`` is ``customer_id``."""
+    return re.sub(r"[\s-]+", "_", name.strip().lower())
+
+
 def _encoding(path: Path, head: bytes) -> str:
     """Return the encoding of a text file from its first bytes; spreadsheets write UTF-16 and byte order marks."""
     for magic, kind in SIGNATURES.items():
@@ -227,7 +232,7 @@ def _json_row(line: int, text: str, fields: Callable[[], Mapping[str, str]]) -> 
     try:
         value = json.loads(text, object_pairs_hook=_object)
         if isinstance(value, dict):
-            names = {_normal(name): name for name in reversed(value)}
+            names = {normal_name(name): name for name in reversed(value)}
             # A field `id` is not sent as tx_id if the rule set declares it.
             name = next((names[name] for name in TX_ID_NAMES if name in names and _is_tx_id(name, fields)), "tx_id")
             # The service accepts only strings.
@@ -257,10 +262,6 @@ def _identity(fields: Any, other_cells: dict[str, str]) -> str:
     return json.dumps([fields, other_cells], sort_keys=True)
 
 
-def _normal(name: str) -> str:
-    return re.sub(r"[\s-]+", "_", name.strip().lower())
-
-
 def _csv_rows(path: Path, head: str, lines: Iterator[str], declared: Callable[[], Mapping[str, str]]) -> Iterator[Row]:
     separator = SEPARATOR_LINE.match(head)
     header = head[separator.end() :] if separator else head
@@ -286,7 +287,7 @@ def _csv_rows(path: Path, head: str, lines: Iterator[str], declared: Callable[[]
         # A row keeps its key when a rule set declares another of its columns: its content is the same.
         values = {field: value for field, value in transaction.items() if field in _IDENTITY_FIELDS}
         others = {names[at]: cells[at] for at in range(min(len(names), len(cells))) if at not in identifying}
-        columns = {_normal(name): cell for name, cell in others.items()} | transaction
+        columns = {normal_name(name): cell for name, cell in others.items()} | transaction
         yield Row(line, json.dumps(transaction), _identity(values, others), problem, note, columns)
         note = ""
 
@@ -308,7 +309,7 @@ def _csv_cells(path: Path, lines: Iterator[str], delimiter: str) -> Iterator[tup
 def _delimiter(path: Path, header: str, candidates: str) -> str:
     """Return the delimiter with which the header has a column ``amount``."""
     for delimiter in candidates:
-        if "amount" in map(_normal, next(csv.reader([header], delimiter=delimiter))):
+        if "amount" in map(normal_name, next(csv.reader([header], delimiter=delimiter))):
             return delimiter
     raise FileError(
         f"{path} is neither JSON nor CSV with a column 'amount': its first line is {header[:SHOWN_CHARACTERS]!r}"
@@ -317,7 +318,7 @@ def _delimiter(path: Path, header: str, candidates: str) -> str:
 
 def _positions(path: Path, names: list[str], fields: Mapping[str, str]) -> dict[str, int]:
     """Return the column index of each field that the file has."""
-    normal = [_normal(name) for name in names]
+    normal = [normal_name(name) for name in names]
     positions = {}
     for field in fields:
         # A column `id` is not sent as tx_id if `id` is a field itself.
@@ -333,7 +334,7 @@ def _positions(path: Path, names: list[str], fields: Mapping[str, str]) -> dict[
 
 def _columns(names: list[str], positions: dict[str, int]) -> str:
     """Return a note about columns that are renamed or not sent; empty if there are none."""
-    renamed = [f"{names[at]} as {field}" for field, at in positions.items() if _normal(names[at]) != field]
+    renamed = [f"{names[at]} as {field}" for field, at in positions.items() if normal_name(names[at]) != field]
     ignored = [name for at, name in enumerate(names) if at not in positions.values() and name]
     parts = [f"sent {', '.join(renamed)}"] if renamed else []
     parts += [f"not sent {', '.join(ignored)}"] if ignored else []

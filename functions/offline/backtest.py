@@ -1,13 +1,19 @@
 """Score files of transactions with a rule set, and compare it with another one.
 
-    python -m functions.offline.backtest [--rules FILE] [--against FILE] DATA...
+    python -m functions.offline.backtest [--rules FILE] [--against FILE] [--label FIELD] DATA...
 
 Run it in the root of the checkout, as ``make rules`` does. DATA are files that events/replay.py can send. Nothing is
 sent or stored. JSON Lines and CSV are streamed; a JSON array is read into memory. Not deployed.
+
+The history of a transaction is computed from the valid transactions before it in the same file, at the times in their
+field ``timestamp``. The profiles are kept in memory, up to 1 KB for each customer. Lists are not read, so neither
+``in list`` nor ``not in list`` holds. With ``--label``, a field or column says which transactions are frauds, and the
+summary how many of them each level and rule finds.
 """
 
 import argparse
 import io
+import math
 import os
 import sys
 from collections import Counter
@@ -20,10 +26,12 @@ from events.rows import FileError, Row
 from scoring import http_api, scorers
 from scoring.assessment import RISK_LEVELS, Assessment
 from scoring.errors import HttpError, RuleSetError
+from scoring.history import profiles
+from scoring.lookups import Known, enriched
 from scoring.scorer import Scorer
 from scoring.scorers import rules_loader
 from scoring.strict_json import SHOWN_LENGTH
-from scoring.transaction import UNKNOWN_TX_ID
+from scoring.transaction import UNKNOWN_TX_ID, Transaction
 
 SHOWN_INVALID = 5
 SHOWN_NAMES = 10
@@ -33,6 +41,8 @@ MAX_NAMES = 1_000
 # From the highest to the lowest
 LEVELS = tuple(reversed(RISK_LEVELS))
 INVALID = "invalid"
+# Texts of the labels, in JSON and CSV
+FRAUD = {"0": False, "1": True, "false": False, "true": True}
 
 
 class Outcome(NamedTuple):
@@ -69,6 +79,62 @@ class Outcome(NamedTuple):
         return f"{self.level} {self.assessment.score}" if self.assessment else f"{self.level} ({self.error})"
 
 
+class Run:
+    """A rule set that decides about the rows of a file, each by the history of the rows before.
+
+    Parameters
+    ----------
+    rule_set
+        The rule set.
+    label
+        Field that says whether a transaction is a fraud, which is removed; may be empty.
+    """
+
+    def __init__(self, rule_set: Scorer, label: str = "") -> None:
+        self._rule_set = rule_set
+        self._label = label
+        self._known = Known({}, frozenset())
+        self._without_time = 0
+        self.types = {field.name: field.type for field in rule_set.fields.declared}
+        if self.types.keys() & {label, rows.normal_name(label)}:
+            raise FileError(f"{label!r} is a field of version {rule_set.version}, so it cannot be the label")
+
+    def decide(self, row: Row) -> Outcome:
+        """Decide about the next row."""
+        if row.problem:
+            return Outcome(error=row.problem)
+        request = {"headers": {"content-type": "application/json"}, "body": row.body}
+        try:
+            document = http_api.json_body(request)
+            if isinstance(document, dict):
+                document.pop(self._label, None)
+            transaction = self._rule_set.fields.read(document)
+        except HttpError as error:
+            return Outcome(error=str(error))
+        tx_id = transaction.values.get("tx_id", UNKNOWN_TX_ID)
+        return Outcome(self._rule_set.assess(self._with_history(transaction)), tx_id, transaction.unknown)
+
+    def _with_history(self, transaction: Transaction) -> Transaction:
+        """Add the transaction to its profiles, and return it with its history."""
+        histories = [history for history in self._rule_set.histories if history.by in transaction.values]
+        if not histories:
+            return transaction
+        if "timestamp" not in transaction.values:
+            self._without_time += 1
+            return transaction
+        time = math.floor(transaction.facts["timestamp"].timestamp())
+        found = self._known.observe([profiles.observe(history, transaction.facts, time) for history in histories])
+        return enriched(transaction, {one.name: features for one, features in zip(histories, found, strict=True)}, {})
+
+    def notes(self) -> Iterator[str]:
+        """Yield what the decisions lack that those of the service have."""
+        lists = dict.fromkeys(check.name for check in self._rule_set.lists)
+        if lists:
+            yield f"lists are not read, so no condition on {', '.join(lists)} holds"
+        if self._without_time:
+            yield f"{self._without_time} without a timestamp: decided without history, and in no other's history"
+
+
 class Summary:
     """Counts the levels and hits of a rule set.
 
@@ -76,10 +142,16 @@ class Summary:
     ----------
     labels
         Labels of its rules.
+    is_labelled
+        Whether it is known which transactions are frauds.
     """
 
-    def __init__(self, labels: Iterable[str]) -> None:
+    def __init__(self, labels: Iterable[str], *, is_labelled: bool = False) -> None:
         self._labels = labels
+        self._is_labelled = is_labelled
+        self._frauds = 0
+        self._frauds_by_level: Counter[str] = Counter()
+        self._frauds_by_rule: Counter[str] = Counter()
         self._levels: Counter[str] = Counter()
         self._hits: Counter[str] = Counter()
         self._errors: list[str] = []
@@ -91,10 +163,18 @@ class Summary:
         """Number of transactions."""
         return self._levels.total()
 
-    def add(self, line: int, outcome: Outcome) -> None:
+    @property
+    def _valid(self) -> int:
+        return self.total - self._levels[INVALID]
+
+    def add(self, line: int, outcome: Outcome, *, is_fraud: bool = False) -> None:
         """Count one transaction."""
         self._levels[outcome.level] += 1
         self._hits.update(outcome.rules)
+        if is_fraud and outcome.assessment:
+            self._frauds += 1
+            self._frauds_by_level[outcome.level] += 1
+            self._frauds_by_rule.update(outcome.rules)
         if outcome.error and len(self._errors) < SHOWN_INVALID:
             self._errors.append(f"line {line}: {outcome.error}")
         if outcome.unknown:
@@ -116,10 +196,27 @@ class Summary:
             names = [f"{name!r} in {count}" for name, count in self._unknown.most_common(SHOWN_NAMES)]
             more = ", ..." if len(self._unknown) > SHOWN_NAMES else ""
             yield f"{self._with_unknown} with unknown fields: {', '.join(names)}{more}"
-        if invalid < self.total:
-            for name, counted, counter in (("level", LEVELS, self._levels), ("rule", self._labels, self._hits)):
-                yield ""
-                yield from _table(name, [(cell, counter[cell]) for cell in counted], self.total - invalid)
+        if self._valid:
+            yield ""
+            yield from _table("level", [(level, self._levels[level]) for level in LEVELS], self._valid)
+            yield ""
+            if self._is_labelled:
+                yield from self.accuracy()
+            else:
+                yield from _table("rule", [(label, self._hits[label]) for label in self._labels], self._valid)
+
+    def accuracy(self) -> Iterator[str]:
+        """Yield how many frauds the levels and rules find, of the valid transactions."""
+        yield f"{self._frauds} of {self._valid} valid transactions are frauds"
+        levels, count, frauds = list[tuple[str, int, int]](), 0, 0
+        for level in LEVELS[:-1]:
+            count += self._levels[level]
+            frauds += self._frauds_by_level[level]
+            levels.append((f"{level} or above" if levels else level, count, frauds))
+        rules = [(label, self._hits[label], self._frauds_by_rule[label]) for label in self._labels]
+        for name, counts in (("level", levels), ("rule", rules)):
+            yield ""
+            yield from _accuracy_table(name, counts, self._valid, self._frauds)
 
 
 class Changes:
@@ -157,7 +254,7 @@ class Changes:
                 yield "  ".join([f"{before:9}", *(f"{cell:>{width}}" for cell in cells)])
 
 
-def outcomes(path: Path, rule_sets: Sequence[Scorer]) -> Iterator[tuple[Row, list[Outcome]]]:
+def outcomes(path: Path, runs: Sequence[Run]) -> Iterator[tuple[Row, list[Outcome]]]:
     """Yield the rows of a file, with what each rule set decides about them.
 
     Raises
@@ -165,37 +262,40 @@ def outcomes(path: Path, rule_sets: Sequence[Scorer]) -> Iterator[tuple[Row, lis
     FileError
         The file cannot be read or has another format.
     """
-    declared = [_types(rule_set) for rule_set in rule_sets]
-    if all(types == declared[0] for types in declared):
-        for row in _read(path, rule_sets[0]):
-            yield row, [_outcome(row, rule_set) for rule_set in rule_sets]
+    if all(run.types == runs[0].types for run in runs):
+        for row in rows.read(path, lambda: runs[0].types):
+            yield row, [run.decide(row) for run in runs]
         return
     # A CSV cell gets the type that the rule set declares, so each rule set reads the file itself.
     if not path.is_file():
         raise FileError(f"{path} must be a regular file: the rule sets declare different fields, so it is read twice")
     # Not strict: the file may grow meanwhile.
-    for read in zip(*(_read(path, rule_set) for rule_set in rule_sets), strict=False):
-        yield read[0], [_outcome(row, rule_set) for row, rule_set in zip(read, rule_sets, strict=True)]
+    for read in zip(*(_read(path, run) for run in runs), strict=False):
+        yield read[0], [run.decide(row) for run, row in zip(runs, read, strict=True)]
 
 
-def _read(path: Path, rule_set: Scorer) -> Iterator[Row]:
-    return rows.read(path, lambda: _types(rule_set))
+def _read(path: Path, run: Run) -> Iterator[Row]:
+    return rows.read(path, lambda: run.types)
 
 
-def _types(rule_set: Scorer) -> dict[str, str]:
-    return {field.name: field.type for field in rule_set.fields.declared}
+def _is_fraud(path: Path, row: Row, label: str) -> bool:
+    """Return the label of a row. A malformed row is invalid, so it needs none.
 
-
-def _outcome(row: Row, rule_set: Scorer) -> Outcome:
-    if row.problem:
-        return Outcome(error=row.problem)
-    request = {"headers": {"content-type": "application/json"}, "body": row.body}
-    try:
-        transaction = rule_set.fields.read(http_api.json_body(request))
-    except HttpError as error:
-        return Outcome(error=str(error))
-    tx_id = transaction.values.get("tx_id", UNKNOWN_TX_ID)
-    return Outcome(rule_set.assess(transaction), tx_id, transaction.unknown)
+    Raises
+    ------
+    FileError
+        The row has no label, or another one than 0, 1, true and false.
+    """
+    if row.problem or not row.fields:
+        return False
+    name = label if label in row.fields else rows.normal_name(label)
+    if name not in row.fields:
+        raise FileError(f"{path} line {row.line} has no label {label!r}")
+    found = FRAUD.get(str(row.fields[name]).strip().lower())
+    if found is None:
+        shown = str(row.fields[name])[: rows.SHOWN_CHARACTERS]
+        raise FileError(f"{path} line {row.line}: the label {label!r} must be 0, 1, true or false, not {shown!r}")
+    return found
 
 
 def _shortened(shown: Sequence[str], total: int) -> Iterator[str]:
@@ -212,36 +312,69 @@ def _table(name: str, counts: list[tuple[str, int]], total: int) -> Iterator[str
         yield f"{label:{labels}}  {count:>{numbers}}  {f'{count / total:.1%}' if count else 'never':>7}"
 
 
+def _accuracy_table(name: str, counts: list[tuple[str, int, int]], total: int, frauds: int) -> Iterator[str]:
+    labels = max(map(len, (name, *(label for label, _, _ in counts))))
+    numbers = max(len("frauds"), len(str(total)))
+    yield f"{name:{labels}}  {'count':>{numbers}}  {'frauds':>{numbers}}  precision  recall"
+    for label, count, found in counts:
+        precision = f"{found / count:.1%}" if count else "-"
+        recall = f"{found / frauds:.1%}" if frauds else "-"
+        yield f"{label:{labels}}  {count:>{numbers}}  {found:>{numbers}}  {precision:>9}  {recall:>6}"
+
+
 def _printable(text: str) -> str:
     """Return a text on one line, escaped if it contains characters that are not printable."""
     return text if text.isprintable() else ascii(text)
 
 
-def backtest(path: Path, rule_set: Scorer, present: Scorer | None = None) -> Iterator[str]:
+def backtest(path: Path, rule_set: Scorer, present: Scorer | None = None, label: str = "") -> Iterator[str]:
     """Yield what the rule set decides about the transactions of a file, and what differs from the present one.
+
+    Parameters
+    ----------
+    path
+        The file.
+    rule_set
+        The rule set.
+    present
+        Another one to compare it with.
+    label
+        Field or column that says whether a transaction is a fraud; empty if it is not known.
 
     Raises
     ------
     FileError
-        The file has no transactions, cannot be read or has another format.
+        The file has no transactions, cannot be read or has another format, or a transaction has no valid label.
     """
-    summary, changes, notes = Summary(rule_set.labels), Changes(), list[str]()
-    for row, found in outcomes(path, [rule_set, present] if present else [rule_set]):
+    rule_sets = [rule_set, present] if present else [rule_set]
+    runs = [Run(one, label) for one in rule_sets]
+    summaries = [Summary(one.labels, is_labelled=bool(label)) for one in rule_sets]
+    changes, notes = Changes(), list[str]()
+    for row, found in outcomes(path, runs):
+        is_fraud = bool(label) and _is_fraud(path, row, label)
         if row.note:
             notes.append(_printable(row.note))
-        summary.add(row.line, found[0])
+        for summary, outcome in zip(summaries, found, strict=True):
+            summary.add(row.line, outcome, is_fraud=is_fraud)
         if present:
             changes.add(row.line, found[1], found[0])
-    if not summary.total:
+    if not summaries[0].total:
         raise FileError(f"{path} contains no transactions")
     yield ""
-    yield f"{path}: {summary.total} transaction{'' if summary.total == 1 else 's'}, version {rule_set.version}"
+    total = summaries[0].total
+    yield f"{path}: {total} transaction{'' if total == 1 else 's'}, version {rule_set.version}"
     yield from notes
-    yield from summary.lines()
+    yield from runs[0].notes()
+    yield from summaries[0].lines()
     if present:
         yield ""
         yield f"{path}: version {present.version} -> {rule_set.version}"
+        yield from [note for note in runs[1].notes() if note not in runs[0].notes()]
         yield from changes.lines()
+        if label:
+            yield ""
+            yield f"version {present.version}:"
+            yield from summaries[1].accuracy()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -252,6 +385,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("data", nargs="+", type=Path, metavar="DATA", help=rows.ACCEPTED)
     parser.add_argument("--rules", default=scorers.RULES_FILE, metavar="FILE", help="default: the shipped rule set")
     parser.add_argument("--against", metavar="FILE", help="rule set to compare it with")
+    parser.add_argument(
+        "--label",
+        default="",
+        metavar="FIELD",
+        help="field or column that is 1 or true for a fraud, 0 or false for others",
+    )
     options = parser.parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # The encoding of the terminal may lack characters of an id.
@@ -260,7 +399,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rule_set = rules_loader.from_file(options.rules)
         present = rules_loader.from_file(options.against) if options.against else None
         for path in options.data:
-            for line in backtest(path, rule_set, present):
+            for line in backtest(path, rule_set, present, options.label):
                 print(line)
         sys.stdout.flush()
     except (RuleSetError, FileError) as error:

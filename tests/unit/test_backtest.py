@@ -66,10 +66,12 @@ class Files:
     def lines(self, *transactions: Any) -> Path:
         return self.write("data.jsonl", "".join(json.dumps(transaction) + "\n" for transaction in transactions))
 
-    def backtest(self, data: Path, rules: Any = DOCUMENT, against: Any = None) -> None:
+    def backtest(self, data: Path, rules: Any = DOCUMENT, against: Any = None, label: str = "") -> None:
         arguments = ["--rules", self.write("rules.json", rules)]
         if against:
             arguments += ["--against", self.write("present.json", against)]
+        if label:
+            arguments += ["--label", label]
         backtest.main([*map(str, arguments), str(data)])
 
 
@@ -259,6 +261,193 @@ def test_comparison_reads_csv_with_the_types_of_each_rule_set(files: Files, caps
     assert comparison(capsys)[0] == "1 of 2 decided differently:"
 
 
+def payment(time: str, **fields: Any) -> dict[str, Any]:
+    return {"customer_id": "C1", "timestamp": f"2020-11-25T{time}+01:00", "amount": 10, **fields}
+
+
+def rule(label: str, *when: tuple[str, str, Any]) -> dict[str, Any]:
+    conditions = [{"field": field, "operator": operator, "value": value} for field, operator, value in when]
+    return {"label": label, "points": 1, "when": conditions}
+
+
+def hits(capsys: pytest.CaptureFixture[str]) -> dict[str, int]:
+    """Return how often each rule hit."""
+    lines = output(capsys)
+    table = lines[next(at for at, line in enumerate(lines) if line.startswith("rule ")) + 1 :]
+    return {label: int(count) for label, count, _ in (line.split() for line in table)}
+
+
+HISTORY = [
+    rule("earlier", ("customer.count_1h", ">=", 1)),
+    rule("second", ("customer.seconds_since_last", "==", 1)),
+    rule("hour", ("customer.seconds_since_last", "==", 3600)),
+    rule("ratio", ("customer.amount_ratio", ">", 5)),
+    rule("known", ("customer.is_new", "==", False)),
+]
+
+
+@pytest.mark.parametrize(
+    ("transactions", "expected"),
+    [
+        ([payment("08:00:00")], {}),
+        ([payment("08:00:00"), payment("08:00:01.9")], {"earlier": 1, "second": 1}),
+        ([payment("08:00:00"), payment("09:00:00")], {"hour": 1}),
+        # The order of the file counts: what comes later in it is not known.
+        ([payment("08:00:01"), payment("08:00:00")], {}),
+        ([payment("08:00:00"), payment("08:00:01", customer_id="C2")], {}),
+        ([payment("08:00:00"), payment("08:00:01", customer_id="C2"), payment("08:01:00")], {"earlier": 1}),
+        ([payment("08:00:00"), payment("06:00:00", amount=50.1)], {"ratio": 1}),
+        ([payment("08:00:00", store="A"), payment("10:00:00", store="A")], {"known": 1}),
+        ([payment("08:00:00", store="A"), payment("10:00:00", store="B")], {}),
+        # Invalid
+        ([payment("08:00:00", hour=24), payment("08:00:01")], {}),
+        # Without a customer
+        ([{"amount": 1, "timestamp": "2020-11-25T08:00:00Z"}] * 2, {}),
+    ],
+)
+def test_history(
+    files: Files, capsys: pytest.CaptureFixture[str], transactions: list[Any], expected: dict[str, int]
+) -> None:
+    files.backtest(files.lines(*transactions), candidate(rules=HISTORY))
+    assert {label: count for label, count in hits(capsys).items() if count} == expected
+
+
+def test_each_file_has_its_own_history(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    data = files.lines(payment("08:00:00"))
+    rules = files.write("rules.json", candidate(rules=HISTORY[:1]))
+    backtest.main(["--rules", str(rules), str(data), str(data)])
+    assert capsys.readouterr().out.count("earlier      0    never") == 2
+
+
+def test_history_needs_timestamps(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    without = {"customer_id": "C1", "amount": 10}
+    data = files.lines(payment("08:00:00"), without, {"amount": 1}, payment("08:00:01"))
+    files.backtest(data, candidate(rules=HISTORY), candidate())
+    found = output(capsys)
+    assert found[0] == "1 without a timestamp: decided without history, and in no other's history"
+    assert sum("without a timestamp" in line for line in found) == 1
+    assert "second       1    25.0%" in found
+
+
+def test_rule_sets_have_histories_of_their_own(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    data = files.lines(payment("08:00:00", tx_id="A"), payment("08:00:01", tx_id="B"))
+    present = candidate(rules=HISTORY[:1], version="1.0-tests")
+    files.backtest(data, candidate(rules=HISTORY[:2]), present)
+    assert comparison(capsys)[:2] == ["1 of 2 decided differently:", "  line 2  B  MEDIUM 1 -> MEDIUM 2  + second"]
+
+
+def test_lists_are_not_read(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    rules = [
+        rule("blocked", ("customer_id", "in list", "blocked")),
+        rule("not_known", ("customer_id", "not in list", "known")),
+        rule("store", ("store", "in list", "blocked")),
+        {**rule("disabled", ("store", "in list", "disabled")), "enabled": False},
+    ]
+    data = files.lines(payment("08:00:00", store="A"))
+    files.backtest(data, candidate(rules=rules), candidate(rules=rules, version="1.0-tests"))
+    note = "lists are not read, so no condition on blocked, known holds"
+    lines = output(capsys)
+    assert lines[0] == note
+    assert lines.count(note) == 1
+    assert "blocked        0    never" in lines
+    assert "not_known      0    never" in lines
+
+
+LABELLED = """3 of 6 valid transactions are frauds
+
+level             count  frauds  precision  recall
+CRITICAL              1       1     100.0%   33.3%
+HIGH or above         3       2      66.7%   66.7%
+MEDIUM or above       4       2      50.0%   66.7%
+
+rule                     count  frauds  precision  recall
+R1: amount > 3000            3       2      66.7%   66.7%
+R2: electronics > 1500       0       0          -    0.0%
+R3: night hour               2       1      50.0%   33.3%
+"""
+FRAUDS = [
+    ({"amount": 4000, "hour": 3}, True),
+    ({"amount": 4000, "hour": 9}, True),
+    ({"amount": 4000, "hour": 10}, False),
+    ({"amount": 1, "hour": 3}, False),
+    ({"amount": 1, "hour": 11}, True),
+    ({"amount": 1, "hour": 12}, False),
+    ({"amount": -1, "hour": 12}, True),
+]
+
+
+@pytest.mark.parametrize("texts", [(False, True), (0, 1), ("0", "1"), ("false", "true"), ("False", " TRUE ")])
+def test_labels_in_json(files: Files, capsys: pytest.CaptureFixture[str], texts: tuple[Any, Any]) -> None:
+    data = files.lines(*[{**transaction, "isFraud": texts[is_fraud]} for transaction, is_fraud in FRAUDS])
+    files.backtest(data, candidate(unknown_fields="refuse"), label="isFraud")
+    text = "\n".join(output(capsys))
+    assert text.startswith("\n1 invalid:\n  line 7: Field 'amount' must not be negative\n\nlevel     count  percent\n")
+    assert text.endswith(f"LOW           2    33.3%\n\n{LABELLED}".rstrip())
+
+
+@pytest.mark.parametrize("column", ["isFraud", "Is Fraud", "is_fraud"])
+def test_labels_in_csv(files: Files, capsys: pytest.CaptureFixture[str], column: str) -> None:
+    rows = [f"{fields['amount']},{fields['hour']},{is_fraud:d}" for fields, is_fraud in FRAUDS]
+    data = files.write("data.csv", "\n".join([f"amount,hour,{column}", *rows]))
+    files.backtest(data, label=column)
+    text = "\n".join(output(capsys))
+    assert text.startswith(f"columns: not sent {column}\n")
+    assert text.endswith(LABELLED.rstrip())
+
+
+def test_labels_in_a_comparison(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    rules = candidate()
+    rules["rules"][0]["when"][0]["value"] = 5000
+    data = files.lines(*[{**transaction, "fraud": is_fraud} for transaction, is_fraud in FRAUDS])
+    files.backtest(data, rules, DOCUMENT, label="fraud")
+    lines = output(capsys)
+    assert "R1: amount > 3000            0       0          -    0.0%" in lines
+    present = lines.index("version 1.0-tests:")
+    assert lines[present + 1 :] == LABELLED.splitlines()
+    assert lines[present - 1] == ""
+
+
+def test_labels_without_a_fraud(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    files.backtest(files.lines({"amount": 4000, "fraud": 0}), label="fraud")
+    lines = output(capsys)
+    assert "0 of 1 valid transactions are frauds" in lines
+    assert "HIGH or above         1       0       0.0%       -" in lines
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        ('{"amount": 1, "fraud": 1}\n{"amount": 1}\n', "line 2 has no label 'fraud'"),
+        ('{"amount": 1, "Fraud": 1}\n', "line 1 has no label 'fraud'"),
+        ("amount,label\n1,1\n", "line 2 has no label 'fraud'"),
+        ("amount,fraud\n1,1\n1\n", "line 3 has no label 'fraud'"),
+        ("amount,fraud\n1,1\n1,\n", "line 3: the label 'fraud' must be 0, 1, true or false, not ''"),
+        ('\n{"amount": 1, "fraud": 2}\n', "line 2: the label 'fraud' must be 0, 1, true or false, not '2'"),
+        ('{"amount": 1, "fraud": null}', "line 1: the label 'fraud' must be 0, 1, true or false, not 'None'"),
+        ('{"amount": 1, "fraud": [true]}', "line 1: the label 'fraud' must be 0, 1, true or false, not '[True]'"),
+        ("amount,fraud\n1,yes\n", "line 2: the label 'fraud' must be 0, 1, true or false, not 'yes'"),
+    ],
+)
+def test_missing_or_wrong_label_prints_one_line(files: Files, content: str, error: str) -> None:
+    data = files.write("data", content)
+    with pytest.raises(SystemExit) as raised:
+        files.backtest(data, label="fraud")
+    assert raised.value.code == f"error: {data} {error}"
+
+
+def test_malformed_row_needs_no_label(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    files.backtest(files.write("data.jsonl", '{"amount": 1, "fraud": 1}\n{"amount": 1\n[]\n'), label="fraud")
+    assert "1 of 1 valid transactions are frauds" in output(capsys)
+
+
+@pytest.mark.parametrize("label", ["amount", "Paid Back"])
+def test_label_must_not_be_a_field(files: Files, label: str) -> None:
+    rules = candidate(fields={"paid_back": {"type": "boolean"}})
+    with pytest.raises(SystemExit) as raised:
+        files.backtest(files.lines({"amount": 1}), rules, label=label)
+    assert raised.value.code == f"error: {label!r} is a field of version 1.1, so it cannot be the label"
+
+
 def test_pipe_cannot_be_read_twice(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
     pipe = files.folder / "pipe"
     os.mkfifo(pipe)
@@ -338,6 +527,17 @@ def test_make_rules_compares_a_candidate(files: Files) -> None:
     assert "\nevents/transactions.jsonl: 10 transactions, version 1.1\n" in result.stdout
     assert f"\n{data}: 1 transaction, version 1.1\n" in result.stdout
     assert f"\n{data}: version {scorers.load().version} -> 1.1\n" in result.stdout
+
+
+def test_make_rules_with_labels(files: Files) -> None:
+    """The samples have no labels, so they are left out."""
+    data = files.lines({"amount": 1, "is_fraud": 1})
+    command = ["make", "--old-file", ".venv/ready", "rules", f"DATA={data}", "LABEL=is_fraud"]
+    result = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, encoding="utf-8")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert f"\n{data}: 1 transaction, version {scorers.load().version}\n" in result.stdout
+    assert "\n1 of 1 valid transactions are frauds\n" in result.stdout
+    assert "events/transactions.jsonl" not in result.stdout
 
 
 def test_make_rules_stops_at_an_invalid_candidate(files: Files) -> None:
