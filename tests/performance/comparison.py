@@ -11,9 +11,11 @@ work is excluded. An invocation is timed from outside of Lambda's runtime interf
 Implementations take turns in an order that is shuffled for each round, so a machine that slows down slows all of them.
 Figures are medians, except p99 and the decisions per second.
 
-The run fails if a response differs from the rules, a decision is not stored, or the counters do not increase by exactly
-the returned decisions. Replays and the outbox are not compared, as only this service has them. This service and the
-Powertools baseline log and count each decision; the others do not.
+Decisions with one history are measured beside those without: all about one known customer, whose profile is full.
+
+The run fails if a response differs from the rules or has a wrong history, a decision is not stored, or the counters do
+not increase by exactly the returned decisions. Replays and the outbox are not compared, as only this service has
+them. This service and the Powertools baseline log and count each decision; the others do not.
 
 Exits with 1 if the run fails, or a figure exceeds one of :data:`LIMITS`.
 """
@@ -21,19 +23,21 @@ Exits with 1 if the run fails, or a figure exceeds one of :data:`LIMITS`.
 import argparse
 import http.client
 import json
+import math
 import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -43,7 +47,15 @@ from tests.local.certificates import Certificates
 from tests.local.processes import command
 from tests.markdown import table
 from tests.performance import implementations, runtime_interface
-from tests.performance.implementations import BASELINES, OURS, REFERENCE, Implementation, Interpreter
+from tests.performance.implementations import (
+    BASELINES,
+    OURS,
+    OURS_HISTORY,
+    REFERENCE,
+    REFERENCE_HISTORY,
+    Implementation,
+    Interpreter,
+)
 from tests.performance.load import percentile
 from tests.rule_set import DOCUMENT, assess
 
@@ -52,18 +64,22 @@ _BEGIN, _END = "<!-- make bench -->\n", "<!-- /make bench -->"
 _COLD_START = Path(__file__).with_name("cold_start.py")
 _SAMPLES = (events.FOLDER / "transactions.jsonl").read_text(encoding="utf-8").splitlines()
 _PROCESS_TIMEOUT_SECONDS = 120
+# Untimed decisions at first: they check every sample and fill the profile of a customer.
+FIRST_DECISIONS = 64
 # Sets in the same order in every process, and log lines written at once, as on Lambda.
 _PROCESS_VARIABLES = {"PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
+_HOUR_SECONDS = 3_600
 _SEED = 1
 _MB = 1_000_000
 
 
 class Limit(NamedTuple):
-    """The maximum of one of our figures, as a share of the same figure of others."""
+    """The maximum of a figure of this service, with or without a history, as a share of the same figure of others."""
 
     figure: str
     others: tuple[str, ...]
     share: float
+    name: str = OURS
 
 
 LIMITS = (
@@ -72,6 +88,12 @@ LIMITS = (
     Limit("p50", (REFERENCE,), 0.80),
     Limit("memory", (REFERENCE,), 0.50),
     Limit("started", tuple(name for name in BASELINES.values() if name != REFERENCE), 0.50),
+    Limit("started", (OURS,), 1.15, OURS_HISTORY),
+    Limit("warm", (OURS,), 2.00, OURS_HISTORY),
+    Limit("started", (REFERENCE_HISTORY,), 0.33, OURS_HISTORY),
+    Limit("warm", (REFERENCE_HISTORY,), 0.50, OURS_HISTORY),
+    Limit("p50", (REFERENCE_HISTORY,), 0.80, OURS_HISTORY),
+    Limit("memory", (REFERENCE_HISTORY,), 0.50, OURS_HISTORY),
 )
 
 
@@ -189,15 +211,16 @@ class MismatchError(Exception):
 
 
 class StoreAudit:
-    """Checks responses, counters and stored decisions against the requests."""
+    """Checks responses, counters and stored decisions against the requests, which come one by one."""
 
     def __init__(self, dynamodb: Any) -> None:
         self._dynamodb = dynamodb
         self._counted: Counter[str] = Counter()
         self._ids: Counter[str] = Counter()
+        self._earlier: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
 
     def check(self, name: str, requests: Sequence[Request], responses: Sequence[Any]) -> None:
-        """Compare each response with the rules, and the change of the counters with the responses.
+        """Compare each response with rules and earlier requests, and the change of the counters with the responses.
 
         Raises
         ------
@@ -210,6 +233,8 @@ class StoreAudit:
         for request, response in zip(requests, responses, strict=True):
             if difference := mismatch(request, response):
                 raise MismatchError(f"{name} returned for {request.transaction}: {difference}")
+            if difference := self._history_mismatch(request.transaction, response):
+                raise MismatchError(f"{name} returned for {request.transaction} the history {difference}")
             expected += counters(request.expected())
         counted = self._totals()
         moved = counted - self._counted
@@ -234,12 +259,49 @@ class StoreAudit:
             number = len(stored - self._ids) + len(self._ids - stored)
             raise MismatchError(f"{number} decisions are missing from the store or should not be in it")
 
+    def _history_mismatch(self, transaction: dict[str, Any], response: Any) -> str:
+        """Return how the history in a response differs from the expected one, and note the transaction."""
+        histories = json.loads(response["body"]).get("history", {})
+        if "customer_id" not in transaction:
+            return f"{histories}" if histories else ""
+        earlier = self._earlier[transaction["customer_id"]]
+        found, expected = histories.get("customer", {}), history(earlier, transaction)
+        earlier.append(transaction)
+        # The time since the last one differs from run to run.
+        since = found.pop("seconds_since_last", None)
+        equal = (
+            found.keys() == expected.keys()
+            and all(_equal(value, found[name]) for name, value in expected.items())
+            and (0 <= since < _HOUR_SECONDS if isinstance(since, int) else len(earlier) == 1)
+        )
+        return "" if equal else f"{histories}, not {expected}"
+
     def _totals(self) -> Counter[str]:
         page = self._dynamodb.scan(TableName="StatsTable", ConsistentRead=True)
         totals: Counter[str] = Counter()
         for shard in page["Items"]:
             totals.update({name: int(value["N"]) for name, value in shard.items() if name != "shard"})
         return totals
+
+
+def history(earlier: Sequence[Mapping[str, Any]], transaction: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the history of a transaction, without ``seconds_since_last``; all are from the same hour."""
+    latest = earlier[-64:]
+    amounts, stores = [one["amount"] for one in latest], {one["store"] for one in latest}
+    return {
+        **dict.fromkeys(("count_1h", "count_24h", "count_7d"), len(latest)),
+        "sum_24h": float(sum(amounts)),
+        "max_24h": float(max(amounts, default=0)),
+        "amount_ratio": transaction["amount"] / fmean(one["amount"] for one in earlier) if earlier else None,
+        "distinct_24h": len(stores),
+        "is_new": transaction["store"] not in stores,
+    }
+
+
+def _equal(expected: Any, found: Any) -> bool:
+    if isinstance(expected, float) and isinstance(found, float):
+        return math.isclose(expected, found, rel_tol=1e-6)
+    return bool(expected == found)
 
 
 def counters(body: Mapping[str, Any]) -> Counter[str]:
@@ -261,11 +323,13 @@ def mismatch(request: Request, response: Any) -> str:
     return "" if found == expected else f"{found}, not {expected}"
 
 
-def new_requests(number: int) -> list[Request]:
-    """Return requests with new ids, cycling through the sample transactions of ``events/``."""
+def new_requests(number: int, customer: str | None = None) -> list[Request]:
+    """Return requests with new ids, cycling through the sample transactions of ``events/``, and with a customer."""
     requests = []
     for n in range(number):
         body, decision_id = _SAMPLES[n % len(_SAMPLES)], str(uuid.uuid4())
+        if customer:
+            body = json.dumps(json.loads(body) | {"customer_id": customer})
         event = events.post(body, request_id=decision_id, content_length=str(len(body.encode())))
         requests.append(Request(decision_id, json.loads(body), json.dumps(event)))
     return requests
@@ -290,7 +354,7 @@ class Setup:
         """Return the environment variables of ``ScoreFunction`` and those that lead to the emulator."""
         function = template.functions()["ScoreFunction"]
         own = replace(function, folders=(implementation.function, implementation.packages))
-        trusted = self.folder / f"{implementation.function.name}-authorities.pem"
+        trusted = self.folder / f"{_slug(implementation)}-authorities.pem"
         trusted.write_bytes(implementation.authorities.read_bytes() + b"\n" + self.certificates.authority.read_bytes())
         return {
             **environments.environment_variables(own),
@@ -300,7 +364,7 @@ class Setup:
 
     def log(self, implementation: Implementation) -> Path:
         """Return the file that receives the output of an implementation."""
-        return self.folder / f"{implementation.function.name}.log"
+        return self.folder / f"{_slug(implementation)}.log"
 
     @contextmanager
     def store(self) -> Iterator[tuple[str, StoreAudit]]:
@@ -315,6 +379,11 @@ class Setup:
             audit = StoreAudit(emulator.client("dynamodb", endpoint))
             yield endpoint, audit
             audit.check_decisions()
+
+
+def _slug(implementation: Implementation) -> str:
+    """Return the name of an implementation for its files."""
+    return re.sub(r"\W+", "-", implementation.name)
 
 
 @contextmanager
@@ -347,8 +416,8 @@ def _measure_starts(
     setup: Setup, repetitions: Repetitions, endpoint: str, audit: StoreAudit, measured: dict[str, Measurements]
 ) -> None:
     for implementation in setup.implementations:
-        # Untimed: checks every sample, and loads all files into the page cache.
-        start(setup, implementation, endpoint, audit, len(_SAMPLES))
+        # They also load all files into the page cache.
+        start(setup, implementation, endpoint, audit, FIRST_DECISIONS)
     for number in range(repetitions.starts):
         for implementation in setup.turns():
             is_warm = number < repetitions.warm_starts
@@ -366,7 +435,7 @@ def start(
     setup: Setup, implementation: Implementation, endpoint: str, audit: StoreAudit, number: int, warm_up: int = 0
 ) -> dict[str, Any]:
     """Have a new process make ``number`` decisions, check them, and return its report."""
-    requests = new_requests(number)
+    requests = new_requests(number, implementation.customer)
     report = run_process(setup, implementation, endpoint, [request.event for request in requests], warm_up)
     audit.check(implementation.name, requests, report["responses"])
     return report
@@ -438,7 +507,7 @@ def _measure_invocations(
         }
         for implementation in setup.implementations:
             # Not recorded: the start, and the first decisions, which are slower.
-            number = max(repetitions.warm_up, len(_SAMPLES))
+            number = max(repetitions.warm_up, FIRST_DECISIONS)
             time_invocations(implementation, invoke[implementation.name], audit, number)
         for _ in range(repetitions.rounds):
             for implementation in setup.turns():
@@ -451,7 +520,7 @@ def time_invocations(
     implementation: Implementation, invoke: Callable[[bytes], bytes], audit: StoreAudit, number: int
 ) -> list[float]:
     """Return the seconds that each of ``number`` sequential invocations took."""
-    requests = new_requests(number)
+    requests = new_requests(number, implementation.customer)
     responses, latencies = [], []
     try:
         for request in requests:
@@ -475,12 +544,27 @@ def ratio(figures: Mapping[str, Figures], name: str, figure: str, to: str = REFE
 
 def report(figures: Mapping[str, Figures]) -> str:
     """Return the table; each figure is followed by its share of :data:`REFERENCE`'s."""
+    names = [name for name in figures if name not in {OURS_HISTORY, REFERENCE_HISTORY}]
+    return table(["", *names], [[row.title, *(_cell(figures, name, row, REFERENCE) for name in names)] for row in ROWS])
 
-    def cell(name: str, row: FigureRow) -> str:
-        value = f"{getattr(figures[name], row.figure) / row.unit:,.{row.decimals}f}"
-        return value if name == REFERENCE else f"{value} ({ratio(figures, name, row.figure):.2f})"
 
-    return table(["", *figures], [[row.title, *(cell(name, row) for name in figures)] for row in ROWS])
+def report_history(figures: Mapping[str, Figures]) -> str:
+    """Return the table of decisions with one history; the last column compares with decisions without."""
+    names = OURS_HISTORY, REFERENCE_HISTORY
+    rows = [
+        [
+            row.title,
+            *(_cell(figures, name, row, REFERENCE_HISTORY) for name in names),
+            f"{ratio(figures, OURS_HISTORY, row.figure, OURS):.2f}",
+        ]
+        for row in ROWS
+    ]
+    return table(["", *names, f"{OURS}, one history to none"], rows)
+
+
+def _cell(figures: Mapping[str, Figures], name: str, row: FigureRow, reference: str) -> str:
+    value = f"{getattr(figures[name], row.figure) / row.unit:,.{row.decimals}f}"
+    return value if name == reference else f"{value} ({ratio(figures, name, row.figure, reference):.2f})"
 
 
 def caption(python: Interpreter, repetitions: Repetitions) -> str:
@@ -497,10 +581,10 @@ def problems(figures: Mapping[str, Figures]) -> list[str]:
     """Return a sentence for each limit that is exceeded."""
     titles = {row.figure: row.title.strip("*") for row in ROWS}
     return [
-        f"{titles[limit.figure]}: {OURS} takes {share:.2f} of {other}, more than {limit.share:.2f}"
+        f"{titles[limit.figure]}: {limit.name} takes {share:.2f} of {other}, more than {limit.share:.2f}"
         for limit in LIMITS
         for other in limit.others
-        if (share := ratio(figures, OURS, limit.figure, other)) > limit.share
+        if (share := ratio(figures, limit.name, limit.figure, other)) > limit.share
     ]
 
 
@@ -527,7 +611,7 @@ def run(python: Interpreter, repetitions: Repetitions, *, write: bool) -> int:
     except MismatchError as error:
         print(f"FAILED     {error}")
         return 1
-    section = f"{caption(python, repetitions)}\n\n{report(figures)}"
+    section = f"{caption(python, repetitions)}\n\n{report(figures)}\n\n{report_history(figures)}"
     print(section)
     if write:
         README.write_text(replace_section(README.read_text(encoding="utf-8"), section), encoding="utf-8")

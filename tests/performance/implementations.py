@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,10 @@ BASELINES = {
 }
 # The smallest baseline; the table gives every figure as a share of its figure.
 REFERENCE = BASELINES["boto3_plain"]
+# The same with the history of a customer, in tables of their own.
+OURS_HISTORY = f"{OURS}, one history"
+HISTORY_BASELINES = {"boto3_history": "boto3 alone, one history"}
+REFERENCE_HISTORY = HISTORY_BASELINES["boto3_history"]
 
 _HERE = Path(__file__).parent
 _BASELINES = _HERE / "baselines"
@@ -64,6 +68,8 @@ class Implementation:
         The certificate authorities that it trusts.
     packs_bytecode
         Whether its deployment package contains bytecode; plain ``sam build`` omits it.
+    customer
+        The ``customer_id`` of all its transactions; None for transactions without one, which have no history.
     """
 
     name: str
@@ -71,6 +77,7 @@ class Implementation:
     packages: Path
     authorities: Path
     packs_bytecode: bool = False
+    customer: str | None = None
 
     @property
     def size(self) -> int:
@@ -102,21 +109,27 @@ def prepare(python: Interpreter, folder: Path, rule_set: Any) -> list[Implementa
 
     ``rule_set`` is the rule set document for this service. The baselines have the same rules in their code.
     """
+    baselines = BASELINES | HISTORY_BASELINES
     with _locked_cache():
         # A copy, because another checkout may rebuild the layer in the meantime.
         layer = shutil.copytree(_layer(python), folder / "layer")
-        installed = {name: _packages(name, _BASELINES / name / "requirements.txt", python) for name in BASELINES}
+        installed = {name: _packages(name, _BASELINES / name / "requirements.txt", python) for name in baselines}
     packages = layer / "python"
     (packages / "scoring" / "scorers" / "rules.json").write_text(json.dumps(rule_set), encoding="utf-8")
     roots = packages / "scoring" / "aws" / "amazon-roots.pem"
-    found = [Implementation(OURS, own_function("score", folder), packages, roots, packs_bytecode=True)]
-    for name, title in BASELINES.items():
+    ours = Implementation(OURS, own_function("score", folder), packages, roots, packs_bytecode=True)
+    history = own_function("score", folder / "history")
+    found = [ours, replace(ours, name=OURS_HISTORY, function=history, customer="C1")]
+    for name, title in baselines.items():
         function = folder / name
         function.mkdir()
         for file in (_BASELINES / name / "app.py", *_BASELINES.glob("*.py")):
             shutil.copy(file, function)
         _compile(function, python)
-        found.append(Implementation(title, function, installed[name], installed[name] / "botocore" / "cacert.pem"))
+        authorities = installed[name] / "botocore" / "cacert.pem"
+        # A customer of its own, since its profiles have another format.
+        customer = "C2" if name in HISTORY_BASELINES else None
+        found.append(Implementation(title, function, installed[name], authorities, customer=customer))
     return found
 
 

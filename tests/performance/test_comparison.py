@@ -24,7 +24,16 @@ from tests.performance.comparison import (
     Request,
     StoreAudit,
 )
-from tests.performance.implementations import BASELINES, OURS, REFERENCE, Implementation, Interpreter
+from tests.performance.implementations import (
+    BASELINES,
+    HISTORY_BASELINES,
+    OURS,
+    OURS_HISTORY,
+    REFERENCE,
+    REFERENCE_HISTORY,
+    Implementation,
+    Interpreter,
+)
 
 PYTHON = Interpreter(Path("python"), "3.13.7")
 FIGURES = Figures(
@@ -47,8 +56,10 @@ def scaled(share: float, **others: float) -> Figures:
     return Figures(**{name: share * value for name, value in asdict(FIGURES).items()} | others)
 
 
-def compared(ours: Figures) -> dict[str, Figures]:
-    return {OURS: ours} | dict.fromkeys(BASELINES.values(), FIGURES)
+def compared(ours: Figures, history: Figures | None = None) -> dict[str, Figures]:
+    """Return the figures of all implementations; those with a history are equal to those without by default."""
+    others = dict.fromkeys([*BASELINES.values(), REFERENCE_HISTORY], FIGURES)
+    return {OURS: ours, OURS_HISTORY: history or ours} | others
 
 
 def response(status: int = 200, **fields: Any) -> dict[str, Any]:
@@ -98,7 +109,7 @@ def test_ratios(to: str, share: float) -> None:
 
 
 def test_report() -> None:
-    figures = {OURS: scaled(0.5), REFERENCE: FIGURES}
+    figures = {OURS: scaled(0.5), OURS_HISTORY: scaled(2), REFERENCE: FIGURES, REFERENCE_HISTORY: FIGURES}
     assert comparison.report(figures).splitlines() == [
         "|  | this service | boto3 alone |",
         "| --- | ---: | ---: |",
@@ -110,6 +121,15 @@ def test_report() -> None:
         "| an invocation, p50, ms | 2.00 (0.50) | 4.00 |",
         "| an invocation, p99, ms | 5.00 (0.50) | 10.00 |",
         "| decisions a second | 625 (0.50) | 1,250 |",
+    ]
+
+
+def test_report_of_decisions_with_one_history() -> None:
+    figures = {OURS: scaled(0.5), OURS_HISTORY: scaled(0.75), REFERENCE: scaled(9), REFERENCE_HISTORY: FIGURES}
+    assert comparison.report_history(figures).splitlines()[:3] == [
+        "|  | this service, one history | boto3 alone, one history | this service, one history to none |",
+        "| --- | ---: | ---: | ---: |",
+        "| start: import, CPU ms | 150 (0.75) | 200 | 1.50 |",
     ]
 
 
@@ -146,13 +166,37 @@ def test_caption(repetitions: Repetitions, text: str) -> None:
     ],
 )
 def test_limits(ours: Figures, found: list[str]) -> None:
-    problems = comparison.problems(compared(ours))
+    problems = comparison.problems(compared(ours, history=scaled(0.3)))
+    assert [problem[: len(start)] for problem, start in zip(problems, found, strict=True)] == found
+
+
+@pytest.mark.parametrize(
+    ("history", "found"),
+    [
+        (scaled(0.3, started=1.14 * 0.2 * 0.25, warm=1.99 * 0.2 * 0.00125), []),
+        (
+            scaled(0.2, started=1.16 * 0.2 * 0.25),
+            ["start and first decision, CPU ms: this service, one history takes 1.16"],
+        ),
+        (
+            scaled(0.2, warm=2.01 * 0.2 * 0.00125),
+            ["a decision after that, CPU ms: this service, one history takes 2.01"],
+        ),
+        (
+            scaled(0.2, p50=0.81 * 0.004),
+            ["an invocation, p50, ms: this service, one history takes 0.81 of boto3 alone, one"],
+        ),
+    ],
+)
+def test_limits_with_one_history(history: Figures, found: list[str]) -> None:
+    problems = comparison.problems(compared(scaled(0.2), history))
     assert [problem[: len(start)] for problem, start in zip(problems, found, strict=True)] == found
 
 
 def test_every_baseline_has_a_limit() -> None:
-    limited = {name for limit in LIMITS if limit.figure == "started" for name in limit.others}
-    assert limited == set(BASELINES.values())
+    limited = {(limit.name, name) for limit in LIMITS if limit.figure == "started" for name in limit.others}
+    alone = {(OURS, name) for name in BASELINES.values()}
+    assert limited == alone | {(OURS_HISTORY, name) for name in [OURS, *HISTORY_BASELINES.values()]}
 
 
 @pytest.mark.parametrize("before", ["", "| an | older | table |\n", "\nmore\n\nlines\n"])
@@ -241,6 +285,66 @@ def test_audit_of_wrong_decisions(stored: list[str], number: int) -> None:
         audit.check_decisions()
 
 
+def history(seconds: int | None, **features: Any) -> dict[str, Any]:
+    """Return a response with a history: by default, that of the second of two equal transactions."""
+    usual: dict[str, Any] = dict.fromkeys(("count_1h", "count_24h", "count_7d"), 1)
+    usual |= {"sum_24h": 4500.0, "max_24h": 4500.0}
+    usual |= {"amount_ratio": 1.0, "distinct_24h": 1, "is_new": False, "seconds_since_last": seconds}
+    return response(history={"customer": usual | features})
+
+
+NONE = dict.fromkeys(("count_1h", "count_24h", "count_7d", "distinct_24h"), 0)
+FIRST = history(None, **NONE, sum_24h=0.0, max_24h=0.0, amount_ratio=None, is_new=True)
+
+
+@pytest.mark.parametrize(
+    ("second", "wrong"),
+    [
+        (history(0), False),
+        (history(1, sum_24h=4500.0001), False),
+        (history(0, sum_24h=4500.1), True),
+        (history(0, count_1h=0), True),
+        (history(0, is_new=True), True),
+        (history(0, amount_ratio=None), True),
+        (history(0, more=1), True),
+        (history(None), True),
+        (history(-1), True),
+        (FIRST, True),
+        (response(), True),
+    ],
+)
+def test_audit_of_histories(second: dict[str, Any], *, wrong: bool) -> None:
+    store = FakeTables()
+    store.shards = [COUNTERS | {"total": 2, "high": 2, "level#HIGH": 2, "rule#R1: amount > 3000": 2}]
+    request = REQUEST._replace(transaction=REQUEST.transaction | {"customer_id": "C1", "store": "Krakow"})
+    audit = StoreAudit(store)
+    if wrong:
+        with pytest.raises(MismatchError, match=r"^one returned for .* the history .*, not {"):
+            audit.check("one", [request, request], [FIRST, second])
+    else:
+        audit.check("one", [request, request], [FIRST, second])
+
+
+def test_audit_of_a_history_that_should_not_be_there() -> None:
+    store = FakeTables()
+    store.shards = [{"shard": 0, **COUNTERS}]
+    with pytest.raises(MismatchError, match=r"^one returned for .* the history"):
+        StoreAudit(store).check("one", [REQUEST], [history(0)])
+
+
+def test_history_is_that_of_the_64_latest() -> None:
+    earlier = [{"amount": float(n), "store": "first" if n == 0 else "other"} for n in range(65)]
+    found = comparison.history(earlier, {"amount": 64.0, "store": "first"})
+    assert found == {
+        **dict.fromkeys(("count_1h", "count_24h", "count_7d"), 64),
+        "sum_24h": 2080.0,
+        "max_24h": 64.0,
+        "amount_ratio": 2.0,
+        "distinct_24h": 1,
+        "is_new": True,
+    }
+
+
 def test_requests_cycle_through_samples_with_new_ids() -> None:
     requests = comparison.new_requests(12)
     assert len({request.decision_id for request in requests}) == 12
@@ -250,6 +354,11 @@ def test_requests_cycle_through_samples_with_new_ids() -> None:
         assert event["requestContext"]["requestId"] == request.decision_id
         assert json.loads(event["body"]) == request.transaction
         assert "idempotency-key" not in event["headers"]
+
+
+def test_requests_of_a_customer() -> None:
+    (request,) = comparison.new_requests(1, "C1")
+    assert request.transaction["customer_id"] == json.loads(json.loads(request.event)["body"])["customer_id"] == "C1"
 
 
 @pytest.mark.parametrize(
@@ -271,7 +380,8 @@ def test_run_writes_if_asked_and_fails_above_a_limit(
     assert comparison.run(PYTHON, Repetitions(), write=write) == code
     printed = capsys.readouterr().out
     assert ("FAILED" in printed) == bool(code)
-    assert (comparison.report(compared(ours)) in readme.read_text()) == write
+    for table in comparison.report(compared(ours)), comparison.report_history(compared(ours)):
+        assert (table in readme.read_text()) == write
     assert comparison.report(compared(ours)) in printed
 
 
@@ -352,7 +462,7 @@ def pins(file: Path) -> dict[str, str]:
     return {one[1]: one[2] for one in found if one}
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", BASELINES | HISTORY_BASELINES)
 def test_baseline_has_the_versions_of_layer_and_tests(name: str) -> None:
     boto3 = {package: one for package, one in pins(ROOT / "tests" / "requirements.txt").items() if "boto" in package}
     ours = boto3 | pins(ROOT / "functions" / "layer" / "requirements.txt")
@@ -374,7 +484,7 @@ def test_short_run() -> None:
         )
         with setup.store() as (endpoint, audit), pytest.raises(MismatchError, match=r"^this service failed: KeyError"):
             comparison.start(setup, broken, endpoint, audit, 1)
-    assert list(figures) == [OURS, *BASELINES.values()]
+    assert set(figures) == {OURS, OURS_HISTORY, *BASELINES.values(), *HISTORY_BASELINES.values()}
     for measured in figures.values():
         assert 0 < measured.imported < measured.started
         assert 0 < measured.warm < measured.started
