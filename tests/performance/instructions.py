@@ -23,9 +23,12 @@ from tests.local.processes import StartError, command
 from tests.markdown import table
 from tests.performance import comparison, implementations
 from tests.performance.comparison import MismatchError, Setup, StoreAudit
-from tests.performance.implementations import OURS, REFERENCE, Implementation
+from tests.performance.implementations import OURS, OURS_HISTORY, REFERENCE, Implementation
 
 START, WARM, HEALTH = "start and first decision", "a decision after that", "start and first GET /health"
+START_HISTORY, WARM_HISTORY = f"{START}, with one history", f"{WARM}, with one history"
+# The figures of plain boto3 that these compare with; the others compare with their own.
+_COMPARED = {HEALTH: START, START_HISTORY: START, WARM_HISTORY: WARM}
 MISSING = "valgrind is not installed; on Debian: apt-get install valgrind"
 
 _DECISIONS = 20
@@ -49,15 +52,19 @@ def measure(python: implementations.Interpreter) -> dict[str, dict[str, float]]:
         by_name = {one.name: one for one in setup.implementations}
         audit = StoreAudit(emulator.client("dynamodb", endpoint))
         figures: dict[str, dict[str, float]] = {}
-        for name in (OURS, REFERENCE):
+        # Fills the customer's profile.
+        comparison.start(setup, by_name[OURS_HISTORY], endpoint, audit, comparison.FIRST_DECISIONS)
+        for name in (OURS, REFERENCE, OURS_HISTORY):
             counts = []
             for number in (1, 1 + _DECISIONS):
-                requests = comparison.new_requests(number)
+                requests = comparison.new_requests(number, by_name[name].customer)
                 count, responses = _count(setup, endpoint, by_name[name], [request.event for request in requests])
                 audit.check(name, requests, responses)
                 counts.append(count)
             first, more = counts
             figures[name] = {START: first, WARM: (more - first) / _DECISIONS}
+        history = figures.pop(OURS_HISTORY)
+        figures[OURS] |= {START_HISTORY: history[START], WARM_HISTORY: history[WARM]}
         health = replace(by_name[OURS], function=implementations.own_function("health", setup.folder))
         figures[OURS][HEALTH], (response,) = _count(setup, endpoint, health, [json.dumps(events.load("health"))])
         if response["statusCode"] != 200:
@@ -73,9 +80,9 @@ def _count(setup: Setup, endpoint: str, implementation: Implementation, given: l
 
 
 def shares(figures: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Return this service's figures as shares of plain boto3's; ``GET /health`` compares with a first decision."""
+    """Return this service's figures as shares of plain boto3's, which has no history."""
     ours, boto3 = figures[OURS], figures[REFERENCE]
-    return {name: number / boto3[START if name == HEALTH else name] for name, number in ours.items()}
+    return {name: number / boto3[_COMPARED.get(name, name)] for name, number in ours.items()}
 
 
 def report(figures: Mapping[str, Mapping[str, float]]) -> str:
