@@ -10,13 +10,17 @@ Prices are list prices of us-east-1 in US dollars, without taxes, free tiers or 
 Lambda, on-demand DynamoDB and CloudWatch come from third-party pages of July 2025 to June 2026; the others have not
 changed for years and were not looked up. Check the AWS price pages before you budget.
 
-Assumed: the duration of a transaction (with one decision, as in :mod:`tests.capacity.simulation`), the share of cold
-starts, and what API Gateway and Lambda themselves log and send.
+Assumed: the duration of a transaction (with one decision, as in :mod:`tests.capacity.simulation`) and of a read, the
+share of cold starts, and what API Gateway and Lambda themselves log and send.
+
+A decision with one history reads the customer's profile, which is full here, and writes it with the decision. Decisions
+that are made again because another one has changed the profile take further units.
 
 Left out because they cost cents or nothing: outbox messages, the metric of throttled requests, KMS requests for the
 table keys, and the dashboard (an account's first three are free).
 """
 
+import base64
 import contextlib
 import importlib
 import io
@@ -26,6 +30,7 @@ import math
 import os
 import re
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -37,6 +42,7 @@ from unittest.mock import patch
 from scoring import scorers, settings
 from scoring.aws.queue import Queue
 from scoring.batches import MAX_ITEMS
+from scoring.history.profiles import MAX_ENTRIES, observe, update
 from scoring.ledger import recorder
 from scoring.ledger.outbox import Outbox
 from scoring.ledger.recorder import Recorder
@@ -78,6 +84,8 @@ TRANSFER_GB = 0.09
 
 # A transactional write takes two units per KB ("DynamoDB read and write operations").
 WRITE_UNITS_PER_KB = 2
+# A consistent read of an item takes a unit per 4 KB; of one that does not exist, one unit (same page).
+READ_UNIT_KB = 4
 # Storage overhead of an item ("DynamoDB item sizes and formats") and of a log line ("PutLogEvents"), in bytes.
 ITEM_OVERHEAD = 100
 LOG_LINE_OVERHEAD = 26
@@ -90,8 +98,11 @@ POLLS_PER_MONTH = 5 * SECONDS_PER_MONTH / 20
 HANDLER_SECONDS = 0.0003
 # The same in a batch: `python -m tests.performance.batches`.
 BATCH_HANDLER_SECONDS = 0.00015
-# Duration of a transaction with 99 decisions; assumed.
+# The same with one history: `make bench`.
+HISTORY_HANDLER_SECONDS = 0.0007
+# Duration of a transaction with 99 decisions, and of a read of a profile; both assumed.
 BATCH_TRANSACTION_SECONDS = 0.050
+READ_SECONDS = 0.005
 # Lambda's own log lines of an invocation.
 PLATFORM_LOG = (
     "START RequestId: 6f1d0d6c-5b07-4d5e-9f0a-7c1f4f0b1f53 Version: $LATEST\n",
@@ -139,6 +150,10 @@ class Usage:
         Transactions per decision; conflicting ones are billed as well.
     requests
         Requests per decision; less than 1 in batches.
+    profile_bytes
+        Size of a full profile; 0 if the decisions have no history.
+    profile_units, read_units
+        Write units of the profile, and read units, of a decision.
     """
 
     decision_bytes: float
@@ -156,6 +171,9 @@ class Usage:
     duration: float
     attempts: float = 1.0
     requests: float = 1.0
+    profile_bytes: float = 0.0
+    profile_units: float = 0.0
+    read_units: float = 0.0
 
 
 class LineItem(NamedTuple):
@@ -166,23 +184,38 @@ class LineItem(NamedTuple):
 
 
 class RecordingClient:
-    """A DynamoDB client that accepts every transaction and keeps its items."""
+    """A DynamoDB client that accepts every transaction and keeps its items; each read finds this profile, if any."""
 
-    def __init__(self) -> None:
+    def __init__(self, profile: bytes | None = None) -> None:
+        self._profile = profile
         self.items: list[dict[str, Any]] = []
+        self.profiles: list[dict[str, Any]] = []
         self.counters: set[str] = set()
         self.transactions = 0
+        self.read_units = 0
 
-    def call(self, _operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    def call(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        if operation == "BatchGetItem":
+            return self._read(parameters["RequestItems"])
         *puts, update = parameters["TransactItems"]
         self.transactions += 1
-        self.items.extend(put["Put"]["Item"] for put in puts)
+        for item in [put["Put"]["Item"] for put in puts]:
+            (self.profiles if "profile" in item else self.items).append(item)
         self.counters.update(update["Update"]["ExpressionAttributeNames"].values())
         return {}
 
+    def _read(self, requested: dict[str, Any]) -> dict[str, Any]:
+        value = {"B": base64.b64encode(self._profile).decode()} if self._profile else {}
+        found = {
+            table: [{**key, "profile": value, "expires_at": {"N": "1765000001"}} for key in request["Keys"] if value]
+            for table, request in requested.items()
+        }
+        self.read_units += sum(read_units(item_size(item)) for items in found.values() for item in items)
+        return {"Responses": found, "UnprocessedKeys": {}}
+
 
 def item_size(item: dict[str, dict[str, str]]) -> int:
-    """Return the size of an item of strings and numbers in bytes (*DynamoDB item sizes and formats*).
+    """Return the size of an item of strings, numbers and binaries in bytes (*DynamoDB item sizes and formats*).
 
     Names and strings count their UTF-8 bytes, numbers one byte plus one for every two significant digits.
     """
@@ -193,6 +226,8 @@ def _value_size(value: dict[str, str]) -> int:
     ((kind, text),) = value.items()
     if kind == "S":
         return len(text.encode())
+    if kind == "B":
+        return len(base64.b64decode(text))
     digits = re.sub(r"\D", "", text).strip("0")
     return 1 + math.ceil(len(digits) / 2) + text.startswith("-")
 
@@ -200,6 +235,11 @@ def _value_size(value: dict[str, str]) -> int:
 def write_units(size: float) -> int:
     """Return the write units of an item of ``size`` bytes in a transaction."""
     return WRITE_UNITS_PER_KB * max(math.ceil(size / KB), 1)
+
+
+def read_units(size: float) -> int:
+    """Return the read units of a consistent read of an item of ``size`` bytes."""
+    return max(math.ceil(size / (READ_UNIT_KB * KB)), 1)
 
 
 def billed_seconds(memory: int, transactions: float, handler: float | None = None) -> float:
@@ -234,6 +274,18 @@ def measure() -> Usage:
     return _usage("score", requests, len(requests), lambda _: billed_seconds(memory, Model(1, 1).mean))
 
 
+def measure_history() -> Usage:
+    """Score the sample transactions one by one, all of one customer with a full profile, and return what they use."""
+    samples = [json.loads(sample) | {"customer_id": "C0001"} for sample in _samples()]
+    requests = [events.post(json.dumps(sample), idempotency_key=str(uuid.uuid4())) for sample in samples]
+    profile = None
+    for _ in range(MAX_ENTRIES):
+        _, profile = update(profile, observe(rule_set.RULE_SET.histories[0], samples[0], int(time.time())))
+    memory = template.functions()["ScoreFunction"].memory
+    duration = billed_seconds(memory, Model(1, 1).mean + READ_SECONDS, HISTORY_HANDLER_SECONDS)
+    return _usage("score", requests, len(requests), lambda _: duration, profile)
+
+
 def measure_batch() -> Usage:
     """Score a batch of 1,000, the sample transactions again and again, and return what they use."""
     samples = list(itertools.islice(itertools.cycle(_samples()), MAX_ITEMS))
@@ -253,10 +305,22 @@ def _samples() -> list[str]:
 
 
 def _usage(
-    function: str, requests: Sequence[dict[str, Any]], decisions: int, duration: Callable[[int], float]
+    function: str,
+    requests: Sequence[dict[str, Any]],
+    decisions: int,
+    duration: Callable[[int], float],
+    profile: bytes | None = None,
 ) -> Usage:
-    """Return what these requests use; ``duration`` returns that of an invocation with a number of transactions."""
-    client, log = RecordingClient(), io.StringIO()
+    """Return what these requests use.
+
+    Parameters
+    ----------
+    duration
+        Returns the duration of an invocation with a number of transactions.
+    profile
+        The profile that each of them finds.
+    """
+    client, log = RecordingClient(profile), io.StringIO()
     context = SimpleNamespace(aws_request_id="request-1", get_remaining_time_in_millis=lambda: 29_000)
     with _handler(function, client) as handler, contextlib.redirect_stdout(log):
         responses = [handler(request, context) for request in requests]
@@ -264,6 +328,7 @@ def _usage(
         raise RuntimeError("A sample transaction was not recorded")
     parameters = {name: one.get("Default") for name, one in template.load()["Parameters"].items()}
     sizes = [item_size(item) for item in client.items]
+    profile_sizes = [item_size(item) for item in client.profiles]
     response_bytes = sum(
         len(one["body"].encode())
         + sum(len(name) + len(value) + 4 for name, value in one["headers"].items())
@@ -286,6 +351,9 @@ def _usage(
         alarms=_alarm_metrics(),
         duration=duration(client.transactions // len(responses)),
         requests=len(responses) / decisions,
+        profile_bytes=max(profile_sizes, default=0),
+        profile_units=sum(map(write_units, profile_sizes)) / decisions,
+        read_units=client.read_units / decisions,
     )
 
 
@@ -309,7 +377,8 @@ def custom_metrics(log: str) -> set[tuple[str, ...]]:
 def million_decisions(usage: Usage) -> list[LineItem]:
     """Return the bill for a million decisions, including their storage until they expire."""
     days, milliseconds = usage.decision_days, 1000 * usage.duration
-    writes = usage.attempts * (usage.decision_units + usage.shard_units) * MILLION_WRITE_UNITS
+    written = usage.decision_units + usage.shard_units + usage.profile_units
+    writes = usage.attempts * written * MILLION_WRITE_UNITS
     stored = MILLION * (usage.decision_bytes + ITEM_OVERHEAD) / GB * days / DAYS_PER_MONTH
     compute = gb_seconds(usage, usage.duration + COLD_START_SHARE * COLD_START_SECONDS)
     lines = usage.log_lines + usage.requests * (len(PLATFORM_LOG) + 1)
@@ -317,8 +386,15 @@ def million_decisions(usage: Usage) -> list[LineItem]:
     log_bytes = usage.log_bytes + usage.requests * request_bytes + lines * LOG_LINE_OVERHEAD
     logs = MILLION * log_bytes / GB * (LOGS_GB + LOGS_GB_MONTH * LOGS_COMPRESSION * usage.log_days / DAYS_PER_MONTH)
     units = f"{usage.decision_units:g} units for the decision, {usage.shard_units:g} for the counters"
+    reads = []
+    if usage.profile_units:
+        units += f", {usage.profile_units:g} for the profile"
+        reads = [
+            LineItem(f"DynamoDB, reads: {usage.read_units:g} unit for the profile", million_reads(usage.read_units))
+        ]
     return [
         LineItem(f"DynamoDB, writes: {units}", writes),
+        *reads,
         LineItem("API Gateway, HTTP API", usage.requests * HTTP_API_TIERS[0][1]),
         LineItem("CloudWatch, logs with the metrics in them, and the access log", logs),
         LineItem(
@@ -363,9 +439,17 @@ def tiered(number: float, tiers: Iterable[tuple[float, float]]) -> float:
     return dollars
 
 
-def million_reads(shards: int) -> float:
-    """Return the dollars for a million ``GET /stats``: one read unit for each shard of up to 4 KB."""
-    return shards * MILLION_READ_UNITS
+def million_reads(units: float) -> float:
+    """Return the dollars for a million reads of some units.
+
+    ``GET /stats`` reads one unit for each shard of up to 4 KB, a decision one for each profile and list entry.
+    """
+    return units * MILLION_READ_UNITS
+
+
+def million_profiles(usage: Usage) -> float:
+    """Return the dollars for a million full profiles in a month: storage and point-in-time recovery."""
+    return MILLION * (usage.profile_bytes + ITEM_OVERHEAD) / GB * (STORAGE_GB_MONTH + RECOVERY_GB_MONTH)
 
 
 def bill(lines: Sequence[LineItem]) -> str:
@@ -376,14 +460,18 @@ def bill(lines: Sequence[LineItem]) -> str:
 
 def main() -> None:
     """Print the bills."""
-    usage = measure()
+    usage, history = measure(), measure_history()
     print(f"A million decisions:\n\n{bill(million_decisions(usage))}\n")
+    print(f"A million decisions with one history:\n\n{bill(million_decisions(history))}\n")
     print(f"A million decisions in batches of {MAX_ITEMS:,}:\n\n{bill(million_decisions(measure_batch()))}\n")
     print(f"A month without requests:\n\n{bill(idle_month(usage))}\n")
     print(f"Each further 10 ms of an invocation adds ${gb_seconds(usage, 0.010):.2f} to a million decisions.")
     print(f"A month with traffic adds ${usage.metrics * METRIC_MONTH:.2f} for {usage.metrics} custom metrics.")
     reads = ", ".join(f"${million_reads(shards):g} with {shards:,} shards" for shards in (64, 2048))
     print(f"A million GET /stats cost {reads}.")
+    print(f"A million searches of a list for a value cost ${million_reads(1):g}.")
+    size = round(history.profile_bytes)
+    print(f"A million full profiles of {size} bytes cost ${million_profiles(history):.2f} a month.")
 
 
 if __name__ == "__main__":

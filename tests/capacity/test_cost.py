@@ -39,6 +39,11 @@ def usage() -> Usage:
     return cost.measure()
 
 
+@pytest.fixture(scope="module")
+def history() -> Usage:
+    return cost.measure_history()
+
+
 def dollars(lines: list[LineItem]) -> list[float]:
     return [line.dollars for line in lines]
 
@@ -53,6 +58,7 @@ def dollars(lines: list[LineItem]) -> list[float]:
         ({"n": {"N": "123"}}, 1 + 2 + 1),
         ({"n": {"N": "1200"}}, 1 + 1 + 1),
         ({"n": {"N": "-12"}}, 1 + 1 + 1 + 1),
+        ({"b": {"B": "AAEC"}}, 1 + 3),
         ({"k": {"S": "ab"}, "n": {"N": "1765000001"}}, 3 + 1 + 5 + 1),
     ],
 )
@@ -63,6 +69,11 @@ def test_item_size(item: Any, size: int) -> None:
 @pytest.mark.parametrize(("size", "units"), [(0, 2), (1, 2), (1024, 2), (1025, 4), (5000, 10)])
 def test_write_units(size: int, units: int) -> None:
     assert cost.write_units(size) == units
+
+
+@pytest.mark.parametrize(("size", "units"), [(0, 1), (1, 1), (4096, 1), (4097, 2)])
+def test_read_units(size: int, units: int) -> None:
+    assert cost.read_units(size) == units
 
 
 def test_usage_is_that_of_handler_and_template(usage: Usage) -> None:
@@ -116,6 +127,7 @@ def test_bill_for_a_million_decisions() -> None:
         ({"attempts": 1.5}, {WRITES}),
         ({"requests": 2.0}, {API, LOGS, LAMBDA}),
         ({"response_bytes": 2048}, {TRANSFER}),
+        ({"profile_bytes": 936}, set()),
         ({"alarms": 9, "metrics": 99}, set()),
     ],
 )
@@ -124,6 +136,27 @@ def test_each_setting_raises_its_lines_only(change: dict[str, Any], lines: set[i
     after = dollars(cost.million_decisions(replace(USAGE, **change)))
     assert {line for line in range(len(before)) if after[line] > before[line]} == lines
     assert {line for line in range(len(before)) if after[line] != before[line]} == lines
+
+
+def test_history_takes_two_more_write_units_and_a_read_unit(usage: Usage, history: Usage) -> None:
+    assert (history.decision_units, history.shard_units) == (usage.decision_units, usage.shard_units)
+    assert (history.profile_units, history.read_units) == (2, 1)
+    assert (usage.profile_units, usage.read_units, usage.profile_bytes) == (0, 0, 0)
+    assert 849 < history.profile_bytes < 1024
+    # Nine numbers
+    assert 100 < history.decision_bytes - usage.decision_bytes < 300
+
+
+def test_bill_with_one_history() -> None:
+    lines = cost.million_decisions(replace(USAGE, profile_units=2, read_units=1))
+    assert dollars(lines[:2]) == pytest.approx([6 * 0.625, 0.125])
+    assert dollars(lines[2:]) == dollars(cost.million_decisions(USAGE)[1:])
+    twice = cost.million_decisions(replace(USAGE, profile_units=2, read_units=1, attempts=2))
+    assert dollars(twice[:1]) == pytest.approx([12 * 0.625])
+
+
+def test_price_of_profiles() -> None:
+    assert cost.million_profiles(replace(USAGE, profile_bytes=924)) == pytest.approx(MILLION * 1024 / GB * 0.45)
 
 
 def test_bill_for_an_idle_month() -> None:
@@ -162,10 +195,10 @@ def test_batch_costs_less_for_the_same_decisions(usage: Usage) -> None:
     assert sum(dollars(cost.million_decisions(batch))) < sum(dollars(cost.million_decisions(usage))) / 2
 
 
-def test_readme_quotes_the_bills(usage: Usage) -> None:
+def test_readme_quotes_the_bills(usage: Usage, history: Usage) -> None:
     lines = README.read_text(encoding="utf-8").splitlines()
-    batch = cost.measure_batch()
-    for bill in (cost.million_decisions(usage), cost.million_decisions(batch), cost.idle_month(usage)):
+    bills = [cost.million_decisions(one) for one in (usage, history, cost.measure_batch())]
+    for bill in [*bills, cost.idle_month(usage)]:
         for row in cost.bill(bill).splitlines():
             *cells, amount = row.strip("| ").split(" | ")
             quoted = [line.strip("| ").split(" | ") for line in lines if line.startswith(f"| {' | '.join(cells)} |")]
@@ -179,4 +212,4 @@ def test_command_prints_the_bills() -> None:
     command = [sys.executable, "-m", "tests.capacity.cost"]
     result = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=60)
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.count("**Total**") == 3
+    assert result.stdout.count("**Total**") == 4
