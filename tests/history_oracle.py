@@ -49,7 +49,7 @@ def history(before: Sequence[Event], event: Event) -> dict[str, Any]:
         "seconds_since_last": min((event.time - one.time for one in earlier), default=None),
         "amount_ratio": min(Fraction(event.amount) * len(before) / total, LARGEST) if total else None,
         "distinct_24h": len(values),
-        "is_new": None if event.value is None else event.value not in values,
+        "is_new": None if event.value is None else event.value not in {one.value for one in earlier},
     }
 
 

@@ -100,6 +100,18 @@ def at(*times: int) -> list[Event]:
         "distinct integers": [Event(T, 1.0, n % 3) for n in range(6)],
         "empty distinct value": [Event(T, 1.0, ""), Event(T, 1.0), Event(T, 1.0, ""), Event(T, 1.0, "a")],
         "distinct value of the day before": [Event(T, 1.0, "a"), Event(T + DAY, 1.0, "a"), Event(T + DAY, 1.0, "a")],
+        "distinct value of 63 transactions and of years before": [
+            Event(T - 10**9, 1.0, "a"),
+            *[Event(T + number, 1.0) for number in range(62)],
+            Event(T + 62, 1.0, "a"),
+            Event(T + 63, 1.0, "a"),
+        ],
+        "distinct value of 64 transactions before": [
+            Event(T, 1.0, "a"),
+            *[Event(T + number, 1.0) for number in range(64)],
+            Event(T + 64, 1.0, "a"),
+        ],
+        "distinct value of a later transaction": [Event(T + 1, 1.0, "a"), Event(T, 1.0, "a"), Event(T - DAY, 1.0, "a")],
     }.items(),
     ids=lambda case: case[0],
 )
@@ -228,6 +240,19 @@ def test_colliding_values_collide_for_one_customer_only() -> None:
     # The only error: a new value counts as known.
     assert (features["is_new"], features["distinct_24h"]) == (False, 1)
     assert mark(value, "C2") != mark(other, "C2")
+
+
+@pytest.mark.parametrize("place", range(10))
+def test_bytes_of_times_and_amounts_are_no_marks(place: int) -> None:
+    first, other = Event(T, 59.61, "a"), mark("b")
+    profile = profiles.update(None, observation(first))[1]
+    entries = profile[17:] * 2
+    found = observation(Event(T, 1.0))._replace(mark=entries[place : place + 3])
+    assert profiles.update(profile, found)[0]["is_new"] is True
+    # A mark may follow bytes that are equal to it.
+    twice = profiles.update(profile, observation(Event(T, 1.0))._replace(mark=found.mark))[1]
+    assert profiles.update(twice, found)[0]["is_new"] is False
+    assert profiles.update(twice, found._replace(mark=other))[0]["is_new"] is True
 
 
 def test_update_is_pure() -> None:

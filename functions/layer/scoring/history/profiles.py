@@ -65,7 +65,7 @@ class Features(TypedDict):
     distinct_24h
         Number of distinct values in the last day.
     is_new
-        Whether this transaction's value is none of those; None if it has no value.
+        Whether no known transaction, of the last day or earlier, has this one's value; None if it has no value.
     """
 
     count_1h: int
@@ -183,11 +183,11 @@ def _unpack(profile: bytes | None) -> tuple[int, float, bytes, list[int]]:
 
 def _features(ring: bytes, times: list[int], observation: Observation) -> Features:
     """Return the history without ``amount_ratio``; ``times`` are those up to the time of the transaction."""
-    time, known = observation.time, len(times)
+    time, mark, known = observation.time, observation.mark, len(times)
     first_of_day = bisect.bisect_right(times, time - DAY_SECONDS)
     of_day = ring[first_of_day * _ENTRY_BYTES : known * _ENTRY_BYTES]
     amounts = _amounts(of_day)
-    marks = {mark for (mark,) in _MARK.iter_unpack(of_day)} - {_NO_MARK}
+    marks = {one for (one,) in _MARK.iter_unpack(of_day)} - {_NO_MARK}
     return {
         "count_1h": known - bisect.bisect_right(times, time - HOUR_SECONDS),
         "count_24h": known - first_of_day,
@@ -197,8 +197,16 @@ def _features(ring: bytes, times: list[int], observation: Observation) -> Featur
         "seconds_since_last": time - times[-1] if times else None,
         "amount_ratio": None,
         "distinct_24h": len(marks),
-        "is_new": observation.mark not in marks if observation.mark != _NO_MARK else None,
+        "is_new": not _has_mark(ring[: known * _ENTRY_BYTES], mark) if mark != _NO_MARK else None,
     }
+
+
+def _has_mark(entries: bytes, mark: bytes) -> bool:
+    place = entries.find(mark)
+    # The same bytes may be part of a time or an amount.
+    while place >= 0 and (place + MARK_BYTES) % _ENTRY_BYTES:
+        place = entries.find(mark, place + 1)
+    return place >= 0
 
 
 def _entry(observation: Observation) -> bytes:
