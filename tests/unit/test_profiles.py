@@ -1,10 +1,12 @@
 """Profiles: the history of a transaction, compared with an oracle; sizes; values that collide."""
 
+import hashlib
 import itertools
 import math
 import random
 import sys
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -159,7 +161,7 @@ def test_labelled_payments() -> None:
     assert sum(features["is_new"] is False for features in found) > 10
 
 
-@pytest.mark.parametrize("amount", [0.01, 0.1, 59.61, 999_999.99, 123_456.78, 0.070_000_001])
+@pytest.mark.parametrize("amount", [0.01, 0.1, 59.61, 999_999.99, 123_456.78, 0.070_000_001, 0.999_999_99, 9_999_999.7])
 def test_amounts_of_8_digits_are_exact(amount: float) -> None:
     (_, features), _ = replayed([Event(T, amount), Event(T, 1.0)])
     assert (features["sum_24h"], features["max_24h"]) == (amount, amount)
@@ -188,6 +190,7 @@ def test_key_has_no_personal_data_and_is_that_of_the_fact() -> None:
     key = profiles.key(CUSTOMER, {"customer_id": "alice@example.com"})
     assert key == Key(profiles.subject("customer_id", "alice@example.com"), "store")
     assert "alice" not in str(key)
+    assert len(key.subject) == len("customer_id#") + 32
     others = {
         profiles.key(history, {"customer_id": value, "card": value, "n": 5})
         for history in (CUSTOMER, CUSTOMER._replace(by="card"), CUSTOMER._replace(distinct="n"))
@@ -227,6 +230,12 @@ def test_marks_are_spread_evenly() -> None:
     assert pairs <= 30
     for bit in range(24):
         assert 0.48 < sum(one >> bit & 1 for one in marks) / len(marks) < 0.52
+
+
+def test_no_value_has_the_mark_of_a_missing_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    zeros = SimpleNamespace(digest=lambda: bytes(32), hexdigest=lambda: "0" * 64)
+    monkeypatch.setattr(hashlib, "sha256", lambda _: zeros)
+    assert mark("a") != bytes(3)
 
 
 def test_colliding_values_collide_for_one_customer_only() -> None:

@@ -7,7 +7,7 @@ those that were decided last are kept. An entry of the ring has 13 bytes, big-en
 bytes content
 ===== ================================================================
 5     time in seconds since 1970, signed
-5     amount: a double, rounded to its first 5 bytes
+5     amount: the first 5 bytes of a double
 3     mark: a hash of the distinct value; 0 if there is none
 ===== ================================================================
 
@@ -37,13 +37,12 @@ _HEAD = struct.Struct(">BQd")
 _ENTRY_BYTES = 13
 # Parts of an entry: upper byte and rest of the time, amount, mark
 _TIME, _AMOUNT, _MARK = struct.Struct(">bI8x"), struct.Struct(">5x5s3x"), struct.Struct(">10x3s")
-_DOUBLE, _BITS = struct.Struct(">d"), struct.Struct(">Q")
-# An amount is rounded to 29 significant bits, and sums are read to 8 significant digits: 999,999.99 is read exactly.
-_LOST_BYTES = 3
-_HALF_AMOUNT = 1 << (8 * _LOST_BYTES - 1)
+_DOUBLE = struct.Struct(">d")
+# An amount keeps 29 significant bits, so it loses at most 4e-9 of its value. Rounding to 8 significant digits, which
+# changes 5e-9 or more, undoes that: 999,999.99 is read exactly, and so are sums up to there.
+_AMOUNT_BYTES = 5
+_LOST_BYTES = bytes(_DOUBLE.size - _AMOUNT_BYTES)
 _SHOWN_DIGITS = 8
-# The largest finite double without its last bytes
-_MAX_AMOUNT = 0x7FEFFFFFFF
 _MAX_MARK = 2**24 - 1
 _NO_MARK = bytes(MARK_BYTES)
 
@@ -85,8 +84,8 @@ class Key(NamedTuple):
     Attributes
     ----------
     subject
-        Name of the field and a hash of its value, as in ``customer_id#9f86d081884c7d65``, so that a profile has
-        neither personal data nor a key of unlimited length.
+        Name of the field and a hash of its value, as in ``customer_id#9f86d081884c7d659a2feaa0c55ad015``. So a profile
+        has neither personal data nor a key of unlimited length.
     distinct
         Name of the field whose distinct values are counted.
     """
@@ -210,20 +209,18 @@ def _has_mark(entries: bytes, mark: bytes) -> bool:
 
 
 def _entry(observation: Observation) -> bytes:
-    (bits,) = _BITS.unpack(_DOUBLE.pack(abs(observation.amount)))
-    amount: int = min((bits + _HALF_AMOUNT) >> (8 * _LOST_BYTES), _MAX_AMOUNT)
-    return observation.time.to_bytes(5, "big", signed=True) + amount.to_bytes(5, "big") + observation.mark
+    amount = _DOUBLE.pack(abs(observation.amount))[:_AMOUNT_BYTES]
+    return observation.time.to_bytes(5, "big", signed=True) + amount + observation.mark
 
 
 def _amounts(entries: bytes) -> tuple[float, ...]:
-    amounts = [amount for (amount,) in _AMOUNT.iter_unpack(entries)]
-    lost = bytes(_LOST_BYTES)
-    doubles: tuple[float, ...] = struct.unpack(f">{len(amounts)}d", b"".join([amount + lost for amount in amounts]))
+    packed = [amount + _LOST_BYTES for (amount,) in _AMOUNT.iter_unpack(entries)]
+    doubles: tuple[float, ...] = struct.unpack(f">{len(packed)}d", b"".join(packed))
     return doubles
 
 
 def _shown(amount: float) -> float:
-    """Return an amount without the digits that rounding has changed."""
+    """Return an amount without the digits that a profile does not keep."""
     return min(float(f"{amount:.{_SHOWN_DIGITS}g}"), sys.float_info.max)
 
 
