@@ -6,6 +6,8 @@ ROWS ?= 20000
 RATE ?=
 # Log format of `make run` and `make stream`: text for people, json for programs.
 LOGS ?= text
+# For `make load`: the number of customers that the transactions are about; without it, they have no history.
+CUSTOMERS ?=
 # Port of the broker that `make broker` runs.
 KAFKA_PORT ?= 9092
 # For `make rules`: a candidate to check and compare, a file of transactions to score, and its field or column that is 1
@@ -43,7 +45,7 @@ help:
 	@echo "make test        run all checks and tests; with Docker, also in the containers of 'sam local'"
 	@echo "make coverage    measure branch coverage of functions/; fails if the layer is below 97 percent"
 	@echo "make faults      run the fault tests at full length, about 17 minutes; 'make test' runs a short version"
-	@echo "make load        two minutes of load over HTTP and on the handlers; checks latencies, errors, counts"
+	@echo "make load        two minutes of load over HTTP and on the handlers; checks latencies, errors, counts (CUSTOMERS=500)"
 	@echo "make bench       compare cold start and warm cost with other frameworks; PYTHON=python3.13 as on Lambda"
 	@echo "make lint        run ruff, mypy, sam validate and checkov; with npm, also Spectral and Redocly"
 	@echo "make format      format the code with ruff"
@@ -85,7 +87,7 @@ faults: $(READY)
 	@$(APP)/bin/python -m pytest tests/faults --full
 
 load: $(READY)
-	@exec $(APP)/bin/python -m tests.performance.load
+	@exec $(APP)/bin/python -m tests.performance.load $(if $(CUSTOMERS),--customers "$(CUSTOMERS)")
 
 bench: $(READY)
 	@exec $(APP)/bin/python -m tests.performance.comparison --write $(if $(PYTHON),--python "$(PYTHON)")

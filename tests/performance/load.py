@@ -1,16 +1,21 @@
 """``make load``: score at a fixed rate for a minute, over HTTP and directly in the handlers, and check every count.
 
     .venv/bin/python -m tests.performance.load --target handlers --rate 300 --seconds 20
+    .venv/bin/python -m tests.performance.load --customers 1 --environments 16 --rate 30 --seconds 20
+
+With customers, each transaction is about one of them at random, so it has a history.
 
 The load is open loop: a request is sent when it is due, whether or not earlier ones have their responses, and its
 latency counts from then. A client that waits for a response before it sends again omits the requests that a stall would
 have delayed (Gil Tene, *How NOT to Measure Latency*: coordinated omission).
 
-Exits with 1 if a request fails, ``/stats`` does not change by exactly the accepted decisions, less than 99% of the
+Exits with 1 if a request fails, ``/stats`` does not change by exactly the accepted decisions, the profile of a customer
+does not have exactly those about the customer, a history does not have exactly the earlier ones, less than 99% of the
 offered rate is achieved, or the client falls behind its own schedule.
 """
 
 import argparse
+import functools
 import itertools
 import json
 import math
@@ -21,15 +26,15 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import urllib3
 
-from tests import events, rule_set
+from tests import events, profiles, rule_set
 from tests.local import account, emulator, environments, event_sources, template
 from tests.local.environments import ENVIRONMENTS_PER_FUNCTION, Environments
 from tests.local.processes import command
@@ -37,6 +42,7 @@ from tests.service import checkout, started
 
 # Requests per second for each target.
 RATES = {"http": 25.0, "handlers": 150.0}
+RATE_WITH_HISTORY = 75.0
 SECONDS = 60.0
 
 # Maximum number of requests without a response; reached after a stall of some seconds at these rates.
@@ -45,7 +51,6 @@ MAX_IN_FLIGHT = 512
 DRAIN_SECONDS = 30.0
 # Enough at once that every environment starts before the measurement.
 WARM_UP_REQUESTS = 64
-WARM_UP_IN_FLIGHT = 2 * ENVIRONMENTS_PER_FUNCTION
 WARM_UP_RATE = 200.0
 # Grace for the last requests; without it, one slow response at the end would fail a short run.
 TAIL_SECONDS = 1.0
@@ -54,6 +59,9 @@ MIN_SHARE_OF_RATE = 0.99
 MAX_LATENESS_SECONDS = 0.25
 # The outbox is tried at once, and again after a minute.
 OUTBOX_SECONDS = 90.0
+
+# Counts of a history end here.
+MAX_COUNT = 64
 
 # By name in ``/stats``: total, high, each level, each rule.
 Counts = Counter[str]
@@ -69,10 +77,13 @@ class Target:
         ``POST /score`` with this idempotency key and body.
     stats
         ``GET /stats``.
+    transactions
+        The number of transactions in the profile of a customer; None if the store cannot be read.
     """
 
     score: Callable[[str, str], tuple[int, str]]
     stats: Callable[[], tuple[int, str]]
+    transactions: Callable[[str], int] | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +106,39 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class CustomerResult:
+    """What happened to the requests about a customer.
+
+    Attributes
+    ----------
+    accepted
+        Number of accepted requests.
+    in_profile
+        Number of transactions in the profile.
+    counts
+        ``count_1h`` of the decisions that are not degraded.
+    """
+
+    accepted: int
+    in_profile: int
+    counts: list[int]
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the profile has each transaction, and each history those before."""
+        return self.in_profile == self.accepted and not self._unexpected
+
+    @property
+    def _unexpected(self) -> Counter[int]:
+        """Counts that are too high, or occur too often."""
+        return Counter(self.counts) - Counter(min(number, MAX_COUNT) for number in range(self.accepted))
+
+    def __str__(self) -> str:
+        wrong = ", ".join(map(str, sorted(self._unexpected))) or "correct"
+        return f"{self.accepted} accepted, {self.in_profile} in the profile, count_1h {wrong}"
+
+
+@dataclass(frozen=True)
 class Result:
     """Measurements of a run.
 
@@ -106,12 +150,15 @@ class Result:
         Requests before and during the measurement; all are counted, only the latter are timed.
     changed
         The change of ``/stats``; None if it could not be read.
+    customers
+        By ``customer_id``; empty if the requests have none.
     """
 
     rate: float
     warm_up: list[Sample]
     samples: list[Sample]
     changed: Counts | None
+    customers: Mapping[str, CustomerResult] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -122,6 +169,11 @@ class Result:
         """Accepted requests per second."""
         in_time = self.seconds + TAIL_SECONDS
         return sum(s.decision is not None and s.responded <= in_time for s in self.samples) / self.seconds
+
+    @property
+    def finished(self) -> float:
+        """Seconds from the start until the last response to an accepted request."""
+        return max((s.responded for s in self.samples if s.decision is not None), default=math.inf)
 
     @property
     def latencies(self) -> list[float]:
@@ -166,6 +218,10 @@ class Result:
             )
             differences = (f"{name} by {self.changed[name]}, accepted {self.accepted[name]}" for name in wrong)
             found.append(f"/stats changed wrongly: {', '.join(differences)}")
+        wrong_customers = {name: one for name, one in self.customers.items() if not one.is_exact}
+        if wrong_customers:
+            name, one = next(iter(wrong_customers.items()))
+            found.append(f"{len(wrong_customers)} customers have a wrong history, such as {name}: {one}")
         return found
 
     def report(self) -> str:
@@ -174,6 +230,7 @@ class Result:
         lines = [
             f"offered    {self.rate:g} requests per second for {self.seconds:g} s, {len(self.samples)} in total",
             f"achieved   {self.achieved:.1f} per second",
+            f"finished   after {self.finished:.1f} s",
             f"latency    {_latency(self.latencies)}",
             f"client     sent 99% within {1000 * self.lateness:.1f} ms of when due, at most {self.in_flight} in flight",
             f"errors     {self.errors.total()}",
@@ -181,9 +238,18 @@ class Result:
             f"accepted   {accepted}, including {len(self.warm_up)} requests to warm up",
             f"deferred   {deferred(self.warm_up + self.samples)} of them, to the outbox",
             *([] if self.changed != self.accepted else [f"/stats     changed by exactly {accepted}, level by level"]),
+            *(
+                [f"customers  {len(self.customers)}, with exact profiles and histories"]
+                if self._has_exact_histories
+                else []
+            ),
             *(f"FAILED     {problem}" for problem in self.problems()),
         ]
         return "\n".join(lines)
+
+    @property
+    def _has_exact_histories(self) -> bool:
+        return bool(self.customers) and all(one.is_exact for one in self.customers.values())
 
 
 def percentile(percent: float, values: Sequence[float]) -> float:
@@ -198,12 +264,25 @@ def _latency(latencies: list[float]) -> str:
     return ", ".join(f"{name} {1000 * percentile(percent, latencies):.1f} ms" for name, percent in numbers.items())
 
 
-def keyed_transactions(number: int) -> list[tuple[str, str]]:
-    """Return idempotency keys and bodies: the samples of ``events/`` in random order, with new transaction ids."""
+def new_customers(number: int) -> list[str]:
+    """Return values of ``customer_id`` that have no profile."""
+    run = uuid.uuid4().hex
+    return [f"C-{run}-{n}" for n in range(number)]
+
+
+def keyed_transactions(number: int, customers: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """Return idempotency keys and bodies: the samples of ``events/`` in random order, with new transaction ids.
+
+    With customers, each transaction has one of them at random.
+    """
     run = uuid.uuid4().hex
     samples = [json.loads(line) for line in (events.FOLDER / "transactions.jsonl").read_text().splitlines()]
-    mix = random.Random(1).choices(samples, k=number)
-    return [(f"{run}-{n}", json.dumps(sample | {"tx_id": f"TX-{run}-{n}"})) for n, sample in enumerate(mix)]
+    chance = random.Random(1)
+    mix = chance.choices(samples, k=number)
+    ids: list[dict[str, str]] = [{"tx_id": f"TX-{run}-{n}"} for n in range(number)]
+    if customers:
+        ids = [one | {"customer_id": chance.choice(customers)} for one in ids]
+    return [(f"{run}-{n}", json.dumps(sample | ids[n])) for n, sample in enumerate(mix)]
 
 
 def offer(
@@ -300,16 +379,45 @@ def deferred(samples: list[Sample]) -> int:
 
 
 def measure(
-    target: Target, rate: float, seconds: float, *, max_in_flight: int = MAX_IN_FLIGHT, drain: float = DRAIN_SECONDS
+    target: Target,
+    rate: float,
+    seconds: float,
+    *,
+    customers: int = 0,
+    environments: int = ENVIRONMENTS_PER_FUNCTION,
+    max_in_flight: int = MAX_IN_FLIGHT,
+    drain: float = DRAIN_SECONDS,
 ) -> Result:
-    """Warm the target up, offer it the load, and read its counters."""
-    before = stats(target)
-    requests = keyed_transactions(WARM_UP_REQUESTS)
-    warm_up_in_flight = min(max_in_flight, WARM_UP_IN_FLIGHT)
-    warm_up = offer(target, requests, WARM_UP_RATE, max_in_flight=warm_up_in_flight, drain=drain)
-    requests = keyed_transactions(max(round(rate * seconds), 1))
+    """Warm the target up, offer it the load, and read its counters and the profiles of the customers."""
+    before, known = stats(target), new_customers(customers)
+    first = keyed_transactions(WARM_UP_REQUESTS, known)
+    warm_up_in_flight = min(max_in_flight, 2 * environments)
+    warm_up = offer(target, first, WARM_UP_RATE, max_in_flight=warm_up_in_flight, drain=drain)
+    requests = keyed_transactions(max(round(rate * seconds), 1), known)
     samples = offer(target, requests, rate, max_in_flight=max_in_flight, drain=drain)
-    return Result(rate, warm_up, samples, counted(target, before, warm_up + samples))
+    changed = counted(target, before, warm_up + samples)
+    found = _customers(target, first + requests, warm_up + samples) if known else {}
+    return Result(rate, warm_up, samples, changed, found)
+
+
+def _customers(
+    target: Target, requests: Sequence[tuple[str, str]], samples: Sequence[Sample]
+) -> dict[str, CustomerResult]:
+    """Return what happened to the requests about each customer."""
+    decisions: dict[str, list[dict[str, Any]]] = {}
+    for (_, body), sample in zip(requests, samples, strict=True):
+        of_customer = decisions.setdefault(json.loads(body)["customer_id"], [])
+        if sample.decision is not None:
+            of_customer.append(sample.decision)
+    assert target.transactions is not None
+    return {
+        customer: CustomerResult(
+            len(some),
+            target.transactions(customer),
+            [one["history"]["customer"]["count_1h"] for one in some if "degraded" not in one],
+        )
+        for customer, some in decisions.items()
+    }
 
 
 def counted(target: Target, before: Counts | None, samples: list[Sample]) -> Counts | None:
@@ -359,7 +467,7 @@ def http(log: Path) -> Iterator[Target]:
 
 
 @contextmanager
-def handlers(log: Path) -> Iterator[Target]:
+def handlers(log: Path, limit: int = ENVIRONMENTS_PER_FUNCTION) -> Iterator[Target]:
     """The functions in their execution environments, invoked with API Gateway events."""
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -367,12 +475,14 @@ def handlers(log: Path) -> Iterator[Target]:
         emulator.running() as endpoint,
         environments.running(
             emulator.variables(endpoint),
-            log=output.fileno(),
+            limit,
+            output.fileno(),
             layer=template.copy_layer(Path(folder, "layer"), rule_set.DOCUMENT),
         ) as functions,
         event_sources.running(endpoint, functions.invoke),
     ):
-        yield invoked(functions)
+        dynamodb = emulator.client("dynamodb", endpoint)
+        yield replace(invoked(functions), transactions=lambda name: profiles.of_customer(dynamodb, name).number)
 
 
 def invoked(functions: Environments) -> Target:
@@ -397,14 +507,21 @@ Open = Callable[[Path], AbstractContextManager[Target]]
 TARGETS: dict[str, Open] = {"http": http, "handlers": handlers}
 
 
-def run(targets: dict[str, Open], rate: float | None, seconds: float) -> int:
+def run(
+    targets: dict[str, Open],
+    rate: float | None,
+    seconds: float,
+    customers: int = 0,
+    environments: int = ENVIRONMENTS_PER_FUNCTION,
+) -> int:
     """Load each target in turn, print the results, and return the exit code."""
     failed = False
     for name, open_target in targets.items():
         with tempfile.NamedTemporaryFile(prefix=f"load-{name}-", suffix=".log", delete=False) as file:
             log = Path(file.name)
         with open_target(log) as target:
-            result = measure(target, rate or RATES[name], seconds)
+            offered = rate or (RATE_WITH_HISTORY if customers else RATES[name])
+            result = measure(target, offered, seconds, customers=customers, environments=environments)
         print(f"{name}: {open_target.__doc__}\n{result.report()}")
         if result.problems():
             failed = True
@@ -423,17 +540,41 @@ def positive(text: str) -> float:
     return number
 
 
+def positive_integer(text: str) -> int:
+    """Parse a positive integer."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description="Offer an open-loop load to this machine's service and check counts.")
     parser.add_argument("--target", choices=TARGETS, help="default: both")
     parser.add_argument("--rate", type=positive, help=f"requests per second; default: {RATES}")
     parser.add_argument("--seconds", type=positive, default=SECONDS)
+    parser.add_argument(
+        "--customers", type=positive_integer, default=0, help="send transactions with histories, to the handlers only"
+    )
+    limit = "execution environments of each function behind the handlers"
+    parser.add_argument("--environments", type=positive_integer, default=ENVIRONMENTS_PER_FUNCTION, help=limit)
     arguments = parser.parse_args()
+    chosen = arguments.target or ("handlers" if arguments.customers else None)
+    if arguments.customers and chosen != "handlers":
+        parser.error("the profiles of --customers can be read behind the handlers only")
+    # Unlike a partial, it keeps the docstring.
+    opened = functools.update_wrapper(functools.partial(handlers, limit=arguments.environments), handlers)
+    targets = TARGETS | {"handlers": opened}
     account.replace()
     with command():
-        targets = {arguments.target: TARGETS[arguments.target]} if arguments.target else TARGETS
-        return run(targets, arguments.rate, arguments.seconds)
+        return run(
+            {chosen: targets[chosen]} if chosen else targets,
+            arguments.rate,
+            arguments.seconds,
+            arguments.customers,
+            arguments.environments,
+        )
     return 1  # interrupted, so the result is unknown
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,13 +54,13 @@ class FakeTarget:
         )
 
 
-def run(service: FakeTarget, rate: float = 100, seconds: float = 0.5) -> int:
+def run(service: FakeTarget, rate: float = 100, seconds: float = 0.5, customers: int = 0) -> int:
     @contextmanager
     def opened(log: Path) -> Iterator[load.Target]:
         """A fake."""
         yield service.target
 
-    return load.run({"fake": opened}, rate, seconds)
+    return load.run({"fake": opened}, rate, seconds, customers)
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +90,109 @@ def test_short_run(target: str, rate: str) -> None:
     assert report["achieved"] == f"{rate}.0 per second"
     assert report["errors"] == "0"
     assert report["/stats"] == f"changed by exactly {accepted}, level by level"
+
+
+def test_short_run_with_customers() -> None:
+    options = ["--customers", "20", "--environments", "2", "--rate", "40", "--seconds", "3"]
+    command = [sys.executable, "-m", "tests.performance.load", *options]
+    result = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=180)
+    assert (result.returncode, result.stderr) == (0, ""), result.stdout
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("handlers: ")
+    report = dict(line.split(maxsplit=1) for line in lines[1:] if line)
+    assert report["errors"] == "0"
+    assert report["/stats"] == "changed by exactly 184, level by level"
+    assert report["customers"] == "20, with exact profiles and histories"
+
+
+@pytest.mark.parametrize("options", [["--customers", "0"], ["--customers", "5", "--target", "http"]])
+def test_wrong_options(options: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["load", *options])
+    with pytest.raises(SystemExit, match="2"):
+        load.main()
+    assert "--customers" in capsys.readouterr().err
+
+
+class WithHistory(FakeTarget):
+    """Keeps the number of transactions of each customer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.profiles: Counter[str] = Counter()
+
+    @property
+    def target(self) -> load.Target:
+        return load.Target(self.score, self.stats, self.transactions)
+
+    def score(self, key: str, body: str) -> tuple[int, str]:
+        status, response = super().score(key, body)
+        customer = json.loads(body)["customer_id"]
+        with self._lock:
+            history = {"customer": {"count_1h": min(self.profiles[customer], 64)}}
+            self.profiles[customer] += 1
+        return status, json.dumps(json.loads(response) | {"history": history})
+
+    def transactions(self, customer: str) -> int:
+        return self.profiles[customer]
+
+
+class Forgetful(WithHistory):
+    """Has one transaction too few in each profile."""
+
+    def transactions(self, customer: str) -> int:
+        return super().transactions(customer) - 1
+
+
+class Unlocked(WithHistory):
+    """Returns the same history twice."""
+
+    def score(self, key: str, body: str) -> tuple[int, str]:
+        status, response = super().score(key, body)
+        if key.endswith("-20"):
+            response = response.replace('"count_1h": ', '"count_1h": 1')
+        return status, response
+
+
+@pytest.mark.parametrize(
+    ("service", "customers", "message"),
+    [
+        (WithHistory(), 1, ""),
+        (WithHistory(), 7, ""),
+        (
+            Forgetful(),
+            7,
+            "7 customers have a wrong history, such as C-.*: .* accepted, .* in the profile, count_1h correct",
+        ),
+        (Unlocked(), 7, r"\d customers have a wrong history, such as C-.*, count_1h \d+$"),
+    ],
+)
+def test_profiles_and_histories_are_checked(
+    service: WithHistory, customers: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(service, customers=customers) == bool(message)
+    assert len(service.profiles) == customers
+    report = capsys.readouterr().out
+    assert (f"customers  {customers}, with exact profiles and histories\n" in report) == (not message)
+    if message:
+        (line,) = [line for line in report.splitlines() if line.startswith("FAILED")]
+        assert re.search(message, line), line
+
+
+@pytest.mark.parametrize(
+    ("accepted", "in_profile", "counts", "exact"),
+    [
+        (0, 0, [], True),
+        (3, 3, [2, 0, 1], True),
+        (3, 3, [2, 0], True),
+        (3, 3, [0, 1, 1], False),
+        (3, 3, [0, 1, 3], False),
+        (3, 4, [0, 1, 2], False),
+        (67, 67, [*range(65), 64, 64], True),
+        (67, 67, [*range(65), 64, 63], False),
+    ],
+)
+def test_exact_histories(accepted: int, in_profile: int, counts: list[int], *, exact: bool) -> None:
+    assert load.CustomerResult(accepted, in_profile, counts).is_exact == exact
 
 
 @pytest.mark.parametrize(
