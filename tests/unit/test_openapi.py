@@ -259,8 +259,8 @@ def test_patterns_of_id_and_key_match_the_code() -> None:
 
 # JSON Schema has one type for 3 and 3.0, validators ignore "int64", and RFC 3339 has a year 0 and leap seconds.
 ACCEPTED_BY_SCHEMA_ALONE = {
-    *("attempts_last_hour 3.0", "attempts_last_hour 1e1", "customer 1001.0", "installments 3.0"),
-    *("attempts_last_hour 2^63", "customer 2^63", "customer -2^63 - 1", "customer of 400 digits"),
+    *("attempts_last_hour 3.0", "attempts_last_hour 1e1", "installments 3.0"),
+    *("attempts_last_hour 2^63", "attempts_last_hour of 400 digits"),
     *("local_time in the year 0", "local_time with a leap second"),
 }
 
