@@ -38,8 +38,11 @@ def post(body: str | bytes | None, *, request_id: str = "request-1", **headers: 
         event["headers"][name.replace("_", "-")] = value
     event["headers"] = {name: value for name, value in event["headers"].items() if value != ""}
     event.pop("body")
+    return event if body is None else event | with_body(body)
+
+
+def with_body(body: str | bytes) -> dict[str, Any]:
+    """Return the fields of an event that has this body; bytes are in base64."""
     if isinstance(body, bytes):
-        event |= {"body": base64.b64encode(body).decode(), "isBase64Encoded": True}
-    elif body is not None:
-        event["body"] = body
-    return event
+        return {"body": base64.b64encode(body).decode(), "isBase64Encoded": True}
+    return {"body": body, "isBase64Encoded": False}

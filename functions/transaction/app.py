@@ -12,7 +12,7 @@ READER = reader.connect()
 
 @http_api.endpoint
 def lambda_handler(event: http_api.Event, context: Any) -> http_api.Response:
-    tx_id = check_id("tx_id", (event.get("pathParameters") or {}).get("tx_id"))
+    tx_id = check_id("tx_id", http_api.path_parameter(event, "tx_id"))
     decisions = READER.find(tx_id, deadlines.of(context))
     if not decisions:
         raise NotFound(f"No decision is stored for tx_id {tx_id!r}")

@@ -17,12 +17,28 @@ from tests.local import template
 from tests.local.cloudformation import Stack
 from tests.local.template import ROOT
 
-# Route keys of the OpenAPI document
+# Route keys of the OpenAPI document, which has no notation for path parameters that match slashes, too
 ROUTES = {
-    f"{method.upper()} {path}" for path, methods in json.loads(contract.DOCUMENT)["paths"].items() for method in methods
+    f"{method.upper()} {path}".replace("{entry}", "{entry+}").replace("{customer_id}", "{customer_id+}")
+    for path, methods in json.loads(contract.DOCUMENT)["paths"].items()
+    for method in methods
 }
 # The transform writes "/$default" because the API has FailOnWarnings.
 DEFAULT = "/$default"
+# Tokens that may score must not change lists.
+SIGNED_ROUTES = {
+    "GET /lists/{name}",
+    "PUT /lists/{name}/{entry+}",
+    "DELETE /lists/{name}/{entry+}",
+    "DELETE /customer/{customer_id+}",
+}
+# Tokens that may score must not change lists.
+SIGNED_ROUTES = {
+    "GET /lists/{name}",
+    "PUT /lists/{name}/{entry+}",
+    "DELETE /lists/{name}/{entry+}",
+    "DELETE /customer/{customer_id+}",
+}
 OPEN_ROUTES = {"GET /health", "$default"}
 DOCS_ROUTES = {"GET /docs", "GET /docs/{file}", "GET /openapi.json"}
 ISSUER = "https://login.example.com"
@@ -111,7 +127,8 @@ def expected_security(stack: Stack, options: Options) -> dict[str, Any]:
     """Return the security requirement that each route of a stack should have."""
     scheme = "JWT" if options.tokens else "AWS_IAM"
     opened = OPEN_ROUTES | (DOCS_ROUTES if options.docs else set())
-    return {key: None if key in opened else [{scheme: []}] for key in operations(stack)}
+    closed: dict[str, Any] = {key: [{"AWS_IAM" if key in SIGNED_ROUTES else scheme: []}] for key in operations(stack)}
+    return {key: None if key in opened else required for key, required in closed.items()}
 
 
 def test_routes_match_the_openapi_document(deployed: dict[Options, Stack]) -> None:
@@ -172,11 +189,11 @@ def test_path_parameters_are_declared(deployed: dict[Options, Stack]) -> None:
     found = set()
     for key, operation in operations(deployed[Options(tokens=True)]).items():
         declared = {one["name"]: one for one in operation.get("parameters", [])}
-        assert declared.keys() == set(re.findall(r"{(\w+)}", key))
+        assert declared.keys() == set(re.findall(r"{(\w+\+?)}", key))
         for name, parameter in declared.items():
             assert parameter == {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
             found.add(name)
-    assert found == {"tx_id", "file"}
+    assert found == {"tx_id", "file", "name", "entry+", "customer_id+"}
 
 
 def test_new_route_requires_a_signature_by_default() -> None:
@@ -320,7 +337,7 @@ def test_api_gateway_may_invoke_every_function_with_a_route(resources: dict[str,
         resource["Properties"]["SourceArn"]["Fn::Sub"][0].partition("${__Stage__}/")[2]
         for resource in of_type(resources, "AWS::Lambda::Permission").values()
     }
-    # In an ARN, a wildcard replaces a path parameter.
+    # In an ARN, a wildcard replaces a path parameter, unless it matches slashes, too.
     routes = {re.sub(r"{\w+}", "*", key.replace(" ", "")) for key in ROUTES}
     assert sources == routes | {"*"}
 
@@ -375,6 +392,16 @@ def test_roles_allow_single_actions_on_named_resources(resources: dict[str, Any]
         },
         "Stats": {("dynamodb:BatchGetItem", "StatsTable")},
         "Transaction": {("dynamodb:Query", "DecisionsTable")},
+        "Lists": {
+            ("dynamodb:PutItem", "ListsTable"),
+            ("dynamodb:DeleteItem", "ListsTable"),
+            ("dynamodb:Query", "ListsTable"),
+        },
+        "Customer": {
+            ("dynamodb:Query", "ProfilesTable"),
+            ("dynamodb:DeleteItem", "ProfilesTable"),
+            ("dynamodb:DeleteItem", "ListsTable"),
+        },
         "Log": set(),
     }
 

@@ -64,7 +64,8 @@ class _Context(InvokeContext):  # type: ignore[misc]  # samcli has no types
 class _Service(LocalApigwService):  # type: ignore[misc]  # samcli has no types
     """SAM CLI's API server, corrected to behave like API Gateway.
 
-    API Gateway gives every request an id and a time; SAM CLI uses those of the server's start. API Gateway encodes a
+    API Gateway gives every request an id and a time; SAM CLI uses those of the server's start. API Gateway decodes
+    every escape in path parameters except ``%25``; SAM CLI decodes that one, too. API Gateway encodes a
     body that is not UTF-8 in base64, and accepts HEAD and the header ``X-Amz-Tenant-Id``; SAM CLI fails. API Gateway
     distinguishes ``/score``, ``/score/`` and ``//score``, and invokes ``$default`` if no route matches; SAM CLI treats
     them as one path and redirects ``/a//b`` to ``/a/b``.
@@ -103,6 +104,8 @@ class _Service(LocalApigwService):  # type: ignore[misc]  # samcli has no types
                 route_key="$default" if route.is_default_route else f"{method} {route.path}",
             )
         event["rawPath"] = event["requestContext"]["http"]["path"] = _path(flask_request)
+        if parameters := event.get("pathParameters"):
+            event["pathParameters"] = {name: value.replace("%", "%25") for name, value in parameters.items()}
         now = time.time()
         event["requestContext"] |= {
             "requestId": str(uuid.uuid4()),

@@ -58,7 +58,14 @@ def test_broken_rule_set_stops_only_the_functions_that_load_it(
         if name == "StatsFunction":
             stats = json.loads(app.lambda_handler(events.load("stats"), context)["body"])
             assert (stats["total"], stats["by_rule"]) == (0, {})
-    assert broken == {"ScoreFunction", "BatchFunction", "StreamFunction", "HealthFunction"}
+    assert broken == {
+        "ScoreFunction",
+        "BatchFunction",
+        "StreamFunction",
+        "HealthFunction",
+        "ListsFunction",
+        "CustomerFunction",
+    }
 
 
 def test_response_has_all_fields_in_order(invoke: Functions) -> None:
@@ -127,6 +134,15 @@ def test_405_names_the_allowed_method(invoke: Functions) -> None:
         ("POST", "/transaction/a/b", 404),
         ("POST", "/score/", 404),
         ("GET", "/" + "x" * 5000, 404),
+        ("PUT", "/lists/a", 405),
+        ("DELETE", "/lists/a", 405),
+        ("GET", "/lists/a/b", 405),
+        ("POST", "/lists/a/b/c\nd", 405),
+        ("PUT", "/lists/a/", 404),
+        ("GET", "/lists", 404),
+        ("GET", "/lists/", 404),
+        ("GET", "/customer/a/b", 405),
+        ("DELETE", "/customer/", 404),
     ],
 )
 def test_fallback(invoke: Functions, method: str, path: str, status: int) -> None:

@@ -48,7 +48,7 @@ def test_functions_without_store_import_no_network_modules(function: str) -> Non
     assert not imported(f"import functions.{function}.app") & (AWS_LIBRARIES | NETWORK)
 
 
-@pytest.mark.parametrize("function", ["score", "stats", "transaction"])
+@pytest.mark.parametrize("function", ["score", "stats", "transaction", "lists", "customer"])
 def test_store_functions_import_no_aws_library(function: str) -> None:
     modules = imported(f"import functions.{function}.app")
     assert not modules & (AWS_LIBRARIES | {"dataclasses", "inspect", "logging", "pathlib"})

@@ -1,6 +1,7 @@
 """The OpenAPI document matches the code: routes, limits, examples and responses."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,12 +10,13 @@ import pytest
 import schemathesis
 
 from functions.fallback.app import ALLOWED
-from scoring import batches, contract, http_api, strict_json, transaction
+from scoring import batches, contract, http_api, lists, strict_json, transaction
 from scoring.assessment import RISK_LEVELS
 from scoring.decision import MAX_WARNINGS
 from scoring.errors import HttpError, InvalidRequest
 from scoring.fields import BUILT_IN, KEY_FIELD
 from scoring.ledger import reader
+from scoring.lookups import MAX_ENTRY_LENGTH
 from scoring.scorer import Scorer
 from scoring.scorers import rules_loader
 from scoring.transaction import check_id
@@ -24,6 +26,7 @@ from tests.card_corpus import CARD_CASES, REFUSING_CASES, REFUSING_DOCUMENT
 from tests.corpus import Case
 from tests.expected import RESPONSES
 from tests.generated import OPENAPI_FILE
+from tests.lists_corpus import CASES as LIST_CASES
 from tests.local import template
 from tests.rule_set import R1, R2, R3, RULE_SET
 from tests.unit.conftest import Functions
@@ -37,6 +40,10 @@ UNKNOWN = {"401", "403"}
 REFUSALS = UNKNOWN | {"429", "500"}
 # API Gateway's own 503; routes that need the store have another one, too.
 GATEWAY_503 = {"$ref": "#/components/responses/FunctionUnavailable"}
+# Path parameters that match slashes, too
+GREEDY = {"entry", "customer_id"}
+# Tokens that may score must not change lists.
+SIGNED_PATHS = {"/lists/{name}", "/lists/{name}/{entry}", "/customer/{customer_id}"}
 STORE_503 = {"$ref": "#/components/responses/StoreUnavailable"}
 
 
@@ -61,12 +68,14 @@ def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
             yield path, method.upper(), operation
 
 
-def operation_of(path: str) -> dict[str, Any]:
-    """Return the only operation of a requested path."""
-    parent, _, last = path.partition("?")[0].rpartition("/")
-    templates = [known for known in DOCUMENT["paths"] if last and known.startswith(f"{parent}/{{")]
-    (operation,) = DOCUMENT["paths"].get(templates[0] if templates else f"{parent}/{last}", {"get": {}}).values()
-    return dict(operation)
+def operation_of(path: str, method: str = "") -> dict[str, Any]:
+    """Return the operation of a requested path with this method, or the first one of the path."""
+    path = path.partition("?")[0]
+    for known, methods in DOCUMENT["paths"].items():
+        pattern = re.sub(r"{(\w+)}", lambda name: ".+" if name[1] in GREEDY else "[^/]+", known)
+        if re.fullmatch(pattern, path):
+            return dict(methods.get(method.lower()) or next(iter(methods.values())))
+    return {}
 
 
 def test_document_is_valid() -> None:
@@ -84,7 +93,11 @@ def test_references_resolve_and_components_are_used() -> None:
 
 
 def test_routes_match_the_fallback() -> None:
-    assert {f"{method} {path}" for path, method, _ in operations()} | {"$default"} == template.routes().keys()
+    routes = {route.replace("+}", "}") for route in template.routes()}
+    assert {f"{method} {path}" for path, method, _ in operations()} | {"$default"} == routes
+    greedy = {name for route in template.routes() for name in re.findall(r"{(\w+)\+}", route)}
+    parameters = [value for _, value in parts(DOCUMENT) if isinstance(value, dict) and value.get("in") == "path"]
+    assert {one["name"] for one in parameters if one.get("x-greedy")} == greedy == GREEDY
     assert set(COMPONENTS["responses"]["MethodNotAllowed"]["headers"]["Allow"]["schema"]["enum"]) == set(
         ALLOWED.values()
     )
@@ -93,14 +106,17 @@ def test_routes_match_the_fallback() -> None:
 def test_every_route_but_health_requires_authorization() -> None:
     """``tests/infrastructure`` checks the same of the template."""
     assert DOCUMENT["security"] == [{"signature": []}, {"token": []}]
-    assert [path for path, _, operation in operations() if "security" in operation] == ["/health"]
-    assert DOCUMENT["paths"]["/health"]["get"]["security"] == []
+    assert {path: operation["security"] for path, _, operation in operations() if "security" in operation} == {
+        "/health": [],
+        **{path: [{"signature": []}] for path in SIGNED_PATHS},
+    }
     signature = COMPONENTS["securitySchemes"]["signature"]
     assert signature["x-amazon-apigateway-authtype"] == "awsSigv4"
     token = COMPONENTS["securitySchemes"]["token"]
     assert (token["type"], token["scheme"], token["bearerFormat"]) == ("http", "bearer", "JWT")
     for path, _, operation in operations():
-        expected = REFUSALS if path != "/health" else REFUSALS - UNKNOWN
+        without = UNKNOWN if path == "/health" else {"401"} if path in SIGNED_PATHS else set()
+        expected = REFUSALS - without
         assert REFUSALS & operation["responses"].keys() == expected
 
 
@@ -131,6 +147,7 @@ def test_every_route_documents_the_503_of_api_gateway() -> None:
         "/score/batch",
         "/stats",
         "/transaction/{tx_id}",
+        *SIGNED_PATHS,
     }
     for _, _, operation in operations():
         response = operation["responses"]["503"]
@@ -171,6 +188,33 @@ def test_limits_match_the_code() -> None:
     assert f"{reader.MAX_FOUND_BYTES / 1e6} MB" in lookup
     labels = SCHEMAS["Decision"]["properties"]["triggered_rules"]["items"]
     assert labels["maxLength"] == rules_loader.MAX_LABEL_LENGTH
+
+
+def test_limits_of_lists_match_the_code() -> None:
+    details, entry = SCHEMAS["ListEntryDetails"]["properties"], COMPONENTS["parameters"]["ListEntry"]["schema"]
+    _, after, limit = DOCUMENT["paths"]["/lists/{name}"]["get"]["parameters"]
+    for schema in (entry, after["schema"], SCHEMAS["ListEntry"]["properties"]["entry"]):
+        assert (schema["minLength"], schema["maxLength"]) == (1, MAX_ENTRY_LENGTH)
+    for schema in (details["reason"], SCHEMAS["ListEntry"]["properties"]["reason"]):
+        assert (schema["minLength"], schema["maxLength"]) == (1, lists.MAX_REASON_LENGTH)
+    assert limit["schema"] == {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": lists.MAX_LIMIT,
+        "default": lists.DEFAULT_LIMIT,
+    }
+    assert SCHEMAS["ListPage"]["properties"]["entries"]["maxItems"] == lists.MAX_LIMIT
+    page = DOCUMENT["paths"]["/lists/{name}"]["get"]["description"]
+    assert f"{lists.MAX_PAGE_BYTES / 1e6} MB" in page
+    (customer_id,) = DOCUMENT["paths"]["/customer/{customer_id}"]["delete"]["parameters"]
+    assert customer_id["schema"]["maxLength"] == transaction.MAX_ID_LENGTH
+    for character in [*map(chr, range(0x300)), "€", "\u2028", "🂡"]:
+        valid = passes(check_id, "entry", character)
+        for schema in (entry, customer_id["schema"]):
+            assert validator(schema).is_valid(character) == (valid and character != "/")
+            assert validator(schema).is_valid(f"a{character}") == valid
+        for schema in (after["schema"], details["reason"]):
+            assert validator(schema).is_valid(character) == valid
 
 
 def test_fields_levels_and_labels_match_the_code() -> None:
@@ -323,14 +367,14 @@ def test_responses_to_sample_events(invoke: Functions, subtests: pytest.Subtests
         with subtests.test(name):
             event = events.load(name)
             response = invoke(expected.function, event)
-            operation = operation_of(event["rawPath"])
+            operation = operation_of(event["rawPath"], event["requestContext"]["http"]["method"])
             if not operation:
                 assert response["statusCode"] == 404
                 validator(SCHEMAS["Error"]).validate(json.loads(response["body"]))
                 continue
             check_response(operation, response)
             # An invalid transaction in a batch is no error of the request.
-            unchecked = {"score-malformed-body", "batch-array", "batch-json-lines"}
+            unchecked = {"score-malformed-body", "batch-array", "batch-json-lines", "lists-bad-name"}
             if "requestBody" in operation and expected.status != 405 and name not in unchecked:
                 schema = operation["requestBody"]["content"]["application/json"]["schema"]
                 assert validator(schema).is_valid(http_api.json_body(event)) == (expected.status == 200)
@@ -339,13 +383,20 @@ def test_responses_to_sample_events(invoke: Functions, subtests: pytest.Subtests
 def test_responses_to_the_corpus(invoke: Functions) -> None:
     statuses = set()
     for number, case in enumerate(corpus.CASES):
-        operation = operation_of(case.path)
+        operation = operation_of(case.path, case.method)
         if case.only_http or not operation:
             continue
         response = invoke(*corpus.event_of(case, f"request-{number}"))
         check_response(operation, response)
         statuses.add(response["statusCode"])
     assert statuses == {200, 400, 404, 405, 413, 415}
+
+
+def test_responses_to_the_corpus_of_lists(invoke: Functions, subtests: pytest.Subtests) -> None:
+    for case in LIST_CASES:
+        with subtests.test(case.name):
+            operation = operation_of(case.path, case.method) or operation_of(f"{case.path}x", case.method)
+            check_response(operation, invoke(*case.event()))
 
 
 def test_responses_to_the_card_corpus(invoke: Functions, monkeypatch: pytest.MonkeyPatch) -> None:

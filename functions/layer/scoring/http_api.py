@@ -144,6 +144,15 @@ def header(event: Event, name: str) -> str | None:
     return next((value for key, value in headers.items() if key.lower() == name), None)
 
 
+def path_parameter(event: Event, name: str) -> str | None:
+    """Return a decoded parameter of the path, or None if the path has none.
+
+    API Gateway decodes every escape except ``%25``.
+    """
+    value: str | None = (event.get("pathParameters") or {}).get(name)
+    return None if value is None else value.replace("%25", "%")
+
+
 def decision_id(event: Event, context: Any) -> str:
     """Return the caller's idempotency key, or the id of the request if there is none.
 

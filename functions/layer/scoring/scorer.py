@@ -1,9 +1,10 @@
 """The interface of scorers. Imported for type checks only, since a protocol takes a while to create."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from scoring.assessment import Assessment
-from scoring.fields import Fields
+from scoring.fields import Field, Fields
 from scoring.history import History
 from scoring.list_check import ListCheck
 from scoring.transaction import Transaction
@@ -35,6 +36,10 @@ class Scorer(Protocol):
     @property
     def lists(self) -> tuple[ListCheck, ...]:
         """Lists that decisions depend on, with the field whose value each is searched for."""
+
+    @property
+    def list_fields(self) -> Mapping[str, tuple[Field, ...]]:
+        """By the name of a list, the fields that all rules, also disabled ones, search it for."""
 
     def assess(self, transaction: Transaction) -> Assessment:
         """Assess one transaction that :attr:`fields` has read."""

@@ -55,17 +55,17 @@ def check_text(name: str, value: Any) -> str:
     return value
 
 
-def check_id(name: str, value: Any) -> str:
-    """Return a transaction id or customer id if it is valid.
+def check_id(name: str, value: Any, max_length: int = MAX_ID_LENGTH) -> str:
+    """Return a transaction id, a customer id or another line of text if it is valid.
 
     Raises
     ------
     InvalidRequest
-        It is not a string of 1 to 128 characters, or contains control characters or lone surrogates.
+        It is not a string of 1 to ``max_length`` characters, or contains control characters or lone surrogates.
     """
     text = check_text(name, value)
-    if not 1 <= len(text) <= MAX_ID_LENGTH:
-        raise InvalidRequest(f"Field '{name}' must have 1 to {MAX_ID_LENGTH} characters")
+    if not 1 <= len(text) <= max_length:
+        raise InvalidRequest(f"Field '{name}' must have 1 to {max_length} characters")
     if _CONTROL_CHARACTER.search(text):
         raise InvalidRequest(f"Field '{name}' must not contain control characters")
     return text
