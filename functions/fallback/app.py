@@ -22,9 +22,7 @@ def _pattern(path: str) -> re.Pattern[str]:
     ]
     # Parameters that match slashes, too
     greedy = {one["name"] for one in parameters if one.get("x-greedy")}
-    return re.compile(
-        re.sub(r"\\{(\w+)\\}", lambda name: ".+" if name[1] in greedy else "[^/]+", re.escape(path)), re.DOTALL
-    )
+    return re.compile(re.sub(r"\\{(\w+)\\}", lambda name: ".+" if name[1] in greedy else "[^/]+", re.escape(path)))
 
 
 _PATTERNS = [(_pattern(path), allowed) for path, allowed in ALLOWED.items()]

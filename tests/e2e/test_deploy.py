@@ -32,7 +32,7 @@ from tests.corpus import INJECTED, Case
 from tests.e2e import deployment, openapi_import, tokens
 from tests.e2e.deployment import Caller, Deployment
 from tests.e2e.tokens import Issuer
-from tests.integration import test_batches, test_corpus, test_exactly_once, test_lab
+from tests.integration import test_batches, test_corpus, test_exactly_once, test_lab, test_lists
 from tests.local import account, emulator
 from tests.local.cloudformation import Stack
 from tests.local.processes import free_port
@@ -76,7 +76,12 @@ DIFFERENCES = {
     "a CORS preflight": OPTIONS,
     "a line break, encoded": NO_LINE_BREAK,
     "%0d%0aX:INJECTED of the docs": NO_LINE_BREAK,
-    "encoded twice": "MiniStack does not decode a path parameter that was encoded twice",
+}
+
+NO_LINE_BREAK_IN_PATH = "In MiniStack, path parameters that match slashes match no line break"
+LIST_DIFFERENCES = {
+    "an entry with a line break": NO_LINE_BREAK_IN_PATH,
+    "a customer with a line break": NO_LINE_BREAK_IN_PATH,
 }
 
 
@@ -147,7 +152,8 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def example(route: str) -> tuple[str, str]:
     """Return a method and a path that match the route."""
     method, path = ("GET", "/nowhere") if route == "$default" else route.split(" ")
-    return method, path.replace("{tx_id}", "TX003").replace("{file}", "index.css")
+    values = {"tx_id": "TX003", "file": "index.css", "name": "examples", "entry+": "a/b", "customer_id+": "C-1"}
+    return method, re.sub(r"{([\w+]+)}", lambda name: values[name[1]], path)
 
 
 class TestDeployedLab(test_lab.TestLab):
@@ -156,6 +162,13 @@ class TestDeployedLab(test_lab.TestLab):
 
 class TestDeployedBatch(test_batches.TestBatch):
     """Batches on the deployed stack."""
+
+
+class TestDeployedLists(test_lists.TestCorpus):
+    """Lists on the deployed stack."""
+
+    server_headers = GATEWAY_HEADERS
+    differences = LIST_DIFFERENCES
 
 
 class TestDeployedIdempotencyKey(test_exactly_once.TestIdempotencyKey):

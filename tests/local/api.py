@@ -17,7 +17,7 @@ from typing import Any
 from samcli.commands.local.cli_common.invoke_context import InvokeContext
 from samcli.lib.providers.api_provider import ApiProvider
 from samcli.local.apigw.event_constructor import construct_v2_event_http
-from samcli.local.apigw.local_apigw_service import LocalApigwService
+from samcli.local.apigw.local_apigw_service import CatchAllPathConverter, LocalApigwService
 
 from tests.local import account, emulator, environments, processes
 from tests.local.console import Console
@@ -72,6 +72,8 @@ class _Service(LocalApigwService):  # type: ignore[misc]  # samcli has no types
     """
 
     def create(self) -> None:
+        # Parameters that match slashes, too; those of SAM CLI match no line break.
+        CatchAllPathConverter.regex = "(?s:.+)"
         super().create()
         self._app.url_map.merge_slashes = False
         for rule in self._app.url_map.iter_rules():

@@ -393,10 +393,9 @@ def test_responses_to_the_corpus(invoke: Functions) -> None:
 
 
 def test_responses_to_the_corpus_of_lists(invoke: Functions, subtests: pytest.Subtests) -> None:
-    for case in LIST_CASES:
+    for case in (case for case in LIST_CASES if not case.only_event):
         with subtests.test(case.name):
-            operation = operation_of(case.path, case.method) or operation_of(f"{case.path}x", case.method)
-            check_response(operation, invoke(*case.event()))
+            check_response(operation_of(case.path, case.method), invoke(*case.event()))
 
 
 def test_responses_to_the_card_corpus(invoke: Functions, monkeypatch: pytest.MonkeyPatch) -> None:
