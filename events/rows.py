@@ -13,6 +13,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
@@ -127,12 +128,25 @@ def read(path: Path, fields: Callable[[], Mapping[str, str]]) -> Iterator[Row]:
         The file cannot be read or has another format.
     """
     fields = functools.cache(fields)
+    with opened(path) as text:
+        yield from _rows(path, text, fields)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[TextIO]:
+    """Open a text file, plain or compressed, in the encoding that its first bytes show.
+
+    Raises
+    ------
+    FileError
+        The file cannot be opened, or the block has read something that cannot be decoded.
+    """
     try:
         with path.open("rb") as file:
             binary = gzip.GzipFile(fileobj=file) if file.peek(2).startswith(GZIP_MAGIC) else file
             encoding = _encoding(path, binary.peek(CHUNK_CHARACTERS))
             with io.TextIOWrapper(binary, encoding=encoding, newline="") as text:
-                yield from _rows(path, text, fields)
+                yield text
     except UnicodeDecodeError as error:
         raise FileError(f"{path} is not valid {error.encoding.upper()}: save it as UTF-8 first") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -266,7 +280,7 @@ def _csv_rows(path: Path, head: str, lines: Iterator[str], declared: Callable[[]
     separator = SEPARATOR_LINE.match(head)
     header = head[separator.end() :] if separator else head
     delimiter = _delimiter(path, _first_line(header), separator[1] if separator else DELIMITERS)
-    rows = _csv_cells(path, lines, delimiter)
+    rows = csv_cells(path, lines, delimiter)
     if separator:
         next(rows)
     _, names = next(rows)
@@ -292,7 +306,7 @@ def _csv_rows(path: Path, head: str, lines: Iterator[str], declared: Callable[[]
         note = ""
 
 
-def _csv_cells(path: Path, lines: Iterator[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def csv_cells(path: Path, lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the first line number and the cells of each row that is not blank."""
     # Without strict, an unclosed quote would swallow the rows that follow.
     reader = csv.reader(lines, delimiter=delimiter, strict=True)

@@ -89,13 +89,21 @@ def bearer() -> Auth:
 
 
 def add_options(
-    parser: argparse.ArgumentParser, default_url: str | None = DEFAULT_URL, purpose: str = "address of the service"
+    parser: argparse.ArgumentParser,
+    default_url: str | None = DEFAULT_URL,
+    purpose: str = "address of the service",
+    *,
+    tokens: bool = True,
 ) -> None:
-    """Add the options ``--url``, ``--sign`` and ``--token``; the attribute ``auth`` is a function or None."""
+    """Add the options ``--url``, ``--sign`` and, unless the routes take no tokens, ``--token``.
+
+    The attribute ``auth`` is a function or None.
+    """
     parser.add_argument("--url", type=_url, default=default_url, help=purpose)
     access = parser.add_mutually_exclusive_group()
     access.add_argument("--sign", action="store_const", dest="auth", const=sigv4, help="sign with your AWS credentials")
-    access.add_argument("--token", action="store_const", dest="auth", const=bearer, help="send the token in $TOKEN")
+    if tokens:
+        access.add_argument("--token", action="store_const", dest="auth", const=bearer, help="send the token in $TOKEN")
 
 
 class Service:
@@ -109,10 +117,19 @@ class Service:
         Returns what authorizes the requests.
     retries
         Which requests are sent again.
+    access
+        Options that authorize requests to a deployed stack.
     """
 
-    def __init__(self, url: str, auth: Callable[[], Auth] | None = None, retries: Retry = RETRIES) -> None:
+    def __init__(
+        self,
+        url: str,
+        auth: Callable[[], Auth] | None = None,
+        retries: Retry = RETRIES,
+        access: str = "--sign or --token",
+    ) -> None:
         self.url = url
+        self._access = access
         self._session = requests.Session()
         self._session.auth = auth() if auth else None
         for scheme in ("http://", "https://"):
@@ -157,7 +174,7 @@ class Service:
             raise UnusableError(f"{self.url} redirects to {location}: pass that address as --url")
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise UnusableError(
-                f"{self.url} refuses the request ({status} {text}): a deployed stack requires --sign or --token"
+                f"{self.url} refuses the request ({status} {text}): a deployed stack requires {self._access}"
             )
         is_foreign = "json" not in response.headers.get("content-type", "json") and status not in FOREIGN_STATUSES
         if status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED} or is_foreign:

@@ -74,10 +74,16 @@ class QuietHandler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.post()
 
+    def do_PUT(self) -> None:
+        self.put()
+
     def get(self) -> None:
         raise NotImplementedError
 
     def post(self) -> None:
+        raise NotImplementedError
+
+    def put(self) -> None:
         raise NotImplementedError
 
     def log_message(self, *_: object) -> None:
