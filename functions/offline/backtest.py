@@ -13,7 +13,6 @@ summary how many of them each level and rule finds.
 
 import argparse
 import io
-import math
 import os
 import sys
 from collections import Counter
@@ -26,8 +25,7 @@ from events.rows import FileError, Row
 from scoring import http_api, scorers
 from scoring.assessment import RISK_LEVELS, Assessment
 from scoring.errors import HttpError, RuleSetError
-from scoring.history import profiles
-from scoring.lookups import Known, enriched
+from scoring.lookups import Known, enriched, observed
 from scoring.scorer import Scorer
 from scoring.scorers import rules_loader
 from scoring.strict_json import SHOWN_LENGTH
@@ -122,8 +120,7 @@ class Run:
         if "timestamp" not in transaction.values:
             self._without_time += 1
             return transaction
-        time = math.floor(transaction.facts["timestamp"].timestamp())
-        found = self._known.observe([profiles.observe(history, transaction.facts, time) for history in histories])
+        found = self._known.observe(observed(histories, transaction, transaction.facts["timestamp"]))
         return enriched(transaction, {one.name: features for one, features in zip(histories, found, strict=True)}, {})
 
     def notes(self) -> Iterator[str]:

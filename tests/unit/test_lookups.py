@@ -133,6 +133,25 @@ def test_transaction_can_have_several_histories() -> None:
     assert len(known.profiles) == 2
 
 
+def test_default_is_not_a_distinct_value() -> None:
+    known, scorer = nothing(), rule_set(defaults={"store": "a"})
+    decide({"amount": 1, "customer_id": "C1"}, scorer, known)
+    history = decide({"amount": 1, "customer_id": "C1"}, scorer, known).response["history"]["customer"]
+    assert (history["is_new"], history["distinct_24h"], history["count_1h"]) == (None, 0, 1)
+
+
+@pytest.mark.parametrize("second", ["0001-01-01T00:00:00", "1969-12-31T23:59:59", "2026-01-01T00:00:00"])
+def test_times_count_in_whole_seconds(second: str) -> None:
+    scorer = rule_set()
+    documents = [
+        {"amount": 1, "customer_id": "C1", "timestamp": f"{second}{part}Z"}
+        for part in ("", ".5", ".999999", ".0000009")
+    ]
+    made = [decision_module.decide(document, "k1", scorer).observations[0] for document in documents]
+    assert len(set(made)) == 1
+    assert made[0].time == (datetime.fromisoformat(f"{second}Z") - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()
+
+
 def test_rules_use_the_history_and_quote_it() -> None:
     scorer = rule_set(
         rule("customer.count_1h", ">", 1),

@@ -230,17 +230,34 @@ def test_conflict_in_a_batch_keeps_the_order(writer: LedgerWriter, dynamodb: Any
     assert number_in_profile(dynamodb) == 8
 
 
-@pytest.mark.parametrize("damaged", [b"", b"\x01", b"\x02" + bytes(16), b"\x01" + bytes(17)], ids=repr)
-def test_damaged_profile_affects_only_its_customer(
-    writer: LedgerWriter, dynamodb: Any, log: io.StringIO, damaged: bytes
+DAMAGED = [
+    {"profile": {"B": b""}},
+    {"profile": {"B": b"\x01"}},
+    {"profile": {"B": b"\x02" + bytes(16)}},
+    {"profile": {"B": b"\x01" + bytes(17)}},
+    {"profile": {"S": "x"}},
+    {},
+]
+
+
+@pytest.mark.parametrize("damaged", DAMAGED, ids=str)
+def test_decision_with_a_damaged_profile_is_degraded_and_recorded(
+    writer: LedgerWriter, dynamodb: Any, log: io.StringIO, damaged: dict[str, Any]
 ) -> None:
+    """It must not hold up a Kafka partition, and a newer version may be able to read the profile."""
     key = {"subject": {"S": KEY.subject}, "distinct": {"S": KEY.distinct}}
-    dynamodb.put_item(TableName="ProfilesTable", Item={**key, "profile": {"B": damaged}})
+    dynamodb.put_item(TableName="ProfilesTable", Item={**key, **damaged})
     first, second, third = writer.record([decide("k1", "C2"), decide("k2"), decide("k3", "C2")], NO_DEADLINE)
     assert (count(first), count(third)) == (0, 1)
-    assert isinstance(second, StoreUnavailable)
-    assert json.loads(log.getvalue())["reason"] == "InvalidProfile"
-    assert damaged in [item["profile"]["B"] for item in dynamodb.scan(TableName="ProfilesTable")["Items"]]
+    assert isinstance(second, Recorded)
+    assert second.response["degraded"] == ["history"]
+    assert "history" not in second.response
+    line = json.loads(log.getvalue())
+    assert (line["message"], line["reason"]) == ("profile unavailable", "InvalidProfile")
+    assert dynamodb.get_item(TableName="ProfilesTable", Key=key)["Item"] == {**key, **damaged}
+    message = outbox.decode(outbox.encode(decide("k4")))
+    assert isinstance(writer.record([message], NO_DEADLINE)[0], Recorded)
+    assert dynamodb.get_item(TableName="ProfilesTable", Key=key)["Item"] == {**key, **damaged}
 
 
 def test_transaction_with_a_damaged_profile_is_in_no_other_profile(writer: LedgerWriter, dynamodb: Any) -> None:
@@ -248,9 +265,30 @@ def test_transaction_with_a_damaged_profile_is_in_no_other_profile(writer: Ledge
     (item,) = [one for one in dynamodb.scan(TableName="ProfilesTable")["Items"] if one["distinct"] == {"S": "card"}]
     dynamodb.put_item(TableName="ProfilesTable", Item={**item, "profile": {"B": b"damaged"}})
     first, second = writer.record([decide("k1", ip="1"), decide("k2")], NO_DEADLINE)
-    assert isinstance(first, StoreUnavailable)
+    assert isinstance(first, Recorded)
+    assert first.response["degraded"] == ["history"]
     assert count(second) == 1
     assert number_in_profile(dynamodb) == 2
+
+
+def test_applied_write_with_a_lost_reply_and_a_throttled_retry_is_no_replay(
+    writer: LedgerWriter, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The decision is then made again, and differs from the one that was written."""
+    original = dynamodb.transact_write_items
+    lost = iter([True])
+
+    def transact(**parameters: Any) -> Any:
+        response = original(**parameters)
+        if next(lost, False):
+            raise CallFailed("TransactionInProgressException", 400)
+        return response
+
+    monkeypatch.setattr(dynamodb, "transact_write_items", transact)
+    recorded = record(writer, decide("k1"))
+    assert (recorded.replayed, count(recorded)) == (False, 0)
+    assert number_in_profile(dynamodb) == 1
+    assert record(writer, decide("k1")).replayed
 
 
 @pytest.mark.parametrize(
@@ -260,7 +298,7 @@ def test_transaction_with_a_damaged_profile_is_in_no_other_profile(writer: Ledge
         {"Responses": {}, "UnprocessedKeys": {}},
         {"Responses": {"ProfilesTable": {}}, "UnprocessedKeys": {}},
         {"Responses": {"ProfilesTable": [{}]}, "UnprocessedKeys": {}},
-        {"Responses": {"ProfilesTable": [{"subject": {"S": "x"}, "distinct": {"S": "y"}, "profile": {"B": "*"}}]}},
+        {"Responses": {"ProfilesTable": [{"subject": {"S": "x"}}]}, "UnprocessedKeys": {}},
         {"message": "Welcome"},
     ],
     ids=str,

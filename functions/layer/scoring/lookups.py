@@ -4,14 +4,14 @@ The ledger reads them just before it writes a decision, and decides by them. If 
 decides again. So a decision about a customer sees exactly the transactions that were recorded before it.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scoring import decision
-from scoring.decision import Decision
-from scoring.history import profiles
+from scoring.decision import Decision, StoredResponse
+from scoring.errors import InvalidProfile
+from scoring.history import History, profiles
 from scoring.history.profiles import Features, Key, Observation
 from scoring.list_check import ListCheck
 from scoring.transaction import Transaction
@@ -68,8 +68,8 @@ class Lookups:
         Keys of the list entries. The keys of the profiles are those of the decision's ``observations``.
     provisional
         The decision made without what they contain.
-    decided
-        The last decision that :meth:`decide` made; None if there is none.
+    made
+        The responses of all decisions that were made, since any of them may have been written.
     """
 
     def __init__(self, made: Decision, transaction: Transaction, scorer: "Scorer", now: datetime) -> None:
@@ -79,45 +79,51 @@ class Lookups:
         self._histories = [one for one in scorer.histories if one.by in transaction.values]
         self._checks = [(check, _entry(check, facts)) for check in scorer.lists if check.field in facts]
         self.entries = frozenset([entry for _, entry in self._checks if entry])
-        time = _seconds(facts["timestamp"] if "timestamp" in transaction.values else now)
-        observations = tuple([profiles.observe(history, facts, time) for history in self._histories])
+        time = facts["timestamp"] if "timestamp" in transaction.values else now
+        observations = observed(self._histories, transaction, time)
         degraded = ["history"] * bool(observations) + ["lists"] * bool(self.entries)
         if degraded:
             made.response["degraded"] = degraded
         self.provisional = made._replace(observations=observations, lookups=self)
-        self.decided: Decision | None = None
+        self.made: list[StoredResponse] = []
+        self._last: Decision | None = None
 
     def decide(self, known: Known) -> Decision:
         """Decide by what is known, and add the transaction to the known profiles.
 
-        Raises
-        ------
-        InvalidProfile
-            A profile is damaged.
+        If a profile is damaged, the decision is made without history, and no profile changes.
         """
         first = self.provisional
         now, observations = datetime.now(UTC), first.observations
-        if observations and "timestamp" not in self._transaction.values:
-            now = _not_before_others(now, known, observations)
-            time = _seconds(now)
-            observations = tuple([one._replace(time=time) for one in observations])
-        found = known.observe(observations)
-        histories = {history.name: features for history, features in zip(self._histories, found, strict=True)}
+        histories: dict[str, Features] = {}
+        try:
+            if observations and "timestamp" not in self._transaction.values:
+                now = _not_before_others(now, known, observations)
+                observations = tuple([one._replace(time=_seconds(now)) for one in observations])
+            found = known.observe(observations)
+            histories = {history.name: features for history, features in zip(self._histories, found, strict=True)}
+        except InvalidProfile:
+            observations = ()
         listed = {check.fact: entry in known.listed for check, entry in self._checks}
         transaction = enriched(self._transaction, histories, listed)
         made = decision.assessed(transaction, first.decision_id, first.request_hash, self._scorer, now)
         if histories:
             made.response["history"] = histories
-        self.decided = made._replace(observations=observations, lookups=self)
-        return self.decided
+        elif self._histories:
+            made.response["degraded"] = ["history"]
+        self.made.append(made.response)
+        self._last = made._replace(observations=observations, lookups=self)
+        return self._last
 
     def fallback(self) -> Decision:
         """Return the decision to make if the ledger does not confirm one: by what was last known, and marked."""
-        if self.decided is None:
+        if self._last is None:
             return self.provisional
         if not self._histories:
-            return self.decided
-        return self.decided._replace(response={**self.decided.response, "degraded": ["history"]})
+            return self._last
+        response: StoredResponse = {**self._last.response, "degraded": ["history"]}
+        self.made.append(response)
+        return self._last._replace(response=response)
 
 
 def provisional(made: Decision, transaction: Transaction, scorer: "Scorer", now: datetime) -> Decision:
@@ -139,6 +145,13 @@ def provisional(made: Decision, transaction: Transaction, scorer: "Scorer", now:
         return lookups.provisional
     # No list can contain the values, so nothing has to be read.
     return lookups.decide(Known({}, frozenset()))._replace(lookups=None)
+
+
+def observed(histories: Iterable[History], transaction: Transaction, time: datetime) -> tuple[Observation, ...]:
+    """Return what the profiles of histories record of a transaction, which must have their fields ``by``."""
+    # A default is not a value of the transaction.
+    facts = {name: fact for name, fact in transaction.facts.items() if name in transaction.values}
+    return tuple([profiles.observe(history, facts, _seconds(time)) for history in histories])
 
 
 def enriched(transaction: Transaction, histories: Mapping[str, Features], listed: Mapping[str, bool]) -> Transaction:
@@ -172,7 +185,8 @@ def _entry(check: ListCheck, facts: dict[str, Any]) -> Entry | None:
 
 
 def _seconds(time: datetime) -> int:
-    return math.floor(time.timestamp())
+    # A float cannot hold the microseconds of year 9999.
+    return int(time.replace(microsecond=0).timestamp())
 
 
 def _not_before_others(now: datetime, known: Known, observations: Sequence[Observation]) -> datetime:

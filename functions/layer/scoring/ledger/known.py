@@ -12,6 +12,8 @@ from scoring.ledger import batch_get
 from scoring.lookups import Entry, Known
 
 _SECONDS_PER_DAY = 86_400
+# Stands for an item without a profile; it cannot be unpacked.
+_DAMAGED = b""
 
 
 def keys(decisions: Iterable[Decision]) -> tuple[list[Key], list[Entry]]:
@@ -56,7 +58,11 @@ def read(
     now = time.time()
     for table, item in batch_get.read(call, requested):
         if table == configuration.profiles_table:
-            known[Key(item["subject"]["S"], item["distinct"]["S"])] = _profile(item)
+            key = Key(item["subject"]["S"], item["distinct"]["S"])
+            try:
+                known[key] = _profile(item)
+            except (KeyError, TypeError, ValueError):
+                known[key] = _DAMAGED
         elif "expires_at" not in item or now < int(item["expires_at"]["N"]):
             listed.append(Entry(item["list"]["S"], item["entry"]["S"]))
     return Known(known, frozenset(listed))

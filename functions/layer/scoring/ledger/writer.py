@@ -151,7 +151,7 @@ class LedgerWriter:
         outcomes: list[Outcome] = []
         for one, decision in zip(keys, decisions, strict=True):
             result = results[one]
-            outcomes.append(result if isinstance(result, StoreUnavailable) else outcome_of(_made(decision), *result))
+            outcomes.append(result if isinstance(result, StoreUnavailable) else outcome_of(decision, *result))
         return outcomes
 
     def _try(self, chunk: list[_Write], results: _Results, deadline: float) -> StoreUnavailable | None:
@@ -182,7 +182,7 @@ class LedgerWriter:
             profiles: _Profiles = {}
             if looks_up:
                 found = found or self._read(group, deadline)
-                writes, profiles = self._decide(group, found, results)
+                writes, profiles = self._decide(group, found)
             failure = self._attempt(writes, profiles, results, deadline)
             if failure is None:
                 return
@@ -238,21 +238,20 @@ class LedgerWriter:
         except (AttributeError, KeyError, TypeError, ValueError):
             return None
 
-    def _decide(self, group: list[_Write], found: "Known", results: _Results) -> tuple[list[_Write], _Profiles]:
-        """Decide by what was found; a decision with a damaged profile gets an error as its result."""
+    def _decide(self, group: list[_Write], found: "Known") -> tuple[list[_Write], _Profiles]:
+        """Decide by what was found; a damaged profile stays as it is, and decisions are made without it."""
         working = found._replace(profiles=found.profiles.copy())
         writes = []
         for write in group:
             decision = write.decision
-            try:
-                if decision.lookups:
-                    decision = decision.lookups.decide(working)
-                else:
-                    working.observe(decision.observations)
-            except InvalidProfile:
-                results[write.key] = telemetry.log_unavailable("store", "InvalidProfile", decision.decision_id)
+            if decision.lookups:
+                decision = decision.lookups.decide(working)
+                writes.append(self._write_of(decision, write.key))
             else:
-                writes.append(self._write_of(decision, write.key) if decision.lookups else write)
+                decision = _observed(decision, working)
+                writes.append(write._replace(decision=decision))
+            if write.decision.observations and not decision.observations:
+                telemetry.log_unavailable("profile", "InvalidProfile", decision.decision_id)
         observed = {one.key for write in writes for one in write.decision.observations}
         return writes, {one: (found.profiles.get(one), working.profiles[one]) for one in sorted(observed)}
 
@@ -275,8 +274,6 @@ class LedgerWriter:
 
         Returns the failure if the transaction was not applied.
         """
-        if not group:
-            return None
         decision_id = group[0].decision.decision_id
         try:
             confirmation = self._call("TransactWriteItems", self._transaction(group, profiles), deadline, decision_id)
@@ -405,12 +402,18 @@ def outcome_of(decision: Decision, response: Mapping[str, Any], request_hash: st
             f"Header 'Idempotency-Key': {decision.decision_id!r} was already used with another body"
         )
     # Equal responses mean that this very write was applied, even if its confirmation was lost: no replay.
-    return Recorded(response, replayed=response is not decision.response and response != decision.response)
+    made = decision.lookups.made if decision.lookups else ()
+    is_own = response is decision.response or response == decision.response or response in made
+    return Recorded(response, replayed=not is_own)
 
 
-def _made(decision: Decision) -> Decision:
-    """Return a decision as it was last made."""
-    return (decision.lookups and decision.lookups.decided) or decision
+def _observed(decision: Decision, known: "Known") -> Decision:
+    """Add a decision that is not made again to its profiles; return it without observations if one is damaged."""
+    try:
+        known.observe(decision.observations)
+    except InvalidProfile:
+        return decision._replace(observations=())
+    return decision
 
 
 def _chunks(writes: list[_Write]) -> Iterable[list[_Write]]:
