@@ -139,7 +139,8 @@ class LedgerWriter:
         writes: dict[tuple[str, str], _Write] = {}
         for one, decision in zip(keys, decisions, strict=True):
             if one not in writes:
-                writes[one] = self._write_of(decision, one)
+                # A decision with lookups is made again, so it has no item yet.
+                writes[one] = _Write(decision, one, {} if decision.lookups else self._item(decision, one))
         results: _Results = {}
         unavailable: StoreUnavailable | None = None
         for chunk in _chunks([*writes.values()]):
@@ -246,7 +247,7 @@ class LedgerWriter:
             decision = write.decision
             if decision.lookups:
                 decision = decision.lookups.decide(working)
-                writes.append(self._write_of(decision, write.key))
+                writes.append(_Write(decision, write.key, self._item(decision, write.key)))
             else:
                 decision = _observed(decision, working)
                 writes.append(write._replace(decision=decision))
@@ -322,10 +323,10 @@ class LedgerWriter:
         shards = self._settings.stats_shards
         self._shard = (self._shard + random.randrange(1, max(shards, 2))) % shards
 
-    def _write_of(self, decision: Decision, decision_key: tuple[str, str]) -> _Write:
+    def _item(self, decision: Decision, decision_key: tuple[str, str]) -> dict[str, dict[str, str]]:
         partition, decision_id = decision_key
         response = decision.response
-        item = {
+        return {
             "tx_id": {"S": partition},
             "decision_id": {"S": decision_id},
             "transaction": {"S": _json(decision.transaction)},
@@ -336,7 +337,6 @@ class LedgerWriter:
             "score": {"N": str(response["score"])},
             "expires_at": {"N": str(int(time.time()) + self._settings.decision_days * _SECONDS_PER_DAY)},
         }
-        return _Write(decision, decision_key, item)
 
     def _transaction(self, group: list[_Write], profiles: _Profiles) -> dict[str, Any]:
         actions = [
@@ -490,6 +490,10 @@ def _stored(decision: Decision, item: Any) -> _Stored | StoreUnavailable:
 
 def _size(write: _Write) -> int:
     """Return the size of an item in the request, rounded up, which is at least its size in the table."""
-    item = write.item
-    texts = item["transaction"]["S"], item["answer"]["S"]
-    return len(strict_json.encode(texts)) + _MAX_OTHER_BYTES + _MAX_PROFILE_BYTES * len(write.decision.observations)
+    decision = write.decision
+    if write.item:
+        texts = len(strict_json.encode([write.item["transaction"]["S"], write.item["answer"]["S"]]))
+    else:
+        # Encoded again, a text is at most twice as long.
+        texts = 2 * len(strict_json.encode([decision.transaction, decision.response]))
+    return texts + _MAX_OTHER_BYTES + _MAX_PROFILE_BYTES * len(decision.observations)
