@@ -207,8 +207,6 @@ def test_key_has_no_personal_data_and_is_that_of_the_fact() -> None:
 def test_damaged_or_newer_profile(profile: bytes) -> None:
     with pytest.raises(InvalidProfile):
         profiles.update(profile, observation(Event(T, 1.0)))
-    with pytest.raises(InvalidProfile):
-        profiles.latest(profile)
 
 
 def test_latest() -> None:

@@ -160,9 +160,12 @@ def update(profile: bytes | None, observation: Observation) -> tuple[Features, b
 
 
 def latest(profile: bytes | None) -> int | None:
-    """Return the time of the latest transaction in a profile; None if there is none."""
-    times = _unpack(profile)[3]
-    return times[-1] if times else None
+    """Return the time of the latest transaction in a profile; None if there is none. The profile is not checked."""
+    if profile is None or len(profile) < _HEAD.size + _ENTRY_BYTES:
+        return None
+    upper, rest = _TIME.unpack(profile[-_ENTRY_BYTES:])
+    time: int = (upper << 32) + rest
+    return time
 
 
 def _unpack(profile: bytes | None) -> tuple[int, float, bytes, list[int]]:
