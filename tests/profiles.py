@@ -28,10 +28,7 @@ def decoded(packed: bytes) -> Profile:
     entries = [packed[start : start + ENTRY_BYTES] for start in range(HEAD_BYTES, len(packed), ENTRY_BYTES)]
     return Profile(
         int.from_bytes(packed[1:9], "big"),
-        [
-            Entry(int.from_bytes(one[:5], "big", signed=True), one[5:10], int.from_bytes(one[10:], "big"))
-            for one in entries
-        ],
+        [Entry(int.from_bytes(one[:5], "big") - 2**39, one[5:10], int.from_bytes(one[10:], "big")) for one in entries],
     )
 
 
