@@ -264,7 +264,7 @@ def test_every_case_of_the_corpus(how: Format, document: Any, cases: list[Case])
         # A valid transaction before each case and after the last one.
         assert [type(one) for one in decided[::2]] == [Decision] * (len(batch) + 1)
         for case, one in zip(batch, decided[1::2], strict=True):
-            result: dict[str, Any] = {**one.response} if isinstance(one, Decision) else {"error": str(one)}
+            result: dict[str, Any] = {**one.fallback.response} if isinstance(one, Decision) else {"error": str(one)}
             # The ledger reads the history and then removes this.
             result.pop("degraded", None)
             batch_corpus.check(case, result)

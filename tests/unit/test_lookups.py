@@ -98,10 +98,11 @@ def test_default_of_a_field_is_not_a_customer() -> None:
 def test_decision_without_what_it_depends_on_is_degraded() -> None:
     scorer = rule_set(rule("customer.count_1h", ">=", 0), rule("store", "not in list", "shops"))
     both = decision_module.decide({"amount": 5, "customer_id": "C1", "store": "x"}, "k1", scorer)
-    assert both.response["degraded"] == ["history", "lists"]
-    assert both.response["triggered_rules"] == []
+    assert dict(both.response) == {"tx_id": "unknown", "decision_id": "k1"}
+    assert both.fallback.response["degraded"] == ["history", "lists"]
+    assert both.fallback.response["triggered_rules"] == []
     only_list = decision_module.decide({"amount": 5, "store": "x"}, "k1", scorer)
-    assert only_list.response["degraded"] == ["lists"]
+    assert only_list.fallback.response["degraded"] == ["lists"]
 
 
 def test_history_of_several_transactions() -> None:
@@ -246,9 +247,8 @@ def test_decision_that_was_not_recorded_keeps_the_last_history() -> None:
     decide({"amount": 5, "customer_id": "C1"}, scorer, known)
     decision = decision_module.decide({"amount": 5, "customer_id": "C1"}, "k1", scorer)
     assert decision.lookups
-    assert decision.lookups.fallback() == decision
     made = decision.lookups.decide(known)
-    last = decision.lookups.fallback()
+    last = decision.fallback
     assert last.response == {**made.response, "degraded": ["history"]}
     assert last.observations == made.observations
     assert "degraded" not in made.response

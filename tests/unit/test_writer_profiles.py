@@ -177,8 +177,8 @@ def test_profile_that_keeps_changing_is_unavailable_and_opens_no_circuit(
     assert dynamodb.scan(TableName="DecisionsTable")["Items"] == []
     # The last decision was made by the last history.
     assert decision.lookups
-    assert decision.lookups.fallback().response["degraded"] == ["history"]
-    assert decision.lookups.fallback().response["history"]["customer"]["count_7d"] == 0
+    assert decision.fallback.response["degraded"] == ["history"]
+    assert decision.fallback.response["history"]["customer"]["count_7d"] == 0
     assert isinstance(writer.record([decision_module.decide({"amount": 1}, "k2", SCORER)], NO_DEADLINE)[0], Recorded)
 
 
@@ -255,7 +255,7 @@ def test_decision_with_a_damaged_profile_is_degraded_and_recorded(
     line = json.loads(log.getvalue())
     assert (line["message"], line["reason"]) == ("profile unavailable", "InvalidProfile")
     assert dynamodb.get_item(TableName="ProfilesTable", Key=key)["Item"] == {**key, **damaged}
-    message = outbox.decode(outbox.encode(decide("k4")))
+    message = outbox.decode(outbox.encode(decide("k4").fallback))
     assert isinstance(writer.record([message], NO_DEADLINE)[0], Recorded)
     assert dynamodb.get_item(TableName="ProfilesTable", Key=key)["Item"] == {**key, **damaged}
 
@@ -387,7 +387,7 @@ class TestOutbox:
 
     def test_profile_gets_each_decision_once_in_any_order(self, writer: LedgerWriter, dynamodb: Any) -> None:
         messages = [
-            outbox.encode(decide(f"k{number}", timestamp=f"2026-11-2{number}T00:00:00Z", store=f"s{number}"))
+            outbox.encode(decide(f"k{number}", timestamp=f"2026-11-2{number}T00:00:00Z", store=f"s{number}").fallback)
             for number in range(5)
         ]
         for number in (3, 1, 1, 4, 0, 3, 2, 0):
@@ -400,7 +400,7 @@ class TestOutbox:
 
     def test_response_stays_what_the_caller_got(self, writer: LedgerWriter) -> None:
         record(writer, decide("before"))
-        decision = outbox.decode(outbox.encode(decide("k1")))
+        decision = outbox.decode(outbox.encode(decide("k1").fallback))
         recorded = record(writer, decision)
         assert recorded.response == decision.response
         assert recorded.response["degraded"] == ["history"]
@@ -428,7 +428,7 @@ class TestOutbox:
         ids=str,
     )
     def test_wrong_observations_are_no_decision(self, observations: Any) -> None:
-        message = json.loads(outbox.encode(decide("k1")))
+        message = json.loads(outbox.encode(decide("k1").fallback))
         with pytest.raises(InvalidMessage):
             outbox.decode(json.dumps({**message, "observations": observations}))
 

@@ -77,7 +77,7 @@ def decide(items: Iterable[Item | HttpError], scorer: "Scorer") -> list[Decision
         The response would be too large for Lambda.
     """
     decided = [item if isinstance(item, HttpError) else _decide(item, scorer) for item in items]
-    results = [one.response if isinstance(one, Decision) else {"error": str(one)} for one in decided]
+    results = [one.fallback.response if isinstance(one, Decision) else {"error": str(one)} for one in decided]
     histories = sum(len(one.observations) for one in decided if isinstance(one, Decision))
     check_response(strict_json.encode(results), MAX_DECIDED_BYTES - MAX_HISTORY_BYTES * histories)
     return decided

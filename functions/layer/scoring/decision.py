@@ -56,8 +56,8 @@ class Decision(NamedTuple):
     observations
         What the profiles of its histories record of the transaction.
     lookups
-        Set if the decision depends on profiles or lists: the decision was then made without them, and the ledger
-        reads them and decides again.
+        Set if the decision depends on profiles or lists. The ledger reads them and then decides; until then, the
+        response has only ``tx_id`` and ``decision_id``.
     """
 
     transaction: Mapping[str, Any]
@@ -70,6 +70,11 @@ class Decision(NamedTuple):
     def decision_id(self) -> str:
         """The idempotency key if the caller sent one, else the id of the request."""
         return self.response["decision_id"]
+
+    @property
+    def fallback(self) -> "Decision":
+        """The decision to make if the ledger does not confirm one: by what was last read, and marked as degraded."""
+        return self.lookups.fallback() if self.lookups else self
 
 
 def decide(document: Any, decision_id: str, scorer: "Scorer") -> Decision:
@@ -85,17 +90,16 @@ def decide(document: Any, decision_id: str, scorer: "Scorer") -> Decision:
     values = transaction.values
     if "timestamp" in values and transaction.facts["timestamp"] - now > MAX_AHEAD:
         raise InvalidRequest("Field 'timestamp' must not be more than a day ahead of the clock")
-    decision = assessed(transaction, decision_id, fingerprint(document), scorer, now)
     for history in scorer.histories:
         if history.by in values:
             break
     else:
         if not scorer.lists:
-            return decision
+            return assessed(transaction, decision_id, fingerprint(document), scorer, now)
     # Imported here, since most transactions of some users need no history and no lists.
     from scoring import lookups  # noqa: PLC0415
 
-    return lookups.provisional(decision, transaction, scorer, now)
+    return lookups.pending(transaction, decision_id, fingerprint(document), scorer, now)
 
 
 def assessed(

@@ -4,6 +4,7 @@ The ledger reads them just before it writes a decision, and decides by them. If 
 decides again. So a decision about a customer sees exactly the transactions that were recorded before it.
 """
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from scoring import decision
 from scoring.decision import Decision, StoredResponse
 from scoring.errors import InvalidProfile
-from scoring.history import History, profiles
+from scoring.history import FEATURES, History, profiles
 from scoring.history.profiles import Features, Key, Observation
 from scoring.list_check import ListCheck
-from scoring.transaction import Transaction
+from scoring.transaction import UNKNOWN_TX_ID, Transaction
 
 if TYPE_CHECKING:
     from scoring.scorer import Scorer
@@ -65,26 +66,27 @@ class Lookups:
     Attributes
     ----------
     entries
-        Keys of the list entries. The keys of the profiles are those of the decision's ``observations``.
-    provisional
-        The decision made without what they contain.
+        Keys of the list entries. The keys of the profiles are those of ``observations``.
+    observations
+        What the profiles record of the transaction; without ``timestamp``, at the time at which it was read.
     made
         The responses of all decisions that were made, since any of them may have been written.
     """
 
-    def __init__(self, made: Decision, transaction: Transaction, scorer: "Scorer", now: datetime) -> None:
+    def __init__(
+        self, transaction: Transaction, decision_id: str, request_hash: str, scorer: "Scorer", now: datetime
+    ) -> None:
         facts = transaction.facts
         self._transaction = transaction
+        self._decision_id = decision_id
+        self._request_hash = request_hash
         self._scorer = scorer
+        self._now = now
         self._histories = [one for one in scorer.histories if one.by in transaction.values]
         self._checks = [(check, _entry(check, facts)) for check in scorer.lists if check.field in facts]
+        self._has_time = "timestamp" in transaction.values
         self.entries = frozenset([entry for _, entry in self._checks if entry])
-        time = facts["timestamp"] if "timestamp" in transaction.values else now
-        observations = observed(self._histories, transaction, time)
-        degraded = ["history"] * bool(observations) + ["lists"] * bool(self.entries)
-        if degraded:
-            made.response["degraded"] = degraded
-        self.provisional = made._replace(observations=observations, lookups=self)
+        self.observations = observed(self._histories, transaction, facts["timestamp"] if self._has_time else now)
         self.made: list[StoredResponse] = []
         self._last: Decision | None = None
 
@@ -93,58 +95,62 @@ class Lookups:
 
         If a profile is damaged, the decision is made without history, and no profile changes.
         """
-        first = self.provisional
-        now, observations = datetime.now(UTC), first.observations
+        now, observations = datetime.now(UTC), self.observations
         histories: dict[str, Features] = {}
         try:
-            if observations and "timestamp" not in self._transaction.values:
+            if observations and not self._has_time:
                 now = _not_before_others(now, known, observations)
-                observations = tuple([one._replace(time=_seconds(now)) for one in observations])
+                time = _seconds(now)
+                observations = tuple([Observation(one.key, time, one.amount, one.mark) for one in observations])
             found = known.observe(observations)
             histories = {history.name: features for history, features in zip(self._histories, found, strict=True)}
         except InvalidProfile:
             observations = ()
         listed = {check.fact: entry in known.listed for check, entry in self._checks}
-        transaction = enriched(self._transaction, histories, listed)
-        made = decision.assessed(transaction, first.decision_id, first.request_hash, self._scorer, now)
+        made = self._assessed(enriched(self._transaction, histories, listed), now, observations)
         if histories:
             made.response["history"] = histories
         elif self._histories:
             made.response["degraded"] = ["history"]
-        self.made.append(made.response)
-        self._last = made._replace(observations=observations, lookups=self)
-        return self._last
+        self._last = made
+        return made
 
     def fallback(self) -> Decision:
-        """Return the decision to make if the ledger does not confirm one: by what was last known, and marked."""
-        if self._last is None:
-            return self.provisional
-        if not self._histories:
-            return self._last
-        response: StoredResponse = {**self._last.response, "degraded": ["history"]}
-        self.made.append(response)
-        return self._last._replace(response=response)
+        """Return the last decision, marked if it depends on history; if there is none, one made without lookups."""
+        last = self._last
+        if last is None:
+            self._last = last = self._assessed(self._transaction, self._now, self.observations)
+            degraded = ["history"] * bool(self.observations) + ["lists"] * bool(self.entries)
+            last.response["degraded"] = degraded
+        elif self._histories and "degraded" not in last.response:
+            self._last = last = last._replace(response={**last.response, "degraded": ["history"]})
+            self.made.append(last.response)
+        return last
+
+    def _assessed(self, transaction: Transaction, now: datetime, observations: tuple[Observation, ...]) -> Decision:
+        made = decision.assessed(transaction, self._decision_id, self._request_hash, self._scorer, now)
+        self.made.append(made.response)
+        return Decision(made.transaction, made.response, made.request_hash, observations, self)
 
 
-def provisional(made: Decision, transaction: Transaction, scorer: "Scorer", now: datetime) -> Decision:
-    """Return a decision that was made without history and lists as one that is made again by them.
+def pending(transaction: Transaction, decision_id: str, request_hash: str, scorer: "Scorer", now: datetime) -> Decision:
+    """Return a decision that the ledger makes by history and lists.
 
     Parameters
     ----------
-    made
-        The decision.
     transaction
-        Its transaction.
-    scorer
-        Decides again.
+        A valid transaction.
+    decision_id, request_hash, scorer
+        As for :func:`scoring.decision.assessed`.
     now
-        Time of the decision, and of the transaction if it has no ``timestamp``.
+        Time at which the transaction was read.
     """
-    lookups = Lookups(made, transaction, scorer, now)
-    if lookups.provisional.observations or lookups.entries:
-        return lookups.provisional
-    # No list can contain the values, so nothing has to be read.
-    return lookups.decide(Known({}, frozenset()))._replace(lookups=None)
+    lookups = Lookups(transaction, decision_id, request_hash, scorer, now)
+    if not (lookups.observations or lookups.entries):
+        # No list can contain the values, so nothing has to be read.
+        return lookups.decide(Known({}, frozenset()))._replace(lookups=None)
+    ids: Any = {"tx_id": transaction.values.get("tx_id", UNKNOWN_TX_ID), "decision_id": decision_id}
+    return Decision(transaction.values, ids, request_hash, lookups.observations, lookups)
 
 
 def observed(histories: Iterable[History], transaction: Transaction, time: datetime) -> tuple[Observation, ...]:
@@ -168,14 +174,19 @@ def enriched(transaction: Transaction, histories: Mapping[str, Features], listed
         value.
     """
     derived: dict[str, Any] = {
-        f"{name}.{feature}": value
+        fact: value
         for name, features in histories.items()
-        for feature, value in features.items()
+        for fact, value in zip(_facts(name), features.values(), strict=True)
         if value is not None
     }
-    return transaction._replace(
-        facts={**transaction.facts, **derived, **listed}, derived={**transaction.derived, **derived}
-    )
+    values, facts, unknown, before = transaction
+    return Transaction(values, {**facts, **derived, **listed}, unknown, {**before, **derived})
+
+
+@functools.cache
+def _facts(history: str) -> tuple[str, ...]:
+    """Return the names of the facts about a history, in the order of its features."""
+    return tuple([f"{history}.{feature}" for feature in FEATURES])
 
 
 def _entry(check: ListCheck, facts: dict[str, Any]) -> Entry | None:

@@ -39,7 +39,7 @@ class Recorder:
         unrecorded = [isinstance(outcome, StoreUnavailable) for outcome in outcomes]
         if not any(unrecorded):
             return outcomes
-        last = [one.lookups.fallback() if one.lookups else one for one in decisions]
+        last = [decision.fallback for decision in decisions]
         sent: dict[tuple[str, str], Decision] = {}
         for decision in itertools.compress(last, unrecorded):
             sent.setdefault(key(decision), decision)

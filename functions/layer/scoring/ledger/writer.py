@@ -62,6 +62,9 @@ COOLDOWN_SECONDS = 2
 _MAX_OTHER_BYTES = 2_500
 # The action of a profile, and what its history adds to the decision
 _MAX_PROFILE_BYTES = 4_000
+# The response of a decision that is still to be made. If many are larger, DynamoDB refuses the transaction, and it is
+# split.
+_MAX_RESPONSE_TEXT_BYTES = 8_000
 # A cancelled transaction returns the stored items: at most 4 MB, which JSON escapes.
 _MAX_RESPONSE_BYTES = 16 * 1024 * 1024
 _SECONDS_PER_DAY = 86_400
@@ -495,5 +498,5 @@ def _size(write: _Write) -> int:
         texts = len(strict_json.encode([write.item["transaction"]["S"], write.item["answer"]["S"]]))
     else:
         # Encoded again, a text is at most twice as long.
-        texts = 2 * len(strict_json.encode([decision.transaction, decision.response]))
+        texts = 2 * len(strict_json.encode(decision.transaction)) + _MAX_RESPONSE_TEXT_BYTES
     return texts + _MAX_OTHER_BYTES + _MAX_PROFILE_BYTES * len(decision.observations)
