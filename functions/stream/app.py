@@ -18,10 +18,10 @@ from scoring.ledger.writer import Recorded
 from scoring.stream import Record
 
 logger = Logger()
-SETTINGS = settings.stream()
+PARTIAL_RESPONSES = settings.partial_responses()
 SCORER = scorers.load()
 LEDGER = writer.connect()
-DEAD_LETTERS = Queue(client.sqs(), SETTINGS.dead_letters_url)
+DEAD_LETTERS = Queue(client.sqs(), settings.dead_letters_url())
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     ]
     if failed:
         # Lambda delivers the others again; sending them now would repeat them.
-        again = stream.from_first_failures(records, failed) if SETTINGS.partial_responses else records
+        again = stream.from_first_failures(records, failed) if PARTIAL_RESPONSES else records
         refused = [(record, error) for record, error in refused if record not in again]
     unsent = _send_dead_letters(refused, deadline)
     failed += unsent
@@ -51,7 +51,7 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         records=len(records),
         failures=len(failed),
     )
-    if failed and not SETTINGS.partial_responses:
+    if failed and not PARTIAL_RESPONSES:
         raise NotRecorded(f"{len(failed)} of {len(records)} records were not recorded; all are delivered again")
     return stream.response(stream.from_first_failures(records, failed))
 

@@ -75,13 +75,13 @@ def test_alert_topic() -> None:
 
 
 def test_settings_of_the_stream_function() -> None:
-    environment = {"DEAD_LETTERS_URL": "url", "PARTIAL_RESPONSES": "true"}
-    assert settings.stream(environment) == settings.Stream("url", partial_responses=True)
-    assert settings.stream({**environment, "PARTIAL_RESPONSES": "false"}) == ("url", False)
+    assert settings.dead_letters_url({"DEAD_LETTERS_URL": "url"}) == "url"
+    assert settings.partial_responses({"PARTIAL_RESPONSES": "true"}) is True
+    assert settings.partial_responses({"PARTIAL_RESPONSES": "false"}) is False
     with pytest.raises(SettingsError, match="Environment variable DEAD_LETTERS_URL is not set"):
-        settings.stream({"PARTIAL_RESPONSES": "true"})
+        settings.dead_letters_url({})
     with pytest.raises(SettingsError, match="Environment variable PARTIAL_RESPONSES must be true or false, not 'True'"):
-        settings.stream({**environment, "PARTIAL_RESPONSES": "True"})
+        settings.partial_responses({"PARTIAL_RESPONSES": "True"})
 
 
 @pytest.mark.parametrize(("name", "service"), [("stack", "stack"), ("", "service_undefined")])

@@ -56,21 +56,6 @@ class Settings(NamedTuple):
     outbox_url: str
 
 
-class Stream(NamedTuple):
-    """Settings of the stream function, from the template.
-
-    Attributes
-    ----------
-    dead_letters_url
-        URL of the queue of records that can never be scored.
-    partial_responses
-        Whether the event source mapping accepts partial responses, as it does in provisioned mode only.
-    """
-
-    dead_letters_url: str
-    partial_responses: bool
-
-
 class Account(NamedTuple):
     """Region and credentials of a function, from Lambda.
 
@@ -123,20 +108,29 @@ def alert_topic(environment: Mapping[str, str] = os.environ) -> str:
     return _text(environment, "ALERT_TOPIC")
 
 
-def stream(environment: Mapping[str, str] = os.environ) -> Stream:
-    """Read the settings of the stream function.
+def dead_letters_url(environment: Mapping[str, str] = os.environ) -> str:
+    """Return the URL of the queue of Kafka records that can never be scored.
 
     Raises
     ------
     SettingsError
-        A variable is missing or invalid; the text names it.
+        The variable is missing or empty.
     """
-    partial_responses = _text(environment, "PARTIAL_RESPONSES")
-    if partial_responses not in {"true", "false"}:
-        raise SettingsError(
-            f"Environment variable PARTIAL_RESPONSES must be true or false, not {partial_responses[:20]!r}"
-        )
-    return Stream(_text(environment, "DEAD_LETTERS_URL"), partial_responses == "true")
+    return _text(environment, "DEAD_LETTERS_URL")
+
+
+def partial_responses(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether the mapping of the stream function accepts partial responses: in provisioned mode only.
+
+    Raises
+    ------
+    SettingsError
+        The variable is missing or invalid.
+    """
+    value = _text(environment, "PARTIAL_RESPONSES")
+    if value not in {"true", "false"}:
+        raise SettingsError(f"Environment variable PARTIAL_RESPONSES must be true or false, not {value[:20]!r}")
+    return value == "true"
 
 
 def account(environment: Mapping[str, str] = os.environ) -> Account:
