@@ -130,7 +130,8 @@ class Lookups:
     def _assessed(self, transaction: Transaction, now: datetime, observations: tuple[Observation, ...]) -> Decision:
         made = decision.assessed(transaction, self._decision_id, self._request_hash, self._scorer, now)
         self.made.append(made.response)
-        return Decision(made.transaction, made.response, made.request_hash, observations, self)
+        # Without these lookups, or the two would refer to each other and be garbage for the collector.
+        return Decision(made.transaction, made.response, made.request_hash, observations)
 
 
 def pending(transaction: Transaction, decision_id: str, request_hash: str, scorer: "Scorer", now: datetime) -> Decision:
@@ -148,7 +149,7 @@ def pending(transaction: Transaction, decision_id: str, request_hash: str, score
     lookups = Lookups(transaction, decision_id, request_hash, scorer, now)
     if not (lookups.observations or lookups.entries):
         # No list can contain the values, so nothing has to be read.
-        return lookups.decide(Known({}, frozenset()))._replace(lookups=None)
+        return lookups.decide(Known({}, frozenset()))
     ids: Any = {"tx_id": transaction.values.get("tx_id", UNKNOWN_TX_ID), "decision_id": decision_id}
     return Decision(transaction.values, ids, request_hash, lookups.observations, lookups)
 
