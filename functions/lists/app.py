@@ -17,8 +17,8 @@ def lambda_handler(event: http_api.Event, context: Any) -> http_api.Response:
         return http_api.json_response(_page(event, name, deadline))
     lists.read_query(event)
     entry = lists.read_entry(event, SCORER.list_fields.get(name, ()))
-    answer = _delete if method == "DELETE" else _put
-    return http_api.json_response(answer(event, name, entry, deadline))
+    change = _delete if method == "DELETE" else _put
+    return http_api.json_response(change(event, name, entry, deadline))
 
 
 def _put(event: http_api.Event, name: str, entry: str, deadline: float) -> dict[str, Any]:

@@ -128,7 +128,7 @@ class LedgerWriter:
     def record(self, decisions: Sequence[Decision], deadline: float) -> list[Outcome]:
         """Store decisions and count them, each exactly once. No call is started that could end after the deadline.
 
-        Decisions with lookups are made again by what is read, in order: each sees those before it. Decisions with equal
+        Decisions with lookups are made here, by what is read, in order: each sees those before it. Decisions with equal
         keys are one decision, the first. If DynamoDB is unavailable, none of those after the first failure is written.
 
         Returns
@@ -142,7 +142,7 @@ class LedgerWriter:
         writes: dict[tuple[str, str], _Write] = {}
         for one, decision in zip(keys, decisions, strict=True):
             if one not in writes:
-                # A decision with lookups is made again, so it has no item yet.
+                # A decision with lookups is still to be made, so it has no item yet.
                 writes[one] = _Write(decision, one, {} if decision.lookups else self._item(decision, one))
         results: _Results = {}
         unavailable: StoreUnavailable | None = None
