@@ -18,9 +18,10 @@ from scoring.ledger import outbox
 from scoring.ledger.outbox import Outbox
 from scoring.ledger.recorder import Recorder
 from scoring.ledger.writer import LedgerWriter, Outcome, Recorded
+from tests import events
 from tests.profiles import of_customer
 from tests.unit.aws_errors import cancellation
-from tests.unit.conftest import NO_DEADLINE, SETTINGS, Intercept, record
+from tests.unit.conftest import NO_DEADLINE, SETTINGS, Functions, Intercept, record
 from tests.unit.fakes import FakeClient, MotoClient
 from tests.unit.test_lookups import KEY, rule, rule_set
 
@@ -489,3 +490,15 @@ def test_profile_is_compared_as_it_was_read(writer: LedgerWriter, intercept: Int
     put = calls[0]["TransactItems"][1]["Put"]
     assert put["ConditionExpression"] == "profile = :before"
     assert put["ExpressionAttributeValues"] == {":before": {"B": before}}
+
+
+@pytest.mark.parametrize("is_available", [True, False])
+def test_no_value_that_history_is_kept_by_is_logged(
+    invoke: Functions, intercept: Intercept, log: io.StringIO, *, is_available: bool
+) -> None:
+    intercept(READ, *([] if is_available else [CallFailed("InternalServerError", 500)] * 2))
+    body = json.dumps({"amount": 5000, "customer_id": "alice@example.com", "store": "Krakow"})
+    invoke("ScoreFunction", events.post(body))
+    invoke("BatchFunction", events.post(f"[{body}, {body}]"))
+    assert log.getvalue()
+    assert not [word for word in ("alice", "Krakow", KEY.subject.partition("#")[0]) if word in log.getvalue()]
