@@ -457,8 +457,15 @@ def updated(deployed: Deployment, service: RunningService) -> Snapshot:
     """Deploy the stack again with another rule; return its data from before."""
     snapshot = Snapshot(deployed.url, service.stats(), service.get("/transaction/TX-outbox").json())
     file = deployed.folder / "functions" / "layer" / "scoring" / "scorers" / "rules.json"
-    rule = {"label": "R4: amount > 2000", "points": 5, "when": [{"field": "amount", "operator": ">", "value": 2000}]}
-    file.write_text(json.dumps(DOCUMENT | {"version": "1.1-tests", "rules": [rule]}), encoding="utf-8")
+    rules = [
+        {"label": "R4: amount > 2000", "points": 5, "when": [{"field": "amount", "operator": ">", "value": 2000}]},
+        {
+            "label": "blocked customer",
+            "level": "at least CRITICAL",
+            "when": [{"field": "customer_id", "operator": "in list", "value": "blocked_customers"}],
+        },
+    ]
+    file.write_text(json.dumps(DOCUMENT | {"version": "1.1-tests", "rules": rules}), encoding="utf-8")
     deployed.build()
     deployed.deploy()
     return snapshot
@@ -476,6 +483,31 @@ def test_update_serves_the_new_rules_and_keeps_the_data(
     assert scored["triggered_rules"] == ["R4: amount > 2000"]
     assert level_changes(updated.stats, service.stats()) == {"CRITICAL": 1}
     assert requests.get(f"{deployed.url}/stats", timeout=TIMEOUT_SECONDS).status_code == 403
+
+
+def test_listed_customer_is_critical_with_the_next_request(updated: Snapshot, service: RunningService) -> None:
+    assert updated
+    entry, transaction = f"{service.url}/lists/blocked_customers/C-1", {"amount": 5, "customer_id": "C-1"}
+
+    def scored() -> dict[str, Any]:
+        response = service.post("/score", json=transaction)
+        assert response.status_code == 200, response.text
+        decision: dict[str, Any] = response.json()
+        return decision
+
+    levels, counts = [], []
+    for method in (None, "PUT", "DELETE"):
+        if method:
+            changed = requests.request(method, entry, auth=service.auth, timeout=TIMEOUT_SECONDS)
+            assert changed.status_code == 200, changed.text
+        decision = scored()
+        levels.append(decision["risk_level"])
+        counts.append(decision["history"]["customer"]["count_1h"])
+    assert levels == ["LOW", "CRITICAL", "LOW"]
+    assert counts == [0, 1, 2]
+    forgotten = requests.delete(f"{service.url}/customer/C-1", auth=service.auth, timeout=TIMEOUT_SECONDS)
+    assert forgotten.json() == {"customer_id": "C-1", "profiles": 1, "list_entries": 0}
+    assert scored()["history"]["customer"]["count_1h"] == 0
 
 
 @pytest.fixture(scope="module")
