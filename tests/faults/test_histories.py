@@ -172,7 +172,7 @@ def test_items_of_a_batch_see_those_before_them(harness: Harness) -> None:
 def test_lasting_burst_about_one_customer(harness: Harness, rate: int, *, outbox: bool, full: bool) -> None:
     """At a rate that one value can take, all is in order; beyond it, nothing is lost."""
     warm_up(harness)
-    requests = payments(rate * (20 if full else 4), 1)
+    requests = payments(rate * (20 if full else 2), 1)
     start = time.monotonic()
 
     def at_its_time(item: tuple[int, tuple[str, dict[str, Any]]]) -> ScoreResponse:
