@@ -6,12 +6,14 @@ A request passes through these modules in order:
 - ``fields`` reads the transaction and checks every field.
 - ``scorers`` assesses it: ``scorers.rules`` evaluates the rule set in ``scorers/rules.json``.
 - ``decision`` combines transaction, assessment, version and time.
-- ``ledger`` writes decisions and their counts exactly once; it falls back to the outbox.
+- ``lookups`` decides by profiles and list entries, if the decision depends on any. ``history`` computes profiles.
+- ``ledger`` writes decisions, their counts and profiles exactly once; it falls back to the outbox.
 - ``aws`` calls DynamoDB and SQS: signature, timeouts, retries.
 
 A Kafka record takes the same way from ``fields`` on: ``stream`` reads it. ``alerts`` makes the alert about a stored
-decision. All of them share ``assessment``, ``chunks``, ``deadlines``, ``errors``, ``settings``, ``strict_json``,
-``telemetry`` and ``transaction``. ``contract`` has the OpenAPI document.
+decision. ``lists`` changes the lists that rules search, and ``forgetting`` deletes what is kept of a customer, both
+through ``store``. All of them share ``assessment``, ``chunks``, ``deadlines``, ``errors``, ``list_check``, ``scorer``,
+``settings``, ``strict_json``, ``telemetry`` and ``transaction``. ``contract`` has the OpenAPI document.
 """
 
 from typing import Any
