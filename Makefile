@@ -44,7 +44,7 @@ help:
 	@echo "                 LABEL=FIELD says whether a transaction of DATA is a fraud: precision and recall)"
 	@echo "make test        run all checks and tests; with Docker, also in the containers of 'sam local'"
 	@echo "make coverage    measure branch coverage of functions/; fails if the layer is below 97 percent"
-	@echo "make faults      run the fault tests at full length, about 17 minutes; 'make test' runs a short version"
+	@echo "make faults      run the fault tests at full length, about 25 minutes; 'make test' runs a short version"
 	@echo "make load        two minutes of load over HTTP and on the handlers; checks latencies, errors, counts (CUSTOMERS=500)"
 	@echo "make bench       compare cold start and warm cost with other frameworks; PYTHON=python3.13 as on Lambda"
 	@echo "make lint        run ruff, mypy, sam validate and checkov; with npm, also Spectral and Redocly"
