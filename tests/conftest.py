@@ -18,7 +18,7 @@ settings.load_profile("patient")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--full", action="store_true", help="run the fault tests at full length, about 17 minutes")
+    parser.addoption("--full", action="store_true", help="run the fault tests at full length, about 25 minutes")
 
 
 @pytest.hookimpl(wrapper=True)
