@@ -205,10 +205,12 @@ class RecordingClient:
         return {}
 
     def _read(self, requested: dict[str, Any]) -> dict[str, Any]:
-        value = {"B": base64.b64encode(self._profile).decode()} if self._profile else {}
+        profile: dict[str, Any] = {}
+        if self._profile:
+            profile["profile"] = {"B": base64.b64encode(self._profile).decode()}
+            profile |= {"revision": {"S": "0" * 12}, "expires_at": {"N": "1765000001"}}
         found = {
-            table: [{**key, "profile": value, "expires_at": {"N": "1765000001"}} for key in request["Keys"] if value]
-            for table, request in requested.items()
+            table: [{**key, **profile} for key in request["Keys"] if profile] for table, request in requested.items()
         }
         self.read_units += sum(read_units(item_size(item)) for items in found.values() for item in items)
         return {"Responses": found, "UnprocessedKeys": {}}

@@ -70,7 +70,8 @@ def test_decision_counter_and_profile_are_one_transaction(
         {"Keys": [{"subject": {"S": KEY.subject}, "distinct": {"S": "store"}}], "ConsistentRead": True},
     )
     (item,) = dynamodb.scan(TableName="ProfilesTable")["Items"]
-    assert item.keys() == {"subject", "distinct", "profile", "expires_at"}
+    assert item.keys() == {"subject", "distinct", "profile", "revision", "expires_at"}
+    assert len(item["revision"]["S"]) == 12
     assert item["expires_at"] == {"N": str(1_000_000 + SETTINGS.profile_days * 86_400)}
     assert number_in_profile(dynamodb) == 3
     # No personal data
@@ -165,8 +166,10 @@ def test_profile_that_keeps_changing_is_unavailable_and_opens_no_circuit(
 
     def change(_: int) -> None:
         key = {"subject": {"S": KEY.subject}, "distinct": {"S": KEY.distinct}}
-        packed = profiles.update(None, profiles.Observation(KEY, next(changes), 1.0, bytes(3)))[1]
-        dynamodb.put_item(TableName="ProfilesTable", Item={**key, "profile": {"B": packed}})
+        number = next(changes)
+        packed = profiles.update(None, profiles.Observation(KEY, number, 1.0, bytes(3)))[1]
+        item = {**key, "profile": {"B": packed}, "revision": {"S": str(number)}}
+        dynamodb.put_item(TableName="ProfilesTable", Item=item)
 
     decision = decide("k1")
     with pytest.MonkeyPatch.context() as patch:
@@ -481,15 +484,34 @@ class TestLists:
         assert response["recorded"] is False
 
 
-def test_profile_is_compared_as_it_was_read(writer: LedgerWriter, intercept: Intercept, dynamodb: Any) -> None:
-    """Equal counts are not enough: a profile can be deleted and created again."""
+def test_profile_that_was_created_again_is_not_overwritten(
+    writer: LedgerWriter, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Equal numbers of transactions are not enough: they may be others."""
+    other = LedgerWriter(MotoClient(dynamodb), SETTINGS)
     record(writer, decide("k1"))
-    before = packed_profile(dynamodb)
-    calls = intercept(WRITE)
-    record(writer, decide("k2"))
-    put = calls[0]["TransactItems"][1]["Put"]
-    assert put["ConditionExpression"] == "profile = :before"
-    assert put["ExpressionAttributeValues"] == {":before": {"B": before}}
+
+    def create_again(number: int) -> None:
+        if not number:
+            key = {"subject": {"S": KEY.subject}, "distinct": {"S": KEY.distinct}}
+            dynamodb.delete_item(TableName="ProfilesTable", Key=key)
+            record(other, decide("k2", amount=9))
+
+    competing(dynamodb, monkeypatch, create_again)
+    response = record(writer, decide("k3")).response
+    assert response["history"]["customer"]["max_24h"] == 9
+    assert number_in_profile(dynamodb) == 2
+
+
+def test_profile_without_a_revision_is_replaced_once(writer: LedgerWriter, dynamodb: Any) -> None:
+    """Profiles of the first version had none."""
+    record(writer, decide("k1"))
+    (item,) = dynamodb.scan(TableName="ProfilesTable")["Items"]
+    del item["revision"]
+    dynamodb.put_item(TableName="ProfilesTable", Item=item)
+    assert count(record(writer, decide("k2"))) == 1
+    assert count(record(writer, decide("k3"))) == 2
+    assert number_in_profile(dynamodb) == 3
 
 
 @pytest.mark.parametrize("is_available", [True, False])

@@ -95,17 +95,15 @@ def decide(document: Any, decision_id: str, scorer: "Scorer") -> Decision:
             break
     else:
         if not scorer.lists:
-            return assessed(transaction, decision_id, fingerprint(document), scorer, now)
+            return Decision(values, assess(transaction, decision_id, scorer, now), fingerprint(document))
     # Imported here, since most transactions of some users need no history and no lists.
-    from scoring import lookups  # noqa: PLC0415
+    from scoring.lookups import pending  # noqa: PLC0415
 
-    return lookups.pending(transaction, decision_id, fingerprint(document), scorer, now)
+    return pending(transaction, decision_id, fingerprint(document), scorer, now)
 
 
-def assessed(
-    transaction: Transaction, decision_id: str, request_hash: str, scorer: "Scorer", evaluated_at: datetime
-) -> Decision:
-    """Assess a transaction with the facts that are known, and return the decision.
+def assess(transaction: Transaction, decision_id: str, scorer: "Scorer", evaluated_at: datetime) -> StoredResponse:
+    """Assess a transaction with the facts that are known, and return the response.
 
     Parameters
     ----------
@@ -113,8 +111,6 @@ def assessed(
         A valid transaction.
     decision_id
         Idempotency key or id of the request.
-    request_hash
-        :func:`scoring.transaction.fingerprint` of the request.
     scorer
         Assesses the transaction.
     evaluated_at
@@ -134,7 +130,7 @@ def assessed(
         response["reasons"] = list(assessment.reasons)
     if transaction.unknown:
         response["warnings"] = _warnings(transaction.unknown)
-    return Decision(transaction.values, response, request_hash)
+    return response
 
 
 def is_response(value: Any) -> TypeGuard[StoredResponse]:

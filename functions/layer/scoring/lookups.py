@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from scoring import decision
-from scoring.decision import Decision, StoredResponse
+from scoring.decision import Decision, StoredResponse, assess
 from scoring.errors import InvalidProfile
 from scoring.history import FEATURES, History, profiles
 from scoring.history.profiles import Features, Key, Observation
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 MAX_CLOCK_SKEW_SECONDS = 2
 # A longer value is on no list.
 MAX_ENTRY_LENGTH = 256
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Entry(NamedTuple):
@@ -42,10 +43,17 @@ class Known(NamedTuple):
         The profiles that exist. A decision replaces them by profiles that include its transaction.
     listed
         The list entries that exist and have not expired.
+    revisions
+        The revisions of the profiles. A profile gets a new one each time it is written.
     """
 
     profiles: dict[Key, bytes]
     listed: frozenset[Entry]
+    revisions: Mapping[Key, str] = {}
+
+    def copy(self) -> "Known":
+        """Return the same with profiles that can be replaced independently."""
+        return Known(self.profiles.copy(), self.listed, self.revisions)
 
     def observe(self, observations: Sequence[Observation]) -> list[Features]:
         """Add a transaction to its profiles, and return its histories.
@@ -55,9 +63,13 @@ class Known(NamedTuple):
         InvalidProfile
             A profile is damaged. None has changed.
         """
-        updates = [profiles.update(self.profiles.get(one.key), one) for one in observations]
-        self.profiles.update({one.key: profile for one, (_, profile) in zip(observations, updates, strict=True)})
-        return [features for features, _ in updates]
+        found = []
+        updated = {}
+        for one in observations:
+            features, updated[one.key] = profiles.update(self.profiles.get(one.key), one)
+            found.append(features)
+        self.profiles.update(updated)
+        return found
 
 
 class Lookups:
@@ -99,9 +111,9 @@ class Lookups:
         histories: dict[str, Features] = {}
         try:
             if observations and not self._has_time:
-                now = _not_before_others(now, known, observations)
-                time = _seconds(now)
-                observations = tuple([Observation(one.key, time, one.amount, one.mark) for one in observations])
+                now, time = _not_before_others(now, known, observations)
+                if time != observations[0].time:
+                    observations = tuple([one._replace(time=time) for one in observations])
             found = known.observe(observations)
             histories = {history.name: features for history, features in zip(self._histories, found, strict=True)}
         except InvalidProfile:
@@ -128,10 +140,10 @@ class Lookups:
         return last
 
     def _assessed(self, transaction: Transaction, now: datetime, observations: tuple[Observation, ...]) -> Decision:
-        made = decision.assessed(transaction, self._decision_id, self._request_hash, self._scorer, now)
-        self.made.append(made.response)
+        response = assess(transaction, self._decision_id, self._scorer, now)
+        self.made.append(response)
         # Without these lookups, or the two would refer to each other and be garbage for the collector.
-        return Decision(made.transaction, made.response, made.request_hash, observations)
+        return Decision(transaction.values, response, self._request_hash, observations)
 
 
 def pending(transaction: Transaction, decision_id: str, request_hash: str, scorer: "Scorer", now: datetime) -> Decision:
@@ -141,8 +153,10 @@ def pending(transaction: Transaction, decision_id: str, request_hash: str, score
     ----------
     transaction
         A valid transaction.
-    decision_id, request_hash, scorer
-        As for :func:`scoring.decision.assessed`.
+    decision_id, scorer
+        As for :func:`scoring.decision.assess`.
+    request_hash
+        :func:`scoring.transaction.fingerprint` of the request.
     now
         Time at which the transaction was read.
     """
@@ -174,12 +188,11 @@ def enriched(transaction: Transaction, histories: Mapping[str, Features], listed
         :attr:`ListCheck.fact <scoring.list_check.ListCheck.fact>` of the lists that are known, and whether each has the
         value.
     """
-    derived: dict[str, Any] = {
-        fact: value
-        for name, features in histories.items()
-        for fact, value in zip(_facts(name), features.values(), strict=True)
-        if value is not None
-    }
+    derived: dict[str, Any] = {}
+    for name, features in histories.items():
+        derived.update(zip(_facts(name), features.values(), strict=True))
+    if None in derived.values():
+        derived = {fact: value for fact, value in derived.items() if value is not None}
     values, facts, unknown, before = transaction
     return Transaction(values, {**facts, **derived, **listed}, unknown, {**before, **derived})
 
@@ -197,14 +210,19 @@ def _entry(check: ListCheck, facts: dict[str, Any]) -> Entry | None:
 
 
 def _seconds(time: datetime) -> int:
-    # A float cannot hold the microseconds of year 9999.
-    return int(time.replace(microsecond=0).timestamp())
+    """Return the whole seconds since 1970, exactly: a float cannot hold the microseconds of year 9999."""
+    since = time - _EPOCH
+    return since.days * profiles.DAY_SECONDS + since.seconds
 
 
-def _not_before_others(now: datetime, known: Known, observations: Sequence[Observation]) -> datetime:
-    """Return the time of a decision: now, or the slightly later time of a decision that was recorded before."""
-    times = [profiles.latest(known.profiles.get(one.key)) for one in observations]
-    latest = max([time for time in times if time is not None], default=0)
-    if _seconds(now) < latest <= _seconds(now) + MAX_CLOCK_SKEW_SECONDS:
-        return datetime.fromtimestamp(latest, UTC)
-    return now
+def _not_before_others(now: datetime, known: Known, observations: Sequence[Observation]) -> tuple[datetime, int]:
+    """Return the time of a decision, and its whole seconds since 1970.
+
+    That is now, or the slightly later time of a decision that was recorded before.
+    """
+    seconds = latest = _seconds(now)
+    for one in observations:
+        latest = max(latest, profiles.latest(known.profiles.get(one.key)) or 0)
+    if seconds < latest <= seconds + MAX_CLOCK_SKEW_SECONDS:
+        return datetime.fromtimestamp(latest, UTC), latest
+    return now, seconds

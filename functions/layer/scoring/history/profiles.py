@@ -37,6 +37,8 @@ _FORMAT = 1
 _HEAD = struct.Struct(">BQd")
 _ENTRY_BYTES, _TIME_BYTES, _AMOUNT_BYTES = 13, 5, 5
 _DOUBLE = struct.Struct(">d")
+# An entry's first 8 bytes as a number: its time and so many bits of its amount
+_AMOUNT_BITS = 24
 # An amount keeps 29 significant bits, so it changes by less than 4e-9 of its value. Rounding to 8 significant digits,
 # which changes 5e-9 or more, undoes that: 999,999.99 is read exactly, and so are sums up to there.
 _SHOWN_DIGITS = 8
@@ -147,12 +149,13 @@ def update(profile: bytes | None, observation: Observation) -> tuple[Features, b
         The profile is not from this function.
     """
     count, mean, ring = _unpack(profile)
-    times = _column(ring, "5s8x")
-    position = bisect.bisect_right(times, _time_bytes(observation.time))
-    features = _features(ring[: position * _ENTRY_BYTES], times[:position], observation)
+    # As numbers, times are followed by the first 3 bytes of the amount.
+    times = _column(ring, "Q5x")
+    position = bisect.bisect(times, _up_to(observation.time))
+    place = position * _ENTRY_BYTES
+    features = _features(ring[:place], times[:position], observation)
     if count and mean:
         features["amount_ratio"] = min(observation.amount / mean, sys.float_info.max)
-    place = position * _ENTRY_BYTES
     ring = ring[:place] + _entry(observation) + ring[place:]
     # The difference of two amounts cannot overflow, unlike their sum.
     head = _HEAD.pack(_FORMAT, count + 1, mean + (observation.amount - mean) / (count + 1))
@@ -163,7 +166,7 @@ def latest(profile: bytes | None) -> int | None:
     """Return the time of the latest transaction in a profile; None if there is none. The profile is not checked."""
     if profile is None or len(profile) < _HEAD.size + _ENTRY_BYTES:
         return None
-    return _seconds(profile[-_ENTRY_BYTES:][:_TIME_BYTES])
+    return int.from_bytes(profile[-_ENTRY_BYTES:][:_TIME_BYTES], "big") - MAX_TIME
 
 
 def _unpack(profile: bytes | None) -> tuple[int, float, bytes]:
@@ -190,37 +193,36 @@ def _columns(part: str, entries: int) -> struct.Struct:
     return struct.Struct(">" + part * entries)
 
 
-def _features(ring: bytes, times: tuple[bytes, ...], observation: Observation) -> Features:
+def _features(ring: bytes, times: tuple[int, ...], observation: Observation) -> Features:
     """Return the history without ``amount_ratio``; ring and times are those up to the time of the transaction."""
     time, mark, known = observation.time, observation.mark, len(times)
-    first_of_day = bisect.bisect_right(times, _time_bytes(time - DAY_SECONDS))
+    first_of_day = bisect.bisect(times, _up_to(time - DAY_SECONDS))
     of_day = ring[first_of_day * _ENTRY_BYTES :]
     amounts = _column(of_day, "5xd")
-    marks = {*_column(of_day, "10x3s")} - {_NO_MARK}
+    marks = {*_column(of_day, "10x3s")}
+    is_known = mark in marks or mark in _column(ring[: first_of_day * _ENTRY_BYTES], "10x3s")
+    marks.discard(_NO_MARK)
     return {
-        "count_1h": known - bisect.bisect_right(times, _time_bytes(time - HOUR_SECONDS)),
+        "count_1h": known - bisect.bisect(times, _up_to(time - HOUR_SECONDS)),
         "count_24h": known - first_of_day,
-        "count_7d": known - bisect.bisect_right(times, _time_bytes(time - WEEK_SECONDS)),
+        "count_7d": known - bisect.bisect(times, _up_to(time - WEEK_SECONDS)),
         "sum_24h": _shown(sum(amounts)),
         "max_24h": _shown(max(amounts, default=0.0)),
-        "seconds_since_last": time - _seconds(times[-1]) if times else None,
+        "seconds_since_last": time - ((times[-1] >> _AMOUNT_BITS) - MAX_TIME) if times else None,
         "amount_ratio": None,
         "distinct_24h": len(marks),
-        "is_new": mark not in _column(ring, "10x3s") if mark != _NO_MARK else None,
+        "is_new": not is_known if mark != _NO_MARK else None,
     }
 
 
 def _entry(observation: Observation) -> bytes:
-    amount = _DOUBLE.pack(abs(observation.amount))[:_AMOUNT_BYTES]
-    return _time_bytes(observation.time) + amount + observation.mark
+    time = (observation.time + MAX_TIME).to_bytes(_TIME_BYTES, "big")
+    return time + _DOUBLE.pack(abs(observation.amount))[:_AMOUNT_BYTES] + observation.mark
 
 
-def _time_bytes(seconds: int) -> bytes:
-    return (seconds + MAX_TIME).to_bytes(_TIME_BYTES, "big")
-
-
-def _seconds(time: bytes) -> int:
-    return int.from_bytes(time, "big") - MAX_TIME
+def _up_to(seconds: int) -> int:
+    """Return the largest number of an entry that is not later than a time."""
+    return (seconds + MAX_TIME + 1 << _AMOUNT_BITS) - 1
 
 
 def _shown(amount: float) -> float:

@@ -1,8 +1,8 @@
 """Read profiles and list entries from their tables, and make the write of a profile."""
 
-import base64
+import binascii
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from scoring import settings
@@ -16,24 +16,12 @@ _SECONDS_PER_DAY = 86_400
 _DAMAGED = b""
 
 
-def keys(decisions: Iterable[Decision]) -> tuple[list[Key], list[Entry]]:
-    """Return the keys of the profiles and list entries that decisions depend on, each once, in order."""
-    profiles: dict[Key, None] = {}
-    entries: dict[Entry, None] = {}
-    for decision in decisions:
-        profiles.update(dict.fromkeys([observation.key for observation in decision.observations]))
-        if decision.lookups:
-            entries.update(dict.fromkeys(sorted(decision.lookups.entries)))
-    return list(profiles), list(entries)
-
-
 def read(
     call: Callable[[dict[str, Any]], dict[str, Any]],
     configuration: settings.Settings,
-    profiles: Sequence[Key],
-    entries: Sequence[Entry],
+    decisions: Iterable[Decision],
 ) -> Known:
-    """Read profiles and list entries consistently, in one call unless DynamoDB leaves keys unprocessed.
+    """Read what decisions depend on, consistently, in one call unless DynamoDB leaves keys unprocessed.
 
     Parameters
     ----------
@@ -41,19 +29,25 @@ def read(
         Calls ``BatchGetItem`` with these parameters and returns its response.
     configuration
         Names of the tables.
-    profiles, entries
-        Keys, at most 100 in all.
+    decisions
+        Decisions that depend on at most 100 profiles and list entries.
 
     Raises
     ------
     AttributeError, KeyError, TypeError, ValueError
         The response is malformed.
     """
-    requested = {
-        configuration.profiles_table: [_profile_key(key) for key in profiles],
-        configuration.lists_table: [{"list": {"S": entry.name}, "entry": {"S": entry.value}} for entry in entries],
-    }
+    profiles: dict[Key, Any] = {}
+    entries: dict[Entry, Any] = {}
+    for decision in decisions:
+        for observation in decision.observations:
+            profiles[observation.key] = _profile_key(observation.key)
+        if decision.lookups:
+            for name, value in decision.lookups.entries:
+                entries[Entry(name, value)] = {"list": {"S": name}, "entry": {"S": value}}
+    requested = {configuration.profiles_table: [*profiles.values()], configuration.lists_table: [*entries.values()]}
     known: dict[Key, bytes] = {}
+    revisions: dict[Key, str] = {}
     listed = []
     now = time.time()
     for table, item in batch_get.read(call, requested):
@@ -61,11 +55,13 @@ def read(
             key = Key(item["subject"]["S"], item["distinct"]["S"])
             try:
                 known[key] = _profile(item)
+                if "revision" in item:
+                    revisions[key] = item["revision"]["S"]
             except (KeyError, TypeError, ValueError):
                 known[key] = _DAMAGED
         elif "expires_at" not in item or now < int(item["expires_at"]["N"]):
             listed.append(Entry(item["list"]["S"], item["entry"]["S"]))
-    return Known(known, frozenset(listed))
+    return Known(known, frozenset(listed), revisions)
 
 
 def updated(known: Known, items: Mapping[Key, Any]) -> Known:
@@ -76,21 +72,39 @@ def updated(known: Known, items: Mapping[Key, Any]) -> Known:
     AttributeError, KeyError, TypeError, ValueError
         An item is malformed.
     """
-    profiles = {key: profile for key, profile in known.profiles.items() if key not in items}
-    return known._replace(profiles=profiles | {key: _profile(item) for key, item in items.items() if item})
+    profiles, revisions = known.profiles.copy(), {**known.revisions}
+    for key, item in items.items():
+        profiles.pop(key, None)
+        revisions.pop(key, None)
+        if item:
+            profiles[key], revisions[key] = _profile(item), item["revision"]["S"]
+    return Known(profiles, known.listed, revisions)
 
 
-def put(configuration: settings.Settings, key: Key, before: bytes | None, after: bytes) -> dict[str, Any]:
-    """Return the action of a transaction that replaces a profile unless it has changed since it was read.
+def put(
+    configuration: settings.Settings, key: Key, profile: bytes, before: str | None, revision: str
+) -> dict[str, Any]:
+    """Return the action of a transaction that writes a profile unless it has changed since it was read.
 
-    The condition compares the profile itself. So a profile that was deleted and created again in the meantime, with as
-    many transactions, is not overwritten.
+    Revisions are random, unlike numbers. So a profile that was deleted and created again in the meantime is not
+    overwritten.
+
+    Parameters
+    ----------
+    configuration
+        Name of the table, and days until the profile expires.
+    key, profile
+        Key and profile to write.
+    before
+        The revision that was read; None if there was none.
+    revision
+        The new revision.
     """
-    condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(subject)"}
+    condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(revision)"}
     if before is not None:
         condition = {
-            "ConditionExpression": "profile = :before",
-            "ExpressionAttributeValues": {":before": {"B": base64.b64encode(before).decode()}},
+            "ConditionExpression": "revision = :before",
+            "ExpressionAttributeValues": {":before": {"S": before}},
         }
     expires_at = int(time.time()) + configuration.profile_days * _SECONDS_PER_DAY
     return {
@@ -98,7 +112,8 @@ def put(configuration: settings.Settings, key: Key, before: bytes | None, after:
             "TableName": configuration.profiles_table,
             "Item": {
                 **_profile_key(key),
-                "profile": {"B": base64.b64encode(after).decode()},
+                "profile": {"B": binascii.b2a_base64(profile, newline=False).decode()},
+                "revision": {"S": revision},
                 "expires_at": {"N": str(expires_at)},
             },
             **condition,
@@ -113,4 +128,4 @@ def _profile_key(key: Key) -> dict[str, dict[str, str]]:
 
 def _profile(item: dict[str, Any]) -> bytes:
     """Return the profile in an item; a malformed item raises KeyError, TypeError or ValueError."""
-    return base64.b64decode(item["profile"]["B"], validate=True)
+    return binascii.a2b_base64(item["profile"]["B"], strict_mode=True)

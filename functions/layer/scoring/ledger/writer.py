@@ -67,6 +67,8 @@ _MAX_PROFILE_BYTES = 4_000
 _MAX_RESPONSE_TEXT_BYTES = 8_000
 # A cancelled transaction returns the stored items: at most 4 MB, which JSON escapes.
 _MAX_RESPONSE_BYTES = 16 * 1024 * 1024
+# 48 random bits, so that a profile with the longest names takes at most a kilobyte
+_REVISION_LENGTH = 12
 _SECONDS_PER_DAY = 86_400
 # Returns JSON text to store, since DynamoDB's numbers have a smaller range than JSON's. Non-ASCII characters are not
 # escaped: six bytes in place of two or three would take the largest decision beyond the 400 KB of an item.
@@ -102,8 +104,8 @@ class _Write(NamedTuple):
 
 # What the table has under a key: the response to the first request, and that request's hash.
 _Stored = tuple[Mapping[str, Any], str]
-# The profiles that include the decisions of a transaction, each after the one that was read.
-_Profiles = dict["Key", tuple[bytes | None, bytes]]
+# The profiles that include the decisions of a transaction, each with the revision that was read, if there was one.
+_Profiles = dict["Key", tuple[bytes, str | None]]
 # The result for each key so far.
 _Results = dict[tuple[str, str], _Stored | StoreUnavailable]
 
@@ -219,14 +221,14 @@ class LedgerWriter:
     def _read(self, group: list[_Write], deadline: float) -> "Known":
         """Read the profiles and list entries of a group; raise StoreUnavailable if that fails."""
         # Imported here, since decisions without lookups do not pay for it.
-        from scoring.ledger import known  # noqa: PLC0415
+        from scoring.ledger.known import read  # noqa: PLC0415
 
         decision_id = group[0].decision.decision_id
         try:
-            return known.read(
+            return read(
                 lambda parameters: self._call("BatchGetItem", parameters, deadline, decision_id),
                 self._settings,
-                *known.keys(write.decision for write in group),
+                [write.decision for write in group],
             )
         except CallFailed as failure:
             raise telemetry.log_unavailable("store", failure.reason, decision_id) from failure
@@ -235,29 +237,28 @@ class LedgerWriter:
 
     def _updated(self, found: "Known", changed: "dict[Key, Any]") -> "Known | None":
         """Return what was found with the profiles that DynamoDB has returned; None to read all of them again."""
-        from scoring.ledger import known  # noqa: PLC0415  as above
+        from scoring.ledger.known import updated  # noqa: PLC0415  as above
 
         try:
-            return known.updated(found, changed)
+            return updated(found, changed)
         except (AttributeError, KeyError, TypeError, ValueError):
             return None
 
     def _decide(self, group: list[_Write], found: "Known") -> tuple[list[_Write], _Profiles]:
         """Decide by what was found; a damaged profile stays as it is, and decisions are made without it."""
-        working = found._replace(profiles=found.profiles.copy())
+        working = found.copy()
         writes = []
-        for write in group:
-            decision = write.decision
-            if decision.lookups:
-                decision = decision.lookups.decide(working)
-                writes.append(_Write(decision, write.key, self._item(decision, write.key)))
+        for pending, decision_key, item in group:
+            if pending.lookups:
+                decision = pending.lookups.decide(working)
+                writes.append(_Write(decision, decision_key, self._item(decision, decision_key)))
             else:
-                decision = _observed(decision, working)
-                writes.append(write._replace(decision=decision))
-            if write.decision.observations and not decision.observations:
+                decision = _observed(pending, working)
+                writes.append(_Write(decision, decision_key, item))
+            if pending.observations and not decision.observations:
                 telemetry.log_unavailable("profile", "InvalidProfile", decision.decision_id)
-        observed = {one.key for write in writes for one in write.decision.observations}
-        return writes, {one: (found.profiles.get(one), working.profiles[one]) for one in sorted(observed)}
+        observed = [one.key for write in writes for one in write.decision.observations]
+        return writes, {one: (working.profiles[one], found.revisions.get(one)) for one in observed}
 
     def _isolate(
         self, group: list[_Write], failure: CallFailed, codes: set[str], results: _Results, deadline: float
@@ -353,13 +354,15 @@ class LedgerWriter:
             }
             for write in group
         ]
+        # Lets DynamoDB recognize a second attempt at a transaction that it has applied.
+        token = os.urandom(16).hex()
         if profiles:
-            from scoring.ledger import known  # noqa: PLC0415  as above
+            from scoring.ledger.known import put  # noqa: PLC0415  as above
 
-            actions += [known.put(self._settings, one, *versions) for one, versions in profiles.items()]
+            revision = token[:_REVISION_LENGTH]
+            actions += [put(self._settings, one, *versions, revision) for one, versions in profiles.items()]
         return {
-            # Lets DynamoDB recognize a second attempt at a transaction that it has applied.
-            "ClientRequestToken": os.urandom(16).hex(),
+            "ClientRequestToken": token,
             "TransactItems": [*actions, self._count(group)],
         }
 
