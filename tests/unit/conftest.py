@@ -23,6 +23,7 @@ from scoring.errors import HttpError
 from scoring.ledger.reader import LedgerReader
 from scoring.ledger.writer import LedgerWriter, Recorded
 from scoring.settings import Settings
+from scoring.store import Store
 from tests import rule_set
 from tests.local import template
 from tests.local.emulator import create_queues, create_tables, create_topics
@@ -116,7 +117,7 @@ def record(writer: LedgerWriter, decision: Decision, deadline: float = NO_DEADLI
 
 @pytest.fixture
 def reader(dynamodb: Any) -> LedgerReader:
-    return LedgerReader(MotoClient(dynamodb), SETTINGS)
+    return LedgerReader(Store(MotoClient(dynamodb)), SETTINGS)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from scoring.decision import Decision
 from scoring.errors import CallFailed, StoreUnavailable
 from scoring.ledger.reader import MAX_FOUND, LedgerReader
 from scoring.ledger.writer import LedgerWriter
+from scoring.store import Store
 from tests.rule_set import decide
 from tests.unit.aws_errors import dynamodb_errors
 from tests.unit.conftest import NO_DEADLINE, SETTINGS, Intercept, record
@@ -109,7 +110,7 @@ def test_find_reads_every_page() -> None:
     client = FakeClient(
         {"Items": [stored_item("k1")], "LastEvaluatedKey": {"tx_id": {"S": "TX001"}}}, {"Items": [stored_item("k2")]}
     )
-    found = LedgerReader(client, SETTINGS).find("TX001", NO_DEADLINE)
+    found = LedgerReader(Store(client), SETTINGS).find("TX001", NO_DEADLINE)
     assert {one["decision_id"] for one in found} == {"k1", "k2"}
     first, second = client.calls
     assert second == {**first, "ExclusiveStartKey": {"tx_id": {"S": "TX001"}}}
@@ -149,7 +150,7 @@ MALFORMED = [
 
 @pytest.mark.parametrize("response", MALFORMED, ids=lambda response: json.dumps(response)[:80])
 def test_malformed_response_is_store_unavailable(response: Any, log: io.StringIO) -> None:
-    reader = LedgerReader(FakeClient(response, response), SETTINGS)
+    reader = LedgerReader(Store(FakeClient(response, response)), SETTINGS)
     with pytest.raises(StoreUnavailable):
         reader.totals(NO_DEADLINE)
     with pytest.raises(StoreUnavailable):
@@ -161,14 +162,14 @@ def test_totals_read_every_shard_in_batches(dynamodb: Any, intercept: Intercept)
     for shard in range(250):
         dynamodb.put_item(TableName="StatsTable", Item={"shard": {"N": str(shard)}, "total": {"N": "1"}})
     calls = intercept("batch_get_item")
-    reader = LedgerReader(MotoClient(dynamodb), SETTINGS._replace(stats_shards=250))
+    reader = LedgerReader(Store(MotoClient(dynamodb)), SETTINGS._replace(stats_shards=250))
     assert reader.totals(NO_DEADLINE).total == 250
     assert len(calls) == 3
     assert all(call["RequestItems"]["StatsTable"]["ConsistentRead"] for call in calls)
 
 
 def test_deadline_ends_a_long_read(dynamodb: Any, intercept: Intercept, monkeypatch: pytest.MonkeyPatch) -> None:
-    reader = LedgerReader(MotoClient(dynamodb), SETTINGS._replace(stats_shards=1000))
+    reader = LedgerReader(Store(MotoClient(dynamodb)), SETTINGS._replace(stats_shards=1000))
     clock = itertools.count(step=1.5)
     monkeypatch.setattr("scoring.deadlines.time.monotonic", lambda: next(clock))
     calls = intercept("batch_get_item")
@@ -210,7 +211,7 @@ def test_back_off_doubles_while_shards_are_unprocessed(monkeypatch: pytest.Monke
     monkeypatch.setattr("scoring.ledger.batch_get.time.sleep", pauses.append)
     unprocessed = {"Responses": {}, "UnprocessedKeys": {"StatsTable": {"Keys": [{"shard": {"N": "0"}}]}}}
     client = FakeClient(*[unprocessed] * 6, {"Responses": {"StatsTable": []}, "UnprocessedKeys": {}})
-    assert LedgerReader(client, SETTINGS).totals(NO_DEADLINE).total == 0
+    assert LedgerReader(Store(client), SETTINGS).totals(NO_DEADLINE).total == 0
     assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0]
     assert client.calls[-1] == {"RequestItems": unprocessed["UnprocessedKeys"]}
 
@@ -224,7 +225,7 @@ def test_totals_respect_the_deadline(reader: LedgerReader, intercept: Intercept)
 
 @pytest.mark.parametrize("error", dynamodb_errors("BatchGetItem", "Query"), ids=str)
 def test_error_of_dynamodb_is_store_unavailable(error: CallFailed, log: io.StringIO) -> None:
-    reader = LedgerReader(FakeClient(error, error), SETTINGS)
+    reader = LedgerReader(Store(FakeClient(error, error)), SETTINGS)
     with pytest.raises(StoreUnavailable):
         reader.totals(NO_DEADLINE)
     with pytest.raises(StoreUnavailable):

@@ -22,6 +22,7 @@ from scoring.ledger.reader import LedgerReader, Totals
 from scoring.ledger.writer import MAX_BYTES, MAX_CONFLICTS, LedgerWriter, Outcome, Recorded
 from scoring.scorers.rules import MAX_QUOTED_VALUES
 from scoring.scorers.rules_loader import MAX_LABELS_LENGTH, MAX_RULES, from_document
+from scoring.store import Store
 from tests.rule_set import DOCUMENT, R1, R2, R3, decide
 from tests.unit.aws_errors import cancellation, dynamodb_errors
 from tests.unit.conftest import NO_DEADLINE, SETTINGS, Intercept, record
@@ -353,7 +354,7 @@ def test_ledger_behaves_as_its_model(dynamodb: Any, calls: list[Any]) -> None:
         for item in dynamodb.scan(TableName=table)["Items"]:
             dynamodb.delete_item(TableName=table, Key={name: item[name] for name in names})
     writers = [writer_on_shard(shard, dynamodb) for shard in range(SETTINGS.stats_shards)]
-    reader, model = LedgerReader(MotoClient(dynamodb), SETTINGS), LedgerModel()
+    reader, model = LedgerReader(Store(MotoClient(dynamodb)), SETTINGS), LedgerModel()
 
     def comparable(outcomes: list[Outcome]) -> list[Recorded | str]:
         return [outcome if isinstance(outcome, Recorded) else str(outcome) for outcome in outcomes]

@@ -1,4 +1,4 @@
-"""Calls of DynamoDB for the functions that manage lists and forget customers; the ledger makes its own.
+"""Calls of DynamoDB with a deadline, for all functions except those that write decisions.
 
 A call that DynamoDB does not confirm in time is a 503. Its log line has the reason and no data of the request.
 """
@@ -10,7 +10,7 @@ from scoring import deadlines, telemetry
 from scoring.aws import client
 from scoring.errors import CallFailed, StoreUnavailable
 
-# Query returns at most 1 MB of data (DynamoDB API Reference); its JSON is larger.
+# BatchGetItem returns at most 16 MB (DynamoDB API Reference).
 _MAX_RESPONSE_BYTES = 16 * 1024 * 1024
 
 Item = dict[str, Any]
@@ -25,14 +25,23 @@ class Store:
     def __init__(self, dynamodb: client.Client) -> None:
         self._dynamodb = dynamodb
 
+    def call(self, operation: str, parameters: dict[str, Any], deadline: float) -> dict[str, Any]:
+        """Call an operation; parameters and response are as in the API reference."""
+        if not deadlines.allows(deadline, client.CALL_SECONDS):
+            raise telemetry.log_unavailable("store", "NoTimeLeft")
+        try:
+            return self._dynamodb.call(operation, parameters)
+        except CallFailed as failure:
+            raise telemetry.log_unavailable("store", failure.reason) from failure
+
     def put(self, table: str, item: Item, deadline: float) -> None:
         """Write an item, in place of the one with the same key."""
-        self._call("PutItem", {"TableName": table, "Item": item}, deadline)
+        self.call("PutItem", {"TableName": table, "Item": item}, deadline)
 
     def delete(self, table: str, key: Item, deadline: float) -> Item | None:
         """Delete an item and return it; None if there is none."""
         parameters = {"TableName": table, "Key": key, "ReturnValues": "ALL_OLD"}
-        deleted = self._call("DeleteItem", parameters, deadline).get("Attributes")
+        deleted = self.call("DeleteItem", parameters, deadline).get("Attributes")
         if not (deleted is None or isinstance(deleted, dict)):
             raise malformed()
         return deleted or None
@@ -51,7 +60,7 @@ class Store:
         """
         request = {**parameters, "ConsistentRead": True}
         while True:
-            page = self._call("Query", request, deadline)
+            page = self.call("Query", request, deadline)
             items = page.get("Items")
             if not (isinstance(items, list) and all(isinstance(item, dict) for item in items)):
                 raise malformed()
@@ -61,14 +70,6 @@ class Store:
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
             if next_limit:
                 request["Limit"] = next_limit
-
-    def _call(self, operation: str, parameters: dict[str, Any], deadline: float) -> dict[str, Any]:
-        if not deadlines.allows(deadline, client.CALL_SECONDS):
-            raise telemetry.log_unavailable("store", "NoTimeLeft")
-        try:
-            return self._dynamodb.call(operation, parameters)
-        except CallFailed as failure:
-            raise telemetry.log_unavailable("store", failure.reason) from failure
 
 
 def connect() -> Store:

@@ -1,23 +1,20 @@
 """Read the totals of all decisions, and the decisions about one transaction."""
 
+import heapq
 import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from scoring import deadlines, settings, strict_json, telemetry
+from scoring import settings, store, strict_json
 from scoring.assessment import RISK_LEVELS
-from scoring.aws import client
 from scoring.decision import StoredResponse, is_response
-from scoring.errors import CallFailed, InvalidRequest
+from scoring.errors import InvalidRequest
 from scoring.ledger import batch_get
 from scoring.ledger.tables import LEVEL_PREFIX, RULE_PREFIX, partition_key
 
 MAX_FOUND = 100
 # Lambda returns at most 6 MB (AWS Lambda quotas); the difference is for the rest of the response.
 MAX_FOUND_BYTES = 5_500_000
-
-# BatchGetItem returns at most 16 MB (DynamoDB API Reference).
-_MAX_RESPONSE_BYTES = 16 * 1024 * 1024
 
 # Raised by reading a malformed response.
 _MALFORMED = (AttributeError, InvalidRequest, KeyError, TypeError, ValueError)
@@ -57,13 +54,13 @@ class LedgerReader:
     Parameters
     ----------
     dynamodb
-        Client of DynamoDB.
+        The calls of DynamoDB.
     configuration
         Names of the tables, number of shards.
     """
 
-    def __init__(self, dynamodb: client.Client, configuration: settings.Settings) -> None:
-        self._dynamodb = dynamodb
+    def __init__(self, dynamodb: store.Store, configuration: settings.Settings) -> None:
+        self._store = dynamodb
         self._settings = configuration
 
     def totals(self, deadline: float) -> Totals:
@@ -80,10 +77,8 @@ class LedgerReader:
                 for name, value in item.items():
                     if name != "shard":
                         numbers[name] = numbers.get(name, 0) + _count(value)
-        except CallFailed as failure:
-            raise telemetry.log_unavailable("store", failure.reason) from failure
         except _MALFORMED as error:
-            raise telemetry.log_unavailable("store", client.UNEXPECTED_RESPONSE) from error
+            raise store.malformed() from error
         return Totals(
             total=numbers.get("total", 0),
             high=numbers.get("high", 0),
@@ -122,62 +117,36 @@ class LedgerReader:
                 # Earlier versions stored a decision without tx_id in the partition of its decision id.
                 found = self._newest(partition_key(None, tx_id), deadline) + stored
             return _within_size(found)
-        except CallFailed as failure:
-            raise telemetry.log_unavailable("store", failure.reason) from failure
         except _MALFORMED as error:
-            raise telemetry.log_unavailable("store", client.UNEXPECTED_RESPONSE) from error
+            raise store.malformed() from error
 
     def _newest(self, key: str, deadline: float) -> list[_Stored]:
         """Return the newest decisions of a partition. The sort key is not a time, so all of them are read."""
-        newest: list[_Stored] = []
-        for items in self._pages(key, deadline):
-            newest.extend(_stored(item) for item in items)
-            newest.sort(key=_evaluated_at_and_id, reverse=True)
-            del newest[MAX_FOUND:]
-        return newest
-
-    def _pages(self, key: str, deadline: float) -> Iterator[list[dict[str, Any]]]:
-        request: dict[str, Any] = {
+        request = {
             "TableName": self._settings.decisions_table,
             "KeyConditionExpression": "tx_id = :key",
             "ExpressionAttributeValues": {":key": {"S": key}},
             # `transaction` is a reserved word and needs a placeholder.
             "ProjectionExpression": "answer, #transaction",
             "ExpressionAttributeNames": {"#transaction": "transaction"},
-            "ConsistentRead": True,
         }
-        while True:
-            page = self._call("Query", request, deadline)
-            yield _list(page["Items"])
-            if not page.get("LastEvaluatedKey"):
-                return
-            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+        stored = map(_stored, self._store.query(request, deadline))
+        return heapq.nlargest(MAX_FOUND, stored, key=_evaluated_at_and_id)
 
     def _shards(self, deadline: float) -> Iterator[dict[str, Any]]:
         table = self._settings.stats_table
         keys = [{"shard": {"N": str(shard)}} for shard in range(self._settings.stats_shards)]
         for start in range(0, len(keys), batch_get.MAX_KEYS):
             chunk = {table: keys[start : start + batch_get.MAX_KEYS]}
-            for _, item in batch_get.read(lambda parameters: self._call("BatchGetItem", parameters, deadline), chunk):
+            for _, item in batch_get.read(
+                lambda parameters: self._store.call("BatchGetItem", parameters, deadline), chunk
+            ):
                 yield item
-
-    def _call(self, operation: str, parameters: dict[str, Any], deadline: float) -> dict[str, Any]:
-        if not deadlines.allows(deadline, client.CALL_SECONDS):
-            raise telemetry.log_unavailable("store", "NoTimeLeft")
-        return self._dynamodb.call(operation, parameters)
 
 
 def connect() -> LedgerReader:
     """Connect to the tables; an invalid environment variable raises SettingsError."""
-    dynamodb = client.dynamodb(_MAX_RESPONSE_BYTES)
-    dynamodb.connect()
-    return LedgerReader(dynamodb, settings.read())
-
-
-def _list(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise TypeError
-    return value
+    return LedgerReader(store.connect(), settings.read())
 
 
 def _count(value: Any) -> int:
