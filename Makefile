@@ -21,6 +21,8 @@ SAM := .tools/sam
 MINISTACK := .tools/ministack
 CHECKOV := .tools/checkov
 OPENAPI := .tools/openapi
+OFFLINE := .tools/offline
+OFFLINE_TESTS := .tools/offline-tests
 DOCUMENT := functions/layer/scoring/openapi.json
 RULE_SET := functions/layer/scoring/scorers/rules.json
 SWAGGER_UI := functions/docs/swagger-ui
@@ -118,6 +120,9 @@ lock:
 	@for group in sam ministack checkov; do \
 		$(LOCK) --group $$group --output-file tests/local/requirements-$$group.txt || exit; \
 	done
+	@$(LOCK) --group offline --constraint tests/requirements.txt --output-file functions/offline/requirements.txt
+	@$(LOCK) --group offline_tests --constraint functions/offline/requirements.txt \
+		--constraint tests/requirements.txt --output-file tests/offline/requirements.txt
 	@$(LOCK) --group docs --no-deps --output-file functions/docs/requirements.txt
 	@$(LOCK) --group runtime --output-file tests/performance/requirements-runtime.txt
 	@for folder in tests/performance/baselines/*/; do \
@@ -148,6 +153,12 @@ $(MINISTACK)/ready: tests/local/requirements-ministack.txt
 
 $(CHECKOV)/ready: tests/local/requirements-checkov.txt
 	@tests/local/virtualenv.sh $(CHECKOV) $<
+
+$(OFFLINE)/ready: functions/offline/requirements.txt
+	@tests/local/virtualenv.sh $(OFFLINE) $<
+
+$(OFFLINE_TESTS)/ready: tests/offline/requirements.txt
+	@tests/local/virtualenv.sh $(OFFLINE_TESTS) --editable . $<
 
 $(OPENAPI)/ready: tests/openapi/package.json tests/openapi/package-lock.json
 	@echo "Setting up $(OPENAPI) (once) ..."
