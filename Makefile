@@ -158,7 +158,7 @@ $(OFFLINE)/ready: functions/offline/requirements.txt
 	@tests/local/virtualenv.sh $(OFFLINE) $<
 
 $(OFFLINE_TESTS)/ready: tests/offline/requirements.txt
-	@tests/local/virtualenv.sh $(OFFLINE_TESTS) --editable . $<
+	@tests/local/virtualenv.sh $(OFFLINE_TESTS) $<
 
 $(OPENAPI)/ready: tests/openapi/package.json tests/openapi/package-lock.json
 	@echo "Setting up $(OPENAPI) (once) ..."
