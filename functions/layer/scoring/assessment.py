@@ -1,5 +1,6 @@
 """Assessments: what a scorer finds out about a transaction."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 # From the lowest to the highest.
@@ -33,9 +34,12 @@ class Assessment(NamedTuple):
         Labels of the rules that hit, in the order of the rule set.
     reasons
         One per rule that hit, in the same order.
+    details
+        Further fields of the response; empty unless a model took part.
     """
 
     score: int
     risk_level: str
     triggered_rules: tuple[str, ...] = ()
     reasons: tuple[Reason, ...] = ()
+    details: Mapping[str, Any] = {}

@@ -18,15 +18,25 @@ MAX_WARNINGS = 5
 MAX_AHEAD = timedelta(days=1)
 
 # Types of the fields of a response that may be absent
-_OPTIONAL_TYPES: dict[str, type] = {"reasons": list, "warnings": list, "history": dict, "degraded": list}
+_OPTIONAL_TYPES: dict[str, type] = {
+    "reasons": list,
+    "warnings": list,
+    "history": dict,
+    "degraded": list,
+    "fraud": bool,
+    "fraud_probability": float,
+    "unseen": list,
+    "contributions": list,
+}
 
 
 class StoredResponse(TypedDict):
     """The body of the response to ``POST /score``, stored with the decision so that a replay returns the same.
 
     ``evaluated_at`` is RFC 3339 in UTC with microseconds and sorts as text. ``reasons``, ``warnings``, ``history`` and
-    ``degraded`` are absent if there are none. ``history`` has :class:`scoring.history.profiles.Features` by name. The
-    OpenAPI document describes the other fields.
+    ``degraded`` are absent if there are none. ``history`` has :class:`scoring.history.profiles.Features` by name. Only
+    :class:`scoring.scorers.forest.scorer.ForestScorer` adds ``fraud``, ``fraud_probability``, ``unseen`` and
+    ``contributions``. The OpenAPI document describes all fields.
     """
 
     score: int
@@ -40,6 +50,10 @@ class StoredResponse(TypedDict):
     warnings: NotRequired[list[str]]
     history: NotRequired[dict[str, Any]]
     degraded: NotRequired[list[str]]
+    fraud: NotRequired[bool]
+    fraud_probability: NotRequired[float]
+    unseen: NotRequired[list[str]]
+    contributions: NotRequired[list[dict[str, Any]]]
 
 
 class Decision(NamedTuple):
@@ -130,6 +144,8 @@ def assess(transaction: Transaction, decision_id: str, scorer: "Scorer", evaluat
         response["reasons"] = list(assessment.reasons)
     if transaction.unknown:
         response["warnings"] = _warnings(transaction.unknown)
+    if assessment.details:
+        response.update(assessment.details)  # type: ignore[typeddict-item]  the scorer's fields
     return response
 
 

@@ -15,6 +15,7 @@
     ├── InvalidProfile               item of the profiles table; the decision is made without it
     ├── NotRecorded                  batch of Kafka records; Lambda delivers it again
     └── ConfigurationError           raised while a function starts
+        ├── ModelError
         ├── RuleSetError
         └── SettingsError
 
@@ -126,6 +127,10 @@ class NotRecorded(ScoringError):
 
 class ConfigurationError(ScoringError):
     """The function was deployed with a configuration that cannot work."""
+
+
+class ModelError(ConfigurationError):
+    """The file of a model is damaged or invalid, or does not fit the rule set; the text says what is wrong."""
 
 
 class RuleSetError(ConfigurationError):

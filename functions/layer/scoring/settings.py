@@ -22,6 +22,9 @@ _DOMAINS = {
     "eu-isoe": "cloud.adc-e.uk",
 }
 
+# What decides: the rules; a model, with the rules as a floor; or the rules, while a model only gives its opinion.
+SCORERS = ("rules", "forest", "shadow")
+
 # A URL of scheme, host and port only.
 _SERVER = r"https?://([\w-]{1,63}(\.[\w-]{1,63})*|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?/?"
 
@@ -95,6 +98,20 @@ def read(environment: Mapping[str, str] = os.environ) -> Settings:
         profile_days=_positive(environment, "PROFILE_DAYS"),
         outbox_url=_text(environment, "OUTBOX_URL"),
     )
+
+
+def scorer(environment: Mapping[str, str] = os.environ) -> str:
+    """Return which of :data:`SCORERS` decides; ``rules`` if the variable is not set, as for callers in Python.
+
+    Raises
+    ------
+    SettingsError
+        The variable has another value.
+    """
+    value = environment.get("SCORER") or SCORERS[0]
+    if value not in SCORERS:
+        raise SettingsError(f"Environment variable SCORER must be one of {', '.join(SCORERS)}, not {value[:20]!r}")
+    return value
 
 
 def alert_topic(environment: Mapping[str, str] = os.environ) -> str:

@@ -1,25 +1,45 @@
-"""Scorers assess transactions. :func:`load` returns the one that the service uses."""
+"""Scorers assess transactions. :func:`load` returns the one that decides."""
 
 import functools
 import os
 from typing import TYPE_CHECKING
 
+from scoring import settings
 from scoring.scorers import rules_loader
 
 if TYPE_CHECKING:
     from scoring.scorer import Scorer
+    from scoring.scorers.forest.scorer import ForestScorer
 
 # pathlib would add a tenth to the start of the function.
-RULES_FILE = os.path.join(os.path.dirname(__file__), "rules.json")  # noqa: PTH118, PTH120
+_FOLDER = os.path.dirname(__file__)  # noqa: PTH120
+RULES_FILE = os.path.join(_FOLDER, "rules.json")  # noqa: PTH118
+MODEL_FILE = os.path.join(_FOLDER, "forest.model")  # noqa: PTH118
 
 
 @functools.cache
 def load() -> "Scorer":
-    """Return the scorer of the service, loaded once per process.
+    """Return the scorer that decides, loaded once per process: the rule set, or a model with the rule set as a floor.
 
     Raises
     ------
-    RuleSetError
-        The rule set is invalid; the text names the file, the rule and the problem.
+    ConfigurationError
+        The rule set or the model is invalid, or the environment variable ``SCORER`` is; the text names the file and the
+        problem.
     """
-    return rules_loader.from_file(RULES_FILE)
+    return load_forest() if settings.scorer() == "forest" else rules_loader.from_file(RULES_FILE)
+
+
+def load_forest() -> "ForestScorer":
+    """Return the model with the rule set as a floor.
+
+    Raises
+    ------
+    RuleSetError, ModelError
+        The rule set or the model is invalid, or they do not fit together; the text names the file and the problem.
+    """
+    # Imported here, since rules alone do not need it.
+    from scoring.scorers.forest import model_file  # noqa: PLC0415
+    from scoring.scorers.forest.scorer import ForestScorer  # noqa: PLC0415
+
+    return ForestScorer(rules_loader.from_file(RULES_FILE), model_file.from_file(MODEL_FILE))

@@ -117,8 +117,17 @@ class RuleSet(NamedTuple):
         """Labels of all enabled rules."""
         return tuple(rule.label for rule in self.rules)
 
-    def assess(self, transaction: Transaction) -> Assessment:
-        """Evaluate every rule on a transaction."""
+    def assess(self, transaction: Transaction, at_least: int = 0) -> Assessment:
+        """Evaluate every rule on a transaction.
+
+        Parameters
+        ----------
+        transaction
+            A valid transaction.
+        at_least
+            Index of a level in RISK_LEVELS: the points give at least this one. Floors and ceilings of rules apply to
+            it as well.
+        """
         facts = transaction.facts
         hits = []
         for rule in self.rules:
@@ -128,9 +137,9 @@ class RuleSet(NamedTuple):
             else:
                 hits.append(rule)
         if not hits:
-            return Assessment(0, RISK_LEVELS[0])
+            return Assessment(0, RISK_LEVELS[at_least])
         score = max(0, sum([rule.points for rule in hits]))
-        level = self._level_of(score)
+        level = max(at_least, self._level_of(score))
         reasons = self._reasons(hits, transaction)
         limits = [(rule, reason) for rule, reason in zip(hits, reasons, strict=True) if rule.level]
         if limits:

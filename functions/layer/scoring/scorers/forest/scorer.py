@@ -1,0 +1,135 @@
+"""A scorer that combines a model with a rule set."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from scoring.assessment import HIGH_RISK_LEVELS, Assessment
+from scoring.errors import ModelError
+from scoring.fields import Field, Fields
+from scoring.history import FEATURES, History
+from scoring.list_check import ListCheck
+from scoring.scorers.forest.inputs import Number
+from scoring.scorers.forest.model import Model
+from scoring.scorers.rules import RuleSet
+from scoring.strict_json import SHOWN_LENGTH
+from scoring.transaction import Transaction
+
+if TYPE_CHECKING:
+    from scoring.scorers.forest.shapley import Explainer
+
+# Contributions in a response, so that a decision stays small.
+MAX_CONTRIBUTIONS = 20
+
+_NUMBERS = frozenset({"number", "integer", "boolean"})
+
+
+class ForestScorer:
+    """Assesses transactions by a model, with the rules as a floor. It is a :class:`~scoring.scorer.Scorer`.
+
+    The level is the higher one of those that the points of the rules and the probability give. Then the floors and
+    ceilings of rules apply, so a block list or an allow list counts more than the model. Score, hits and reasons are
+    those of the rules.
+
+    The response gets ``fraud`` and ``fraud_probability``; ``unseen``, the names of the fields whose value the model
+    does not know; and for HIGH and CRITICAL the ``contributions``, largest first.
+
+    Parameters
+    ----------
+    rules
+        The rule set, which declares the fields and histories.
+    model
+        The model.
+
+    Raises
+    ------
+    ModelError
+        The rule set does not declare a fact that the model needs, or declares it with another type.
+    """
+
+    def __init__(self, rules: RuleSet, model: Model) -> None:
+        self.rules = rules
+        self.model = model
+        self.version = f"{rules.version}+{model.version}"
+        self._explainer: Explainer | None = None
+        _check_facts(rules, model)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels of the enabled rules."""
+        return self.rules.labels
+
+    @property
+    def fields(self) -> Fields:
+        """Fields of the rule set."""
+        return self.rules.fields
+
+    @property
+    def histories(self) -> tuple[History, ...]:
+        """Histories of the rule set."""
+        return self.rules.histories
+
+    @property
+    def lists(self) -> tuple[ListCheck, ...]:
+        """Lists that the enabled rules search."""
+        return self.rules.lists
+
+    @property
+    def list_fields(self) -> Mapping[str, tuple[Field, ...]]:
+        """Fields that all rules search lists for."""
+        return self.rules.list_fields
+
+    def assess(self, transaction: Transaction) -> Assessment:
+        """Assess one transaction."""
+        model = self.model
+        row = model.inputs.row(transaction.facts)
+        probability = model.probability(row)
+        assessment = self.rules.assess(transaction, model.level(probability))
+        details: dict[str, Any] = {"fraud": probability >= model.fraud_threshold, "fraud_probability": probability}
+        if unseen := model.inputs.unseen(transaction.facts):
+            details["unseen"] = unseen
+        if assessment.risk_level in HIGH_RISK_LEVELS:
+            details["contributions"] = self._contributions(row, transaction)
+        return assessment._replace(details=details)
+
+    def _contributions(self, row: list[float], transaction: Transaction) -> list[dict[str, Any]]:
+        """Return the contribution of each feature that has one, largest first; columns of one category are added."""
+        if not self._explainer:
+            # Created here, since most environments decide many transactions before the first alert.
+            from scoring.scorers.forest.shapley import Explainer  # noqa: PLC0415
+
+            self._explainer = Explainer(self.model)
+        inputs = self.model.inputs
+        sums = [0.0] * len(inputs.features)
+        for owner, contribution in zip(inputs.owners, self._explainer.contributions(row), strict=True):
+            sums[owner] += contribution
+        values = {**self.fields.defaults, **transaction.derived, **transaction.values}
+        found = [
+            {"feature": feature.fact, "value": _shown(values.get(feature.fact)), "contribution": contribution}
+            for feature, contribution in zip(inputs.features, sums, strict=True)
+            if contribution
+        ]
+        largest = sorted(found, key=lambda one: -abs(one["contribution"]))[:MAX_CONTRIBUTIONS]
+        return sorted(largest, key=lambda one: -one["contribution"])
+
+
+def _shown(value: Any) -> Any:
+    """Return a value as reasons quote it."""
+    return f"{value[: SHOWN_LENGTH - 1]}…" if isinstance(value, str) and len(value) > SHOWN_LENGTH else value
+
+
+def _check_facts(rules: RuleSet, model: Model) -> None:
+    types = {field.name: field.type for field in rules.fields.declared}
+    for history in rules.histories:
+        types.update({f"{history.name}.{feature}": kind for feature, kind in FEATURES.items()})
+    for feature in model.inputs.features:
+        found = types.get(feature.fact)
+        if found is None:
+            raise ModelError(
+                f"Model {model.version!r} needs {feature.fact!r}, which rule set {rules.version!r} does not declare"
+            )
+        if isinstance(feature, Number) != (found in _NUMBERS) or found == "time":
+            expected = "a number or boolean" if isinstance(feature, Number) else "a string"
+            raise ModelError(
+                f"Model {model.version!r} needs {feature.fact!r} as {expected}; rule set {rules.version!r} declares it "
+                f"as {found}"
+            )
