@@ -145,7 +145,7 @@ def assess(transaction: Transaction, decision_id: str, scorer: "Scorer", evaluat
     if transaction.unknown:
         response["warnings"] = _warnings(transaction.unknown)
     if assessment.details:
-        response.update(assessment.details)  # type: ignore[typeddict-item]  the scorer's fields
+        response.update(assessment.details)  # type: ignore[typeddict-item]  # the model's fields
     return response
 
 
