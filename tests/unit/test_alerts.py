@@ -53,6 +53,17 @@ def test_alert_has_the_decision_and_its_transaction() -> None:
     assert (alert.alert_id, alert.decision_id) == ("508f4646308cbd6dd0da31b5f807040f", "order-17")
 
 
+def test_alert_has_the_reasons_of_a_model() -> None:
+    opinion: dict[str, Any] = {
+        "fraud": True,
+        "fraud_probability": 0.93,
+        "unseen": ["category"],
+        "contributions": [{"feature": "amount", "value": 4500.0, "contribution": 0.9}],
+    }
+    message = json.loads(alerts.make(image(TRANSACTION, **opinion)).message)
+    assert {name: message[name] for name in opinion} == opinion
+
+
 def test_alert_id_depends_on_the_key_of_the_decision_only() -> None:
     def alert_id(transaction: dict[str, Any], decision_id: str) -> str:
         return alerts.make(image(transaction, decision_id)).alert_id

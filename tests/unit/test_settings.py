@@ -58,8 +58,8 @@ def test_not_a_positive_integer(name: str, value: str) -> None:
 
 def test_template_sets_every_variable(function_environment: None) -> None:
     assert settings.read() == SETTINGS._replace(stats_shards=64)
-    # Read by settings.endpoint and by the loggers.
-    others = {"AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_SQS", "POWERTOOLS_SERVICE_NAME"}
+    # Read by settings.endpoint, settings.scorer and the loggers.
+    others = {"AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_SQS", "POWERTOOLS_SERVICE_NAME", "SCORER"}
     own = {
         "AlertFunction": {"ALERT_TOPIC", "AWS_ENDPOINT_URL_SNS"},
         "StreamFunction": {"DEAD_LETTERS_URL", "PARTIAL_RESPONSES"},

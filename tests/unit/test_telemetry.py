@@ -197,6 +197,33 @@ def test_unknown_fields_are_counted_once(invoke: Functions, new_metric_lines: Me
     assert counts(new_metric_lines()) == {}
 
 
+RESPONSE = {"score": 0, "triggered_rules": [], "decision_id": "k1", "version": "1+m"}
+FRAUD = {**RESPONSE, "risk_level": "HIGH", "fraud": True, "fraud_probability": 0.93, "unseen": ["category"]}
+NO_FRAUD = {**RESPONSE, "risk_level": "LOW", "fraud": False, "fraud_probability": 0.01}
+
+
+def test_decision_of_a_model_is_counted(new_metric_lines: MetricLines) -> None:
+    for response in (FRAUD, NO_FRAUD):
+        telemetry.emit_decision(response, replayed=False, request_id="r1", seconds=0.01)
+    telemetry.emit_decision(FRAUD, replayed=True, request_id="r1", seconds=0.01)
+    fraud, no_fraud, replay = new_metric_lines()
+    assert [line["fraud_probability"] for line in (fraud, no_fraud, replay)] == [0.93, 0.01, 0.93]
+    of_model = {metric(name): 1 for name in ("Frauds", "UnseenValues")}
+    of_level = {metric(name, risk_level="HIGH"): 1 for name in ("Frauds", "UnseenValues")}
+    decisions = {metric("Decisions"): 1, metric("Decisions", risk_level="HIGH"): 1}
+    assert counts([fraud]) == {**of_model, **of_level, **decisions}
+    assert counts([no_fraud]) == {metric("Decisions"): 1, metric("Decisions", risk_level="LOW"): 1}
+    assert counts([replay]) == {}
+
+
+def test_decisions_of_a_model_in_a_batch_are_counted(new_metric_lines: MetricLines) -> None:
+    recorded = [(FRAUD, False), (FRAUD, False), (FRAUD, True), (NO_FRAUD, False)]
+    telemetry.emit_batch(recorded, [], request_id="r1", seconds=0.01)
+    _, high, low = new_metric_lines()
+    assert (high["Frauds"], high["UnseenValues"], high["Decisions"]) == (2, 2, 2)
+    assert "Frauds" not in low
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [("{}", "InvalidRequest"), ('{"amount": "' + "1" * 70_000 + '"}', "PayloadTooLarge")],

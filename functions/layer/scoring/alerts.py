@@ -17,6 +17,8 @@ MAX_BATCH_ALERTS = 10
 MAX_BATCH_BYTES = 262_144
 
 _ALERT_ID_DIGITS = 32
+# Fields that a model adds to a response
+_OF_MODEL = ("fraud", "fraud_probability", "unseen", "contributions")
 # SNS refuses characters that XML 1.0 does not allow.
 _NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -54,7 +56,7 @@ def make(image: Mapping[str, Any]) -> Alert:
     """Return the alert about a decision.
 
     An alert that would be too large for SNS has no transaction (``"transaction": null``) and, if that is not enough, no
-    attribute ``category``. The rest always fits: the labels of all rules take at most 235 KiB.
+    attribute ``category``. The rest always fits: the labels of all rules take at most 235 KiB, contributions 12.
 
     Parameters
     ----------
@@ -79,6 +81,7 @@ def make(image: Mapping[str, Any]) -> Alert:
         "alert_id": hashlib.sha256(strict_json.encode(key).encode()).hexdigest()[:_ALERT_ID_DIGITS],
         **{name: response[name] for name in ("tx_id", "decision_id", "risk_level", "score")},
         **{name: response[name] for name in ("triggered_rules", "version", "evaluated_at")},
+        **{name: value for name, value in response.items() if name in _OF_MODEL},
         "transaction": transaction,
     }
     attributes = {

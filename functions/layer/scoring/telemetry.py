@@ -15,6 +15,8 @@ metric                  unit         dimensions                             mean
 ``UnrecordedDecisions`` count        as above                               decisions sent to the outbox
 ``DegradedDecisions``   count        as above                               decisions without history or lists
 ``UnknownFields``       count        as above                               decisions that ignored unknown fields
+``Frauds``              count        as above                               decisions that a model takes for frauds
+``UnseenValues``        count        as above                               decisions with values unknown to the model
 ``RuleHits``            count        ``service`` and ``rule``               hits of a rule, by label
 ``RejectedRequests``    count        ``service`` and ``reason``             rejected requests, by error class
 ``BatchItems``          count        ``service``                            items of batches
@@ -75,6 +77,8 @@ def emit_decision(response: Mapping[str, Any], *, replayed: bool, request_id: st
             metrics["UnknownFields"] = 1, "Count"
         if "degraded" in response:
             metrics["DegradedDecisions"] = 1, "Count"
+        if "fraud" in response:
+            metrics.update(_model_metrics([response]))
     if not recorded:
         metrics["UnrecordedDecisions"] = 1, "Count"
     _emit(
@@ -89,6 +93,7 @@ def emit_decision(response: Mapping[str, Any], *, replayed: bool, request_id: st
         request_id=request_id,
         replayed=replayed,
         recorded=recorded,
+        **({"fraud_probability": response["fraud_probability"]} if "fraud" in response else {}),
     )
     if not replayed:
         for label in hits:
@@ -228,9 +233,19 @@ def _emit_decisions(recorded: Iterable[tuple[Mapping[str, Any], bool]]) -> None:
             "UnrecordedDecisions": sum(not response.get("recorded", True) for response in of_level),
         }
         metrics: dict[str, tuple[float, str]] = {name: (number, "Count") for name, number in numbers.items() if number}
+        metrics.update(_model_metrics(of_level))
         _emit(metrics, _BY_LEVEL, risk_level=level)
     for label, number in _counts(label for response in new for label in response["triggered_rules"]).items():
         _emit({"RuleHits": (number, "Count")}, _BY_RULE, rule=_dimension_value(label))
+
+
+def _model_metrics(responses: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, str]]:
+    """Return the metrics that models add to those of decisions."""
+    numbers = {
+        "Frauds": sum(response.get("fraud", False) for response in responses),
+        "UnseenValues": sum("unseen" in response for response in responses),
+    }
+    return {name: (number, "Count") for name, number in numbers.items() if number}
 
 
 def _counts(names: Iterable[str]) -> dict[str, int]:
