@@ -564,6 +564,7 @@ def test_environment_variables_of_functions() -> None:
         "DECISION_DAYS": {"Ref": "DecisionDays"},
         "PROFILE_DAYS": {"Ref": "ProfileDays"},
         "OUTBOX_URL": {"Ref": "OutboxQueue"},
+        "SCORER": {"Ref": "Scorer"},
         # Dimension of the metrics, which alarms and dashboard ask for
         "POWERTOOLS_SERVICE_NAME": {"Ref": "AWS::StackName"},
         "AWS_ENDPOINT_URL_DYNAMODB": "",
