@@ -1,6 +1,6 @@
 """Read the transactions of a Parquet file, as events/rows.py reads those of other files."""
 
-import datetime
+import datetime as dt
 import decimal
 import json
 import math
@@ -82,17 +82,13 @@ def _is_missing(value: Any) -> bool:
 
 def _value(kind: str, value: Any) -> Any:
     """Return a value as JSON has it; one of another type stays as it is, for the service to refuse."""
-    if isinstance(value, datetime.datetime):
-        time = value if value.tzinfo else value.replace(tzinfo=datetime.UTC)
-        return time.isoformat().replace("+00:00", "Z")
-    if isinstance(value, datetime.date):
-        return f"{value.isoformat()}T00:00:00Z"
+    if isinstance(value, dt.date):
+        time = value if isinstance(value, dt.datetime) else dt.datetime.combine(value, dt.time())
+        return (time if time.tzinfo else time.replace(tzinfo=dt.UTC)).isoformat().replace("+00:00", "Z")
     if isinstance(value, decimal.Decimal):
         return float(value)
     if kind == "string" and type(value) is int:
         return str(value)
     if kind == "integer" and isinstance(value, float) and value.is_integer():
         return int(value)
-    if kind == "boolean" and value in {0, 1}:
-        return bool(value)
-    return value
+    return bool(value) if kind == "boolean" and value in {0, 1} else value
