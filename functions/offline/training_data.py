@@ -54,8 +54,8 @@ class Data:
         1 for a fraud, else 0.
     times
         Seconds since 1970; empty if the transactions have none.
-    amounts
-        The amounts.
+    scores
+        The scores that the rule set gives.
     notes
         What to tell the user: rows left out, order.
     sha256
@@ -72,15 +72,13 @@ class Data:
         self._codes: dict[str, dict[str, int]] = {name: {} for name in self._texts}
         self.labels = array("b")
         self.times = array("d")
+        self.scores = array("l")
+        self._rule_set = rule_set
         self.notes: list[str] = []
         self.sha256 = ""
 
     def __len__(self) -> int:
         return len(self.labels)
-
-    @property
-    def amounts(self) -> "array[float]":
-        return self._numbers["amount"]
 
     def add(self, transaction: Transaction, *, is_fraud: bool) -> None:
         """Add a transaction with its history."""
@@ -93,6 +91,7 @@ class Data:
             known = self._codes[name]
             codes.append(_NO_VALUE if value is None else known.setdefault(value, len(known)))
         self.labels.append(is_fraud)
+        self.scores.append(self._rule_set.assess(transaction).score)
         if "timestamp" in facts:
             self.times.append(facts["timestamp"].timestamp())
 
