@@ -57,6 +57,8 @@ class Fitted(NamedTuple):
         Of :class:`~scoring.scorers.forest.model.Model`.
     trees, covers
         Roots of the trees, and covers of all leaves.
+    library_model
+        The library's own model.
     probabilities
         Returns the library's own probabilities for a matrix of rows.
     trainer
@@ -66,8 +68,17 @@ class Fitted(NamedTuple):
     link: str
     trees: list[Node]
     covers: list[float]
+    library_model: Any
     probabilities: Callable[[Any], Any]
     trainer: dict[str, Any]
+
+
+class Trained(NamedTuple):
+    """The result of a training: the file of the model, what the page about it shows, and what the library learned."""
+
+    content: bytes
+    card: model_card.Card
+    fitted: Fitted
 
 
 class Size(NamedTuple):
@@ -95,6 +106,7 @@ def fit_forest(rows: Any, labels: Any, weights: Any, size: Size) -> Fitted:
         MEAN,
         [root for root, _ in found],
         [cover for _, covers in found for cover in covers],
+        forest,
         lambda given: forest.predict_proba(given)[:, 1],
         {"library": f"scikit-learn {sklearn.__version__}", **size._asdict(), **_FOREST, "seed": SEED},
     )
@@ -113,6 +125,7 @@ def fit_lightgbm(rows: Any, labels: Any, weights: Any, size: Size) -> Fitted:
         LOGISTIC,
         [root for root, _ in found],
         [cover for _, covers in found for cover in covers],
+        booster,
         booster.predict,
         {"library": f"LightGBM {lightgbm.__version__}", "trees": size.trees, **settings},
     )
@@ -182,8 +195,8 @@ def thresholds(probabilities: Any, labels: Any) -> dict[str, float]:
     return found
 
 
-def train(data: Data, rule_set_version: str, kind: str, size: Size) -> tuple[bytes, model_card.Card]:
-    """Train a model, and return its file and what the page about it shows.
+def train(data: Data, rule_set_version: str, kind: str, size: Size) -> Trained:
+    """Train a model.
 
     Parameters
     ----------
@@ -245,7 +258,7 @@ def train(data: Data, rule_set_version: str, kind: str, size: Size) -> tuple[byt
     )
     content = model_file.encode(model)
     _verify(content, validation)
-    return content, model_card.Card(model, len(content), data, parts.training, validation, test)
+    return Trained(content, model_card.Card(model, len(content), data, parts.training, validation, test), fitted)
 
 
 def _extent(data: Data, part: range) -> dict[str, Any]:
@@ -328,8 +341,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         data = training_data.read(options.data, rule_set, options.label, options.columns)
         for note in data.notes:
             _say(note)
-        content, card = train(data, rule_set.version, options.model, _size(options.model, options.trees, options.depth))
-        ForestScorer(rule_set, model_file.from_bytes(content))
+        size = _size(options.model, options.trees, options.depth)
+        content, card, _ = train(data, rule_set.version, options.model, size)
+        ForestScorer(rule_set, card.model)
         write(options.out, content)
         model_card.write(options.out.with_suffix(".html"), card)
         for line in model_card.lines(card):
