@@ -4,6 +4,9 @@ PORT ?= 3000
 # For `make stream`: how many rows to send, and how many per second; without RATE, as fast as possible.
 ROWS ?= 20000
 RATE ?=
+# What decides in `make run` and `make stream`: rules, forest or shadow, as the template's parameter of this name.
+Scorer ?= rules
+export Scorer
 # Log format of `make run` and `make stream`: text for people, json for programs.
 LOGS ?= text
 # For `make load`: the number of customers that the transactions are about; without it, they have no history.
@@ -45,8 +48,10 @@ MAKEFLAGS += --no-print-directory
 .PHONY: help run stream broker rules train test coverage faults load bench lint format lock install emulator build clean
 
 help:
-	@echo "make run         serve the API on http://127.0.0.1:$(PORT) (PORT=..., LOGS=json), no Docker needed"
-	@echo "make stream      send $(ROWS) card payments through Kafka, live, with alerts (ROWS=, RATE= per second, PORT=, LOGS=json)"
+	@echo "make run         serve the API on http://127.0.0.1:$(PORT) (PORT=..., LOGS=json), no Docker needed; Scorer=forest lets a"
+	@echo "                 model decide, and Scorer=shadow stores what it would have decided"
+	@echo "make stream      send $(ROWS) card payments through Kafka, live, with alerts (ROWS=, RATE= per second, PORT=, LOGS=json,"
+	@echo "                 Scorer=)"
 	@echo "make broker      run a Kafka broker on 127.0.0.1:$(KAFKA_PORT) (KAFKA_PORT=...) for the clients in events/"
 	@echo "make rules       check and print the rules, score events/transactions.jsonl (also DATA=FILE; RULES=FILE compares,"
 	@echo "                 LABEL=FIELD says whether a transaction of DATA is a fraud: precision and recall)"
