@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import shap
 from sklearn.tree import DecisionTreeClassifier
 
 from functions.offline import trees
@@ -75,7 +74,10 @@ def explained(trained: Trained) -> Any:
     return test.rows[np.concatenate([order[-EXPLAINED // 2 :], order[:: len(order) // (EXPLAINED // 2)]])]
 
 
+@pytest.mark.filterwarnings("ignore")  # of its imports
 def test_contributions_equal_those_of_tree_explainer(forest: Trained) -> None:
+    import shap  # noqa: PLC0415  warns while it is imported
+
     model, rows = forest.card.model, explained(forest)
     explainer = Explainer(model)
     found = np.array([explainer.contributions(row) for row in rows.tolist()])
