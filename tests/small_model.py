@@ -1,5 +1,13 @@
 """A small model for the tests' rule set, so that tests do not depend on ``forest.model``."""
 
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from scoring.decision import assess
+from scoring.lookups import enriched
+from scoring.scorers.forest import model_file
 from scoring.scorers.forest.inputs import Category, Inputs, Number
 from scoring.scorers.forest.model import MEAN, Model, Node
 from scoring.scorers.forest.scorer import ForestScorer
@@ -21,3 +29,16 @@ MODEL = Model(
     about={},
 )
 FOREST = ForestScorer(RULE_SET, MODEL)
+
+
+def put_into(layer: Path) -> None:
+    """Replace the model in a copy of the layer."""
+    (layer / "scoring" / "scorers" / "forest.model").write_bytes(model_file.encode(MODEL))
+
+
+def decide_again(transaction: Any, decision: Mapping[str, Any], scorer: ForestScorer = FOREST) -> dict[str, Any]:
+    """Return the response of a model to a transaction with the id, time and history of a decision."""
+    history = {"history": decision["history"]} if "history" in decision else {}
+    read = enriched(scorer.fields.read(transaction), decision.get("history", {}), {})
+    time = datetime.fromisoformat(decision["evaluated_at"])
+    return {**assess(read, decision["decision_id"], scorer, time), **history}
