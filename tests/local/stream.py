@@ -169,7 +169,7 @@ def run(rows: int, rate: int, port: int, logs: str) -> None:
     with ExitStack() as stack:
         enter = stack.enter_context
         folder = Path(enter(tempfile.TemporaryDirectory()))
-        layer = template.copy_layer(folder / "layer", json.loads(RULES.read_text(encoding="utf-8")))
+        layer = template.copy_layer(folder / "layer", _rules())
         endpoint = enter(emulator.running(on_exit=processes.fail))
         enter(_api(port, endpoint, layer, logs))
         bootstrap = enter(broker.running(on_exit=processes.fail))
@@ -188,6 +188,14 @@ def run(rows: int, rate: int, port: int, logs: str) -> None:
             Stream(functions, poller, emulator.client("sqs", endpoint), alerted), producer, malformed, console
         )
     print(f"\n{summary}", flush=True)
+
+
+def _rules() -> dict[str, Any]:
+    """Return the rule set; with a model, it has the histories of the shipped one, for which the model is trained."""
+    rules: dict[str, Any] = json.loads(RULES.read_text(encoding="utf-8"))
+    if template.scorer() != "rules":
+        rules["histories"] = json.loads(template.RULES_FILE.read_text(encoding="utf-8"))["histories"]
+    return rules
 
 
 @contextmanager
