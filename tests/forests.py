@@ -143,7 +143,7 @@ SMALL = model(
     features=[
         Number("amount", 0.0),
         Number("hour", 12.0),
-        Number("customer.count_1h", 1.0),
+        Number("customer.count_1h", 0.0),
         Category("category", ("electronics", "grocery")),
     ],
     about={"trained": "by hand"},
