@@ -152,9 +152,9 @@ def _header(text: bytes) -> dict[str, Any]:
 
 def _model(header: dict[str, Any], rest: bytes) -> Model:
     version = header["version"]
-    if not (isinstance(version, str) and 1 <= len(version) <= MAX_VERSION_LENGTH and version.isprintable()):
+    if not _is_printable(version, MAX_VERSION_LENGTH):
         raise ModelError(f"The header's 'version' must have 1 to {MAX_VERSION_LENGTH} printable characters")
-    if header["link"] not in {MEAN, LOGISTIC}:
+    if header["link"] not in (MEAN, LOGISTIC):
         raise ModelError(f"The header's 'link' must be {MEAN} or {LOGISTIC}")
     if not isinstance(header["about"], dict):
         raise ModelError("The header's 'about' must be an object")
@@ -185,8 +185,8 @@ def _features(features: Any) -> list[Number | Category]:
 
 def _feature(position: int, feature: Any) -> Number | Category:
     where = f"Feature number {position}"
-    if not isinstance(feature, dict) or not _is_text(feature.get("fact"), MAX_FACT_LENGTH):
-        raise ModelError(f"{where} must be an object with 'fact', 1 to {MAX_FACT_LENGTH} characters")
+    if not isinstance(feature, dict) or not _is_printable(feature.get("fact"), MAX_FACT_LENGTH):
+        raise ModelError(f"{where} must be an object with 'fact', 1 to {MAX_FACT_LENGTH} printable characters")
     if feature.keys() == {"fact", "missing"}:
         if not _is_number(feature["missing"]):
             raise ModelError(f"{where}: 'missing' must be a number")
@@ -226,8 +226,8 @@ def _trees(
     covers: tuple[float, ...] = struct.unpack_from(f"<{leaves}d", rest, covers_from)
     if not (all(map(math.isfinite, numbers)) and all(map(math.isfinite, covers))):
         raise ModelError("A threshold, leaf or cover is not a finite number")
-    if column_of.count(_LEAF) != leaves or max([one for one in column_of if one != _LEAF], default=0) >= columns:
-        raise ModelError(f"A node refers to a column that does not exist: there are {columns}, from 0 on")
+    if (last := max([one for one in column_of if one != _LEAF], default=0)) >= columns:
+        raise ModelError(f"A node refers to column {last}; the columns are 0 to {columns - 1}")
     if not all(0 < cover <= MAX_COVER for cover in covers):
         raise ModelError(f"The cover of a leaf must be above 0 and at most {MAX_COVER:g}")
     roots = _built(column_of, numbers, limits)
@@ -268,6 +268,10 @@ def _count(header: Mapping[str, Any], name: str, maximum: int) -> int:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and strict_json.is_finite(value)
+
+
+def _is_printable(value: Any, length: int) -> bool:
+    return isinstance(value, str) and 1 <= len(value) <= length and value.isprintable()
 
 
 def _is_text(value: Any, length: int) -> bool:

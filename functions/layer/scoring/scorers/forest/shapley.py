@@ -43,7 +43,7 @@ class Explainer:
         weighted = [_weighted(tree, covers, frozenset()) for tree in model.trees]
         self._trees = [tree for tree, _, _, _ in weighted]
         scale = 1 / len(model.trees) if model.link == MEAN else 1.0
-        self.base = sum([total / cover for _, cover, total, _ in weighted]) * scale
+        self.base = sum([mean for _, _, mean, _ in weighted]) * scale
         # A path with m columns gives polynomials of degree m - 1; n points are exact up to degree 2n - 1.
         points = _quadrature(max(1, (max(columns for _, _, _, columns in weighted) + 1) // 2))
         self._points = [point for point, _ in points]
@@ -150,23 +150,24 @@ class Explainer:
 
 
 def _weighted(node: Node, covers: Iterator[float], path: frozenset[int]) -> tuple[_Weighted, float, float, int]:
-    """Return a subtree with proportions, its cover, its weighted sum of values, and its largest number of columns.
+    """Return a subtree with proportions, its cover, its mean value, and the largest number of columns on a path.
 
     ``path`` has the columns of the splits above it, which count.
     """
     if not isinstance(node, tuple):
         cover = next(covers)
-        return node, cover, node * cover, len(path)
+        return node, cover, node, len(path)
     column, threshold, left_node, right_node = node
     if column not in path:
         path |= {column}
-    left, left_cover, left_total, left_columns = _weighted(left_node, covers, path)
-    right, right_cover, right_total, right_columns = _weighted(right_node, covers, path)
+    left, left_cover, left_mean, left_columns = _weighted(left_node, covers, path)
+    right, right_cover, right_mean, right_columns = _weighted(right_node, covers, path)
     cover = left_cover + right_cover
+    left_share, right_share = left_cover / cover, right_cover / cover
     return (
-        (column, threshold, left_cover / cover, left, right_cover / cover, right),
+        (column, threshold, left_share, left, right_share, right),
         cover,
-        left_total + right_total,
+        left_share * left_mean + right_share * right_mean,
         max(left_columns, right_columns),
     )
 

@@ -1,0 +1,151 @@
+"""Models for tests: of nested tuples, random ones, and a small one that fits the tests' and the shipped rule set.
+
+A tree is written as the layer keeps it, but with covers: a leaf is ``(value, cover)``, a split ``(column, threshold,
+left, right)``.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from hypothesis import strategies as st
+
+from scoring.assessment import RISK_LEVELS
+from scoring.scorers.forest import model_file
+from scoring.scorers.forest.inputs import Category, Inputs, Number
+from scoring.scorers.forest.model import LOGISTIC, MEAN, Model, Node
+
+Tree: TypeAlias = "tuple[float, float] | tuple[int, float, Tree, Tree]"
+
+VERSION = "2.0-tests"
+# Numbers that thresholds and rows have in common, so that ties are frequent.
+GRID = st.sampled_from([-1.0, 0.0, 0.5, 1.0, 2.0])
+
+
+def numbers(count: int) -> list[Number]:
+    """Return features of one column each: x0, x1 and so on; a missing one is 0."""
+    return [Number(f"x{index}", 0.0) for index in range(count)]
+
+
+def model(
+    *trees: Tree,
+    features: Sequence[Number | Category] | None = None,
+    link: str = MEAN,
+    levels: tuple[float, float, float] = (0.1, 0.35, 0.7),
+    version: str = VERSION,
+    about: Mapping[str, Any] | None = None,
+) -> Model:
+    """Return a model.
+
+    Parameters
+    ----------
+    trees
+        At least one.
+    features
+        By default as many of :func:`numbers` as the trees need.
+    levels
+        Thresholds of MEDIUM, HIGH and CRITICAL.
+    """
+    if features is None:
+        features = numbers(1 + max([column for tree in trees for column in _columns(tree)], default=0))
+    return Model(
+        version,
+        Inputs(features),
+        link,
+        [_node(tree) for tree in trees],
+        tuple([cover for tree in trees for cover in _covers(tree)]),
+        tuple([(rank, levels[rank - 1]) for rank in range(len(RISK_LEVELS) - 1, 0, -1)]),
+        levels[1],
+        about or {},
+    )
+
+
+def write(path: Path, written: Model | None = None) -> Path:
+    """Write a model, by default :data:`SMALL`, to a file, and return its path."""
+    path.write_bytes(model_file.encode(written or SMALL))
+    return path
+
+
+def output(walked: Model, row: Sequence[float]) -> float:
+    """Return the mean or sum of the leaves that a row reaches: the probability or the log-odds."""
+    leaves: list[float] = []
+    for node in walked.trees:
+        while isinstance(node, tuple):
+            column, threshold, left, right = node
+            node = left if row[column] <= threshold else right  # noqa: PLW2901  descends the tree
+        leaves.append(node)
+    return math.fsum(leaves) / (len(leaves) if walked.link == MEAN else 1)
+
+
+def random_trees(columns: int, values: st.SearchStrategy[float], max_leaves: int = 8) -> st.SearchStrategy[Tree]:
+    """Return a strategy of trees, some of a single leaf.
+
+    Parameters
+    ----------
+    columns
+        Splits use the columns from 0 to this one, not included; often the same one several times on a path.
+    values
+        Values of leaves.
+    max_leaves
+        Most leaves of a tree.
+    """
+    covers = st.integers(1, 50).map(float) | st.floats(0.01, 10_000)
+    return st.recursive(
+        st.tuples(values, covers),
+        lambda below: st.tuples(st.integers(0, columns - 1), GRID, below, below),
+        max_leaves=max_leaves,
+    )
+
+
+@st.composite
+def random_models(draw: st.DrawFn, columns: int = 4, max_trees: int = 4, max_leaves: int = 8) -> Model:
+    """Draw a model with :func:`numbers`, of either link; a third of its leaves are 0."""
+    link = draw(st.sampled_from([MEAN, LOGISTIC]))
+    lowest = -3.0 if link == LOGISTIC else 0.0
+    values = st.floats(lowest, 1) | st.floats(lowest, 1) | st.just(0.0)
+    trees = draw(st.lists(random_trees(columns, values, max_leaves), min_size=1, max_size=max_trees))
+    return model(*trees, features=numbers(columns), link=link)
+
+
+def random_rows(columns: int) -> st.SearchStrategy[list[float]]:
+    """Return a strategy of rows, whose numbers often equal a threshold."""
+    return st.lists(GRID | st.floats(-3, 3), min_size=columns, max_size=columns)
+
+
+def _node(tree: Tree) -> Node:
+    if len(tree) == 2:
+        return tree[0]
+    column, threshold, left, right = tree
+    return column, threshold, _node(left), _node(right)
+
+
+def _columns(tree: Tree) -> Iterator[int]:
+    if len(tree) == 4:
+        yield tree[0]
+        yield from _columns(tree[2])
+        yield from _columns(tree[3])
+
+
+def _covers(tree: Tree) -> Iterator[float]:
+    if len(tree) == 2:
+        yield tree[1]
+    else:
+        yield from _covers(tree[2])
+        yield from _covers(tree[3])
+
+
+_AMOUNT, _HOUR, _COUNT, _ELECTRONICS = 0, 1, 2, 3
+SMALL = model(
+    (_AMOUNT, 1000.0, (0.05, 90.0), (_COUNT, 3.0, (0.5, 8.0), (0.95, 2.0))),
+    (_HOUR, 5.0, (0.4, 10.0), (0.1, 90.0)),
+    (_ELECTRONICS, 0.5, (0.0, 80.0), (_AMOUNT, 500.0, (0.15, 15.0), (0.9, 5.0))),
+    features=[
+        Number("amount", 0.0),
+        Number("hour", 12.0),
+        Number("customer.count_1h", 0.0),
+        Category("category", ("electronics", "grocery")),
+    ],
+    about={"trained": "by hand"},
+)
+"""Its probability is at least 0.05: an amount up to 1000, at noon, in any category but electronics."""
