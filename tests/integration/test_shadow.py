@@ -16,15 +16,14 @@ import pytest
 
 from scoring.ledger.outbox import encode
 from scoring.lookups import enriched
-from scoring.scorers.forest import model_file
-from tests import events, payments
+from tests import events, forests, payments
 from tests import service as services
 from tests.local import emulator, environments, event_sources, template
 from tests.local.environments import APP_PYTHON
 from tests.local.template import ROOT
 from tests.rule_set import DOCUMENT, RULE_SET, decide
 from tests.service import SAM_PYTHON, TIMEOUT_SECONDS, LocalStack, RunningService
-from tests.small_model import FOREST, MODEL
+from tests.unit.conftest import FOREST
 from tests.unit.test_shadow import as_opinion
 
 T = TypeVar("T")
@@ -54,7 +53,7 @@ def rows() -> list[dict[str, Any]]:
 def checkout(folder: Path) -> Path:
     """Return a checkout with the tests' rule set and model."""
     root = services.checkout(folder, DOCUMENT)
-    (root / MODEL_PATH).write_bytes(model_file.encode(MODEL))
+    forests.write(root / MODEL_PATH)
     return root
 
 
@@ -132,7 +131,7 @@ def test_replay_is_the_same_after_the_opinion(shadowed: LocalStack) -> None:
 
 def test_log_names_the_decisions_whose_level_would_change(shadowed: LocalStack) -> None:
     headers = {"Idempotency-Key": "shift-1"}
-    transaction = {"tx_id": "TX-shift", "amount": 501, "category": "toys"}
+    transaction = {"tx_id": "TX-shift", "amount": 1200, "category": "electronics"}
     assert shadowed.post("/score", json=transaction, headers=headers).json()["risk_level"] == "LOW"
     line = "level would change  decision_id=shift-1  from=LOW  to=HIGH"
     wait_for(lambda: line in shadowed.log.read_text())
@@ -184,7 +183,7 @@ def shadow_template(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_outbox_and_failing_deliveries(shadow_template: None, tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     """Deliveries are lost, repeated, and fail after they were applied."""
     layer = template.copy_layer(tmp_path / "layer", DOCUMENT)
-    (layer / "scoring" / "scorers" / "forest.model").write_bytes(model_file.encode(MODEL))
+    forests.write(layer / "scoring" / "scorers" / "forest.model")
     delivered: list[int] = []
     with ExitStack() as stack, (tmp_path / "log").open("w") as log:
         endpoint = stack.enter_context(emulator.running())
