@@ -17,15 +17,16 @@ from scoring import http_api, scorers
 from scoring.assessment import HIGH_RISK_LEVELS, RISK_LEVELS
 from scoring.scorers.forest import model_file
 from scoring.scorers.forest.inputs import Inputs, Number
-from tests import batch_corpus, corpus, payments, small_model
+from tests import batch_corpus, corpus, forests, payments
 from tests import service as services
 from tests.batch_corpus import ARRAY, FORMATS, LINES, Format
 from tests.corpus import Case
+from tests.forests import SMALL, decide_again
 from tests.integration import test_batches, test_exactly_once, test_lab
 from tests.rule_set import DOCUMENT, R1, R2, R3
 from tests.sending import check, level_changes, send
 from tests.service import STACK_LOGGING_JSON, TIMEOUT_SECONDS, LocalStack, RunningService
-from tests.small_model import MODEL, decide_again
+from tests.unit.conftest import FOREST
 from tests.unit.test_openapi import SCHEMAS, validator
 
 SINGLE, BATCH = 40, 100
@@ -41,7 +42,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     """The local stack with the tests' rule set and model, logging JSON."""
     folder = tmp_path_factory.mktemp("forest")
     root = services.checkout(folder / "checkout", DOCUMENT)
-    small_model.put_into(root / "functions" / "layer")
+    forests.write(root / MODEL_PATH)
     with services.started(folder / "stack.log", root, STACK_LOGGING_JSON, Scorer="forest") as stack:
         yield stack
     assert "Traceback" not in (folder / "stack.log").read_text()
@@ -66,7 +67,7 @@ class TestForestLab(test_lab.TestLab):
 
     def test_task_4_2_health(self, service: RunningService) -> None:
         response = service.get("/health")
-        assert (response.status_code, response.json()) == (200, {"status": "ok", "version": "1.0-tests+small"})
+        assert (response.status_code, response.json()) == (200, {"status": "ok", "version": "1.0-tests+2.0-tests"})
 
 
 class TestForestIdempotencyKey(test_exactly_once.TestIdempotencyKey):
@@ -80,7 +81,7 @@ class TestForestBatch(test_batches.TestBatch):
 def by_model(case: Case, decision: Mapping[str, Any]) -> Case:
     """Return a valid case with the response of the model; fail if it changes more than the level."""
     assert isinstance(case.expected, Mapping)
-    expected = decide_again(http_api.document(case.body), decision)
+    expected = decide_again(FOREST, http_api.document(case.body), decision)
     for name in case.expected.keys() - {"risk_level"}:
         assert expected[name] == case.expected[name]
     return replace(case, expected=expected)
@@ -147,10 +148,10 @@ def test_decisions_are_those_of_the_model_wherever_they_are_read(
     decisions = [decision for _, of_one in first for decision in of_one]
     conforms = validator(SCHEMAS["Decision"])
     for number, (row, decision) in enumerate(zip(rows, decisions, strict=True)):
-        assert list(decision.items()) == list(decide_again(row, decision).items()), row
-        assert decision["version"] == "1.0-tests+small"
+        assert list(decision.items()) == list(decide_again(FOREST, row, decision).items()), row
+        assert decision["version"] == "1.0-tests+2.0-tests"
         assert ("contributions" in decision) == (decision["risk_level"] in HIGH_RISK_LEVELS)
-        assert ("unseen" in decision) == (row["category"] != "electronics")
+        assert ("unseen" in decision) == (row["category"] not in SMALL.inputs.features[-1].values)
         conforms.validate(decision)
         if number % ROWS_PER_LOOKUP == 0:
             (found,) = service.get(f"/transaction/{row['tx_id']}").json()["decisions"]
@@ -185,30 +186,28 @@ def alerts(service: LocalStack, decision_ids: AbstractSet[str]) -> dict[str, dic
 
 def test_simultaneous_requests_about_a_customer_are_decided_in_order_and_counted(service: LocalStack) -> None:
     before, customer = service.stats(), uuid.uuid4().hex
-    requests = [{"amount": 40.0 + number, "customer_id": customer, "hour": 12} for number in range(CONCURRENT)]
+    requests = [{"amount": 1001.0 + number, "customer_id": customer, "hour": 4} for number in range(CONCURRENT)]
     with ThreadPoolExecutor(THREADS) as pool:
         responses = list(pool.map(lambda request: service.post("/score", json=request), requests))
     decisions = [response.json() for response in responses]
     assert {response.status_code for response in responses} == {200}
     for request, decision in zip(requests, decisions, strict=True):
-        assert decision == decide_again(request, decision)
+        assert decision == decide_again(FOREST, request, decision)
     assert sorted(one["history"]["customer"]["count_1h"] for one in decisions) == list(range(CONCURRENT))
-    # All levels are those of the model: of the count up to 2, and of the amount up to 50.
-    levels = Counter(decision["risk_level"] for decision in decisions)
-    assert levels["HIGH"] > CONCURRENT / 2
-    assert level_changes(before, service.stats()) == levels
+    # The model takes more than three transactions in an hour for a fraud.
+    assert level_changes(before, service.stats()) == {"MEDIUM": 4, "HIGH": CONCURRENT - 4}
 
 
 def test_damaged_model_is_one_line_and_503_until_repaired(service: LocalStack) -> None:
     file = service.root / MODEL_PATH
     valid = file.read_bytes()
     begin, total = len(service.log.read_text()), service.stats()["total"]
-    other = model_file.encode(MODEL._replace(inputs=Inputs([*MODEL.inputs.features, Number("card_age", 0.0)])))
+    other = model_file.encode(SMALL._replace(inputs=Inputs([*SMALL.inputs.features, Number("card_age", 0.0)])))
     try:
         for content, problem in (
             (valid[:-1], "The model is damaged: its content does not have the SHA-256 of its first line"),
             (b"", "The file is not a model: it does not begin with a line of risk-scoring-model"),
-            (other, "Model 'small' needs 'card_age', which rule set '1.0-tests' does not declare"),
+            (other, "Model '2.0-tests' needs 'card_age', which rule set '1.0-tests' does not declare"),
         ):
             file.write_bytes(content)
             for response in (service.post("/score", json=CRITICAL), service.get("/health")):
@@ -218,7 +217,7 @@ def test_damaged_model_is_one_line_and_503_until_repaired(service: LocalStack) -
             assert batch.status_code == 503
             assert service.stats()["total"] == total
         file.write_bytes(valid)
-        assert service.post("/score", json=CRITICAL).json()["version"] == "1.0-tests+small"
+        assert service.post("/score", json=CRITICAL).json()["version"] == "1.0-tests+2.0-tests"
     finally:
         file.write_bytes(valid)
     lines = [json.loads(line) for line in service.log.read_text()[begin:].splitlines()]
@@ -231,6 +230,6 @@ def test_shipped_model_decides_with_the_shipped_rules(tmp_path: Path) -> None:
     with services.started(tmp_path / "stack.log", Scorer="forest") as stack:
         for _ in range(3):
             decision = stack.post("/score", json=transaction).json()
-            expected = decide_again(transaction, decision, scorers.load_forest())
+            expected = decide_again(scorers.load_forest(), transaction, decision)
             assert list(decision.items()) == list(expected.items())
         assert decision["history"]["customer"]["count_1h"] == 2

@@ -353,7 +353,7 @@ FEATURES = st.lists(
     st.builds(Number, FACTS, THRESHOLDS)
     | st.builds(Category, FACTS, st.lists(TEXTS, min_size=1, max_size=3, unique=True).map(tuple)),
     min_size=1,
-    max_size=5,
+    max_size=3,
     unique_by=lambda feature: feature.fact,
 )
 
@@ -367,16 +367,16 @@ def models(draw: st.DrawFn) -> Model:
     tree: st.SearchStrategy[Tree] = st.recursive(
         st.tuples(MEAN_LEAVES if link == MEAN else LOG_ODDS, COVER_VALUES),
         lambda below: st.tuples(st.integers(0, columns - 1), THRESHOLDS, below, below),
-        max_leaves=6,
+        max_leaves=4,
     )
     medium, high, critical = sorted(draw(st.lists(st.floats(5e-324, 1), min_size=3, max_size=3, unique=True)))
     return model(
-        *draw(st.lists(tree, min_size=1, max_size=3)),
+        *draw(st.lists(tree, min_size=1, max_size=2)),
         features=features,
         link=link,
         levels=(medium, high, critical),
         version=draw(st.text(min_size=1, max_size=40).filter(str.isprintable)),
-        about=draw(st.dictionaries(st.text(), st.none() | st.integers() | st.text() | st.lists(st.booleans()))),
+        about=draw(st.dictionaries(TEXTS, st.none() | st.integers() | TEXTS | st.lists(st.booleans()), max_size=3)),
     )
 
 

@@ -30,8 +30,7 @@ from tests.generated import OPENAPI_FILE
 from tests.lists_corpus import CASES as LIST_CASES
 from tests.local import template
 from tests.rule_set import R1, R2, R3, RULE_SET
-from tests.small_model import FOREST
-from tests.unit.conftest import Functions
+from tests.unit.conftest import FOREST, Functions
 from tests.unit.json_parts import parts
 
 DOCUMENT: dict[str, Any] = json.loads(OPENAPI_FILE.read_text(encoding="utf-8"))
