@@ -4,6 +4,9 @@ PORT ?= 3000
 # For `make stream`: how many rows to send, and how many per second; without RATE, as fast as possible.
 ROWS ?= 20000
 RATE ?=
+# What decides in `make run` and `make stream`: rules, forest or shadow, as the template's parameter of this name.
+Scorer ?= rules
+export Scorer
 # Log format of `make run` and `make stream`: text for people, json for programs.
 LOGS ?= text
 # For `make load`: the number of customers that the transactions are about; without it, they have no history.
@@ -15,6 +18,12 @@ KAFKA_PORT ?= 9092
 RULES ?=
 DATA ?=
 LABEL ?=
+# For `make train`: the file to write, the kind of model, its size, and names of Parquet columns ("ts=timestamp").
+OUT ?=
+MODEL ?=
+TREES ?=
+DEPTH ?=
+COLUMNS ?=
 
 APP := .venv
 SAM := .tools/sam
@@ -36,14 +45,17 @@ LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashe
 export SAM_CLI_TELEMETRY := 0
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run stream broker rules test coverage faults load bench lint format lock install emulator build clean
+.PHONY: help run stream broker rules train test coverage faults load bench lint format lock install emulator build clean
 
 help:
-	@echo "make run         serve the API on http://127.0.0.1:$(PORT) (PORT=..., LOGS=json), no Docker needed"
-	@echo "make stream      send $(ROWS) card payments through Kafka, live, with alerts (ROWS=, RATE= per second, PORT=, LOGS=json)"
+	@echo "make run         serve the API on http://127.0.0.1:$(PORT) (PORT=..., LOGS=json), no Docker needed; Scorer=forest lets a"
+	@echo "                 model decide, and Scorer=shadow stores what it would have decided"
+	@echo "make stream      send $(ROWS) card payments through Kafka, live, with alerts (ROWS=, RATE= per second, PORT=, LOGS=json,"
+	@echo "                 Scorer=)"
 	@echo "make broker      run a Kafka broker on 127.0.0.1:$(KAFKA_PORT) (KAFKA_PORT=...) for the clients in events/"
 	@echo "make rules       check and print the rules, score events/transactions.jsonl (also DATA=FILE; RULES=FILE compares,"
 	@echo "                 LABEL=FIELD says whether a transaction of DATA is a fraud: precision and recall)"
+	@echo "make train       train a model on labelled transactions (DATA=FILE, OUT=FILE; MODEL=lightgbm, RULES=FILE, TREES=, DEPTH=)"
 	@echo "make test        run all checks and tests; with Docker, also in the containers of 'sam local'"
 	@echo "make coverage    measure branch coverage of functions/; fails if the layer is below 97 percent"
 	@echo "make faults      run the fault tests at full length, about 25 minutes; 'make test' runs a short version"
@@ -71,11 +83,18 @@ rules: $(APP)/ready
 	@$(APP)/bin/python -m functions.offline.backtest $(if $(RULES),--rules "$(RULES)" --against $(RULE_SET)) \
 		$(if $(LABEL),--label "$(LABEL)",events/transactions.jsonl) $(if $(DATA),"$(DATA)")
 
+train: $(OFFLINE)/ready
+	@PYTHONPATH=functions/layer $(OFFLINE)/bin/python -m functions.offline.train $(if $(MODEL),--model "$(MODEL)") \
+		$(if $(RULES),--rules "$(RULES)") $(if $(LABEL),--label "$(LABEL)") $(if $(TREES),--trees "$(TREES)") \
+		$(if $(DEPTH),--depth "$(DEPTH)") $(if $(COLUMNS),--columns "$(COLUMNS)") "$(DATA)" "$(OUT)"
+
 # Most tests wait for processes, so they run side by side. Two kinds run alone: those that measure, and those that
 # Schemathesis generates, which have one name for all operations of the API, as pytest-xdist cannot handle.
 ALONE := tests/performance tests/integration/test_generated.py
-test: lint
-	@$(APP)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ALONE:%=--ignore %)
+test: lint $(OFFLINE_TESTS)/ready
+	@$(APP)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ALONE:%=--ignore %) \
+		--ignore tests/offline
+	@PYTHONPATH=functions/layer $(OFFLINE_TESTS)/bin/python -m pytest tests/offline
 	@$(APP)/bin/python -m pytest $(ALONE)
 
 # The unit tests, and the tests of the connection, which need sockets.

@@ -14,8 +14,8 @@ RULES = events.FOLDER / "stream-rules.json"
 _RULE_SET = rules_loader.from_file(str(RULES))
 
 
-def rows(count: int) -> Iterator[dict[str, Any]]:
-    """Return the first payments as transactions."""
+def rows(count: int | None) -> Iterator[dict[str, Any]]:
+    """Return the first payments as transactions, or all."""
     with gzip.open(ROOT / "tests" / "data" / "sparkov_slim.csv.gz", "rt", encoding="utf-8") as file:
         for row in itertools.islice(csv.DictReader(file), count):
             numbers = {"amount": float(row["amount"]), "hour": int(row["hour"]), "is_fraud": int(row["is_fraud"])}

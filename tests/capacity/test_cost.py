@@ -86,7 +86,7 @@ def test_usage_is_that_of_handler_and_template(usage: Usage) -> None:
     assert usage.metrics == 2 * (1 + len(RISK_LEVELS)) + len(RULE_SET.rules)
     assert usage.memory == template.functions()["ScoreFunction"].memory
     assert usage.decision_days == parameters["DecisionDays"]["Default"]
-    alarms = {name for name in resources if name.endswith("Alarm") and not name.startswith("Stream")}
+    alarms = {name for name in resources if name.endswith("Alarm") and not name.startswith(("Shadow", "Stream"))}
     # AlertMappingAlarm has six: decisions and unrecorded decisions of two levels, published and failed alerts.
     assert usage.alarms == len(alarms) + 5
     # The bill leaves out dashboards, the first three of which are free.

@@ -45,6 +45,7 @@ ISSUER = "https://login.example.com"
 ORIGIN = "https://dashboard.example.com"
 # Actions for which IAM accepts no resource ("Service Authorization Reference")
 ANY_RESOURCE = {"dynamodb:ListStreams"}
+OF_STREAMS = {"dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"}
 # Variables of $context that the access log may contain: none of them has body, headers or the full path.
 LOGGED = {
     "requestTime",
@@ -361,7 +362,7 @@ def test_roles_allow_single_actions_on_named_resources(resources: dict[str, Any]
                 resource = statement["Resource"]
             else:
                 resource, attribute = statement["Resource"]["Fn::GetAtt"]
-                assert attribute == ("StreamArn" if (name, resource) == ("AlertRole", "DecisionsTable") else "Arn")
+                assert attribute == ("StreamArn" if statement["Action"] in OF_STREAMS else "Arn")
             granted.setdefault(name.removesuffix("Role"), set()).add((statement["Action"], resource))
     log = {("logs:CreateLogStream", "FunctionLogGroup"), ("logs:PutLogEvents", "FunctionLogGroup")}
     assert all(actions >= log for actions in granted.values())
@@ -371,6 +372,7 @@ def test_roles_allow_single_actions_on_named_resources(resources: dict[str, Any]
         ("dynamodb:BatchGetItem", "ProfilesTable"),
         ("dynamodb:PutItem", "ProfilesTable"),
     }
+    reading_the_stream = {("dynamodb:ListStreams", "*"), *((action, "DecisionsTable") for action in OF_STREAMS)}
     deciding = {*recording, ("dynamodb:BatchGetItem", "ListsTable"), ("sqs:SendMessage", "OutboxQueue")}
     assert {name: actions - log for name, actions in granted.items()} == {
         "Score": deciding,
@@ -382,13 +384,11 @@ def test_roles_allow_single_actions_on_named_resources(resources: dict[str, Any]
             ("sqs:GetQueueAttributes", "OutboxQueue"),
         },
         "Alert": {
-            ("dynamodb:DescribeStream", "DecisionsTable"),
-            ("dynamodb:GetRecords", "DecisionsTable"),
-            ("dynamodb:GetShardIterator", "DecisionsTable"),
-            ("dynamodb:ListStreams", "*"),
+            *reading_the_stream,
             ("sns:Publish", "AlertTopic"),
             ("sqs:SendMessage", "AlertDeadLetterQueue"),
         },
+        "Shadow": {*reading_the_stream, ("dynamodb:UpdateItem", "DecisionsTable")},
         "Stats": {("dynamodb:BatchGetItem", "StatsTable")},
         "Transaction": {("dynamodb:Query", "DecisionsTable")},
         "Lists": {
@@ -534,6 +534,53 @@ def test_only_new_decisions_with_the_wanted_levels_are_alerted(level: str, level
         "dynamodb": {"NewImage": {"risk_level": {"S": levels}}},
     }
     assert template.load()["Parameters"]["AlertLevel"]["AllowedValues"] == ["HIGH", "CRITICAL"]
+
+
+OF_SHADOW = {
+    *("ShadowFunction", "ShadowRole", "ShadowMapping"),
+    *("ShadowErrorsAlarm", "ShadowFailuresAlarm", "ShadowAgeAlarm"),
+}
+
+
+def test_only_shadow_mode_has_a_shadow_function() -> None:
+    """In everything else, the three modes differ by an environment variable."""
+    modes = template.load()["Parameters"]["Scorer"]["AllowedValues"]
+    made = dict(zip(modes, stacks.make(template.load(), *({"Scorer": mode} for mode in modes)), strict=True))
+    assert made.keys() == {"rules", "forest", "shadow"}
+    assert set(made["shadow"].resources) - set(made["rules"].resources) == OF_SHADOW
+    assert made["forest"].resources == made["rules"].resources
+    for mode, stack in made.items():
+        dashboard = json.loads(stack.properties("Dashboard")["DashboardBody"])
+        assert ("Shadow" in json.dumps(dashboard)) == (mode == "shadow")
+        for function in stack.of_type("AWS::Lambda::Function"):
+            properties = stack.properties(function)
+            assert properties["Environment"]["Variables"].pop("SCORER") == mode
+            assert function == "ShadowFunction" or properties == _without_mode(made["rules"], function)
+
+
+def _without_mode(stack: Stack, function: str) -> dict[str, Any]:
+    properties = stack.properties(function)
+    properties["Environment"]["Variables"].pop("SCORER")
+    return properties
+
+
+def test_mapping_of_opinions_takes_new_decisions_and_gives_up_after_an_hour() -> None:
+    (stack,) = stacks.make(template.load(), {"Scorer": "shadow"})
+    mapping = stack.properties("ShadowMapping")
+    # Storing an opinion is a MODIFY, which must not be judged again.
+    (pattern,) = mapping.pop("FilterCriteria")["Filters"]
+    assert json.loads(pattern["Pattern"]) == {"eventName": ["INSERT"]}
+    assert mapping == {
+        "EventSourceArn": stack.value({"Fn::GetAtt": ["DecisionsTable", "StreamArn"]}),
+        "FunctionName": "ShadowFunction",
+        "StartingPosition": "TRIM_HORIZON",
+        "BatchSize": 100,
+        "MaximumBatchingWindowInSeconds": 5,
+        "FunctionResponseTypes": ["ReportBatchItemFailures"],
+        "BisectBatchOnFunctionError": True,
+        "MaximumRetryAttempts": -1,
+        "MaximumRecordAgeInSeconds": 3600,
+    }
 
 
 def test_topic_of_alerts_is_encrypted(resources: dict[str, Any]) -> None:

@@ -28,7 +28,7 @@ ENVIRONMENTS_PER_FUNCTION = 4
 _BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
 # Error type with which the bootstrap reports an invalid configuration
 _CONFIGURATION_ERROR = "Runtime.ConfigurationError"
-_WATCHED_SUFFIXES = {".py", ".json", ".html", ".css", ".js"}
+_WATCHED_SUFFIXES = {".py", ".json", ".model", ".html", ".css", ".js"}
 
 Stamp = tuple[tuple[str, int], ...]
 

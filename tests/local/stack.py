@@ -2,7 +2,7 @@
 
 import argparse
 
-from tests.local import account, alerts, emulator, environments, event_sources
+from tests.local import account, alerts, emulator, environments, event_sources, template
 from tests.local.console import LOGS, Console
 from tests.local.processes import StartError, command, fail, listening, port_number
 
@@ -51,6 +51,7 @@ def main() -> None:
     with command():
         if arguments.logs not in LOGS:
             raise StartError(f"LOGS must be {' or '.join(LOGS)}, not {arguments.logs!r}")
+        template.scorer()  # raises an error before anything starts
         run(port_number(arguments.port), arguments.logs)
 
 

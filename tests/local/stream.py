@@ -237,6 +237,7 @@ def main() -> None:
     with processes.command():
         if arguments.logs not in LOGS:
             raise StartError(f"LOGS must be {' or '.join(LOGS)}, not {arguments.logs!r}")
+        template.scorer()  # raises an error before anything starts
         rate = _positive("RATE", arguments.rate) if arguments.rate else 0
         run(_positive("ROWS", arguments.rows), rate, processes.port_number(arguments.port), arguments.logs)
 

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from tests.local import cloudformation
 from tests.local.cloudformation import Stack
+from tests.local.processes import StartError
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE_FILE = ROOT / "template.yaml"
@@ -48,10 +50,25 @@ def load() -> dict[str, Any]:
     return cloudformation.parse(TEMPLATE_FILE.read_text(encoding="utf-8"))
 
 
+def scorer() -> str:
+    """Return the parameter ``Scorer``: the environment variable of this name, or else its default.
+
+    Raises
+    ------
+    StartError
+        The variable is not one of the values that the template allows.
+    """
+    parameter = load()["Parameters"]["Scorer"]
+    value: str = os.environ.get("Scorer") or parameter["Default"]  # noqa: SIM112  the name of the parameter
+    if value not in parameter["AllowedValues"]:
+        raise StartError(f"Scorer must be one of {', '.join(parameter['AllowedValues'])}, not {value!r}")
+    return value
+
+
 @functools.cache
 def stack() -> Stack:
-    """Return the stack of ``make run``: its parameters are the defaults, but it has the resources for Kafka."""
-    return Stack.local(load(), _KAFKA)
+    """Return the stack of ``make run``: defaults, except for :func:`scorer`, and the resources for Kafka."""
+    return Stack.local(load(), {**_KAFKA, "Scorer": scorer()})
 
 
 def kafka_mapping(bootstrap: str, topic: str, pollers: int) -> dict[str, Any]:

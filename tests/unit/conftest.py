@@ -27,6 +27,7 @@ from scoring.store import Store
 from tests import rule_set
 from tests.local import template
 from tests.local.emulator import create_queues, create_tables, create_topics
+from tests.small_model import FOREST
 from tests.unit.fakes import MotoClient
 
 # A rule set with another version is not the lab's.
@@ -193,3 +194,12 @@ def invoke(dynamodb: Any, sqs: Any, sns: Any, context: SimpleNamespace, monkeypa
         monkeypatch.delitem(sys.modules, name, raising=False)
         modules[logical_id] = importlib.import_module(name)
     return Functions(modules, context)
+
+
+@pytest.fixture
+def with_shadow(invoke: Functions, monkeypatch: pytest.MonkeyPatch) -> Functions:
+    """Import the shadow function as well, with the tests' rule set and model."""
+    monkeypatch.setattr(scorers, "load_forest", lambda: FOREST)
+    monkeypatch.delitem(sys.modules, "functions.shadow.app", raising=False)
+    invoke.modules["ShadowFunction"] = importlib.import_module("functions.shadow.app")
+    return invoke

@@ -16,7 +16,7 @@ AWS_LIBRARIES = {"aws_lambda_powertools", "boto3", "botocore", "pydantic", "requ
 NETWORK = {"socket", "ssl"}
 
 
-def imported(statement: str) -> set[str]:
+def imported(statement: str, **environment: str) -> set[str]:
     """Return the packages and the modules of the layer that a statement loads in a new interpreter."""
     code = f"{statement}; import sys; print(*sys.modules)"
     variables = {
@@ -25,6 +25,7 @@ def imported(statement: str) -> set[str]:
         **emulator.variables("http://127.0.0.1:9"),
         "AWS_DEFAULT_REGION": account.REGION,
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "functions" / "layer")]),
+        **environment,
     }
     output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env=variables)
     names = output.stdout.decode().split()
@@ -74,6 +75,15 @@ def test_store_functions_import_no_aws_library(function: str) -> None:
     modules = imported(f"import functions.{function}.app")
     assert not modules & (AWS_LIBRARIES | {"dataclasses", "inspect", "logging", "pathlib"})
     assert modules >= NETWORK
+
+
+def test_rules_alone_import_no_model() -> None:
+    """In shadow mode, the score function must be that of the rules."""
+    of_model = {"scoring.images", "scoring.shadow"}
+    modules = imported("import functions.score.app", SCORER="shadow")
+    assert not modules & of_model
+    assert not any(name.startswith("scoring.scorers.forest") for name in modules)
+    assert modules == imported("import functions.score.app")
 
 
 def test_imported_finds_the_libraries() -> None:

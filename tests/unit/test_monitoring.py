@@ -1,6 +1,7 @@
 """Alarms and dashboard, compared with the metrics that the service and AWS emit."""
 
 import functools
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ PARAMETERS = {
     "KafkaGroup": "risk-scoring",
     "KafkaMinPollers": "1",
     "KafkaMaxPollers": "2",
+    "Scorer": "shadow",
 }
 
 # Metrics of AWS services, by namespace and dimension: type of the resource and names. Source: the pages "Types of
@@ -69,6 +71,8 @@ def emitted_metrics(invoke: Functions, dynamodb: Any, new_metric_lines: MetricLi
     broken = events.load("alert")
     broken["Records"][0]["dynamodb"]["NewImage"].pop("answer")
     invoke("AlertFunction", broken)
+    telemetry.emit_shadow([(*levels, True) for levels in itertools.combinations(RISK_LEVELS, 2)], failures=1)
+    telemetry.emit_shadow([("CRITICAL", "CRITICAL", True)], failures=0)
     return {key for line in new_metric_lines() for key, _, _ in metrics(line)}
 
 
@@ -191,6 +195,10 @@ ALARMS = {
     "OutboxAgeAlarm": ("OutboxAge", "Maximum", 60, 1, ">", 300),
     "OutboxBacklogAlarm": ("ApproximateAgeOfOldestMessage", "Maximum", 60, 1, ">", 300),
     "OutboxDeadLetterAlarm": ("ApproximateNumberOfMessagesVisible", "Maximum", 60, 1, ">", 0),
+    "ShadowErrorsAlarm": ("Errors", "Sum", 300, 1, ">", 0),
+    "ShadowFailuresAlarm": ("ShadowFailures", "Sum", 300, 1, ">", 0),
+    # Milliseconds: half of the age at which Lambda skips a record
+    "ShadowAgeAlarm": ("IteratorAge", "Maximum", 60, 1, ">", 1_800_000),
     "StreamErrorsAlarm": ("Errors", "Sum", 300, 1, ">", 0),
     "StreamFailuresAlarm": ("StreamFailures", "Sum", 300, 1, ">", 0),
     "StreamLagAlarm": ("OffsetLag", "Maximum", 300, 3, ">", 10_000),
@@ -219,6 +227,9 @@ SUBJECTS = {
     "OutboxAgeAlarm": STACK,
     "OutboxBacklogAlarm": "OutboxQueue",
     "OutboxDeadLetterAlarm": "OutboxDeadLetterQueue",
+    "ShadowErrorsAlarm": "ShadowFunction",
+    "ShadowFailuresAlarm": STACK,
+    "ShadowAgeAlarm": "ShadowFunction",
     "StreamErrorsAlarm": "StreamFunction",
     "StreamFailuresAlarm": STACK,
     "StreamLagAlarm": "StreamFunction",

@@ -61,6 +61,55 @@ def test_find_returns_the_transaction(writer: LedgerWriter, reader: LedgerReader
     assert reader.find("TX001", NO_DEADLINE) == [{**decision.response, "transaction": transaction}]
 
 
+OPINION = {"version": "1+m", "risk_level": "HIGH", "fraud": True, "fraud_probability": 0.5}
+REASONS = {"unseen": ["category"], "contributions": [{"feature": "amount", "value": 5, "contribution": 0.4}]}
+
+
+@pytest.mark.parametrize("opinion", [OPINION, OPINION | REASONS])
+def test_find_returns_the_opinion_of_a_model(reader: LedgerReader, dynamodb: Any, opinion: dict[str, Any]) -> None:
+    item = {"tx_id": {"S": "TX001"}, "decision_id": {"S": "k1"}, **stored_item("k1")}
+    dynamodb.put_item(TableName="DecisionsTable", Item={**item, "shadow": {"S": json.dumps(opinion)}})
+    (found,) = reader.find("TX001", NO_DEADLINE)
+    assert found["shadow"] == opinion
+    assert (
+        json.dumps({name: value for name, value in found.items() if name not in {"transaction", "shadow"}})
+        == (item["answer"]["S"])
+    )
+
+
+@pytest.mark.parametrize(
+    "opinion",
+    [
+        {"N": "1"},
+        {"S": ""},
+        {"S": "{"},
+        {"S": "[]"},
+        *(
+            {"S": json.dumps(other)}
+            for other in (
+                {**OPINION, "other": 1},
+                {name: value for name, value in OPINION.items() if name != "fraud"},
+                {**OPINION, "risk_level": "NONE"},
+                {**OPINION, "risk_level": []},
+                {**OPINION, "fraud": 1},
+                {**OPINION, "fraud_probability": "0.5"},
+                {**OPINION, "unseen": "category"},
+                {**OPINION, "contributions": {}},
+                {**OPINION, "version": None},
+            )
+        ),
+    ],
+    ids=str,
+)
+def test_invalid_opinion_does_not_hide_the_decision(
+    reader: LedgerReader, dynamodb: Any, opinion: dict[str, str]
+) -> None:
+    item = {"tx_id": {"S": "TX001"}, "decision_id": {"S": "k1"}, **stored_item("k1"), "shadow": opinion}
+    dynamodb.put_item(TableName="DecisionsTable", Item=item)
+    (found,) = reader.find("TX001", NO_DEADLINE)
+    assert "shadow" not in found
+
+
 def test_decision_id_and_tx_id_do_not_collide(writer: LedgerWriter, reader: LedgerReader) -> None:
     """A decision without ``tx_id`` and with the key K neither blocks the key K of transaction K, nor is found there."""
     without, other = decide({"amount": 1}, "K"), decide({"amount": 2}, "other")

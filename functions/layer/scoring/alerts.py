@@ -8,9 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from scoring import chunks, strict_json
-from scoring.decision import is_response
-from scoring.errors import InvalidImage, InvalidRequest
+from scoring import chunks, images, strict_json
 
 # Limits of SNS for one PublishBatch. The bytes include the attributes, and are also the limit of a single message.
 MAX_BATCH_ALERTS = 10
@@ -68,15 +66,7 @@ def make(image: Mapping[str, Any]) -> Alert:
     InvalidImage
         The item is not a decision; the text says why, and quotes no field of a transaction.
     """
-    try:
-        key = image["tx_id"], image["decision_id"]
-        response, transaction = strict_json.parse(image["answer"]), strict_json.parse(image["transaction"])
-    except KeyError as error:
-        raise InvalidImage(f"Attribute {error} is missing") from None
-    except (AttributeError, InvalidRequest, TypeError):
-        raise InvalidImage("The response or the transaction is not JSON") from None
-    if not (all(isinstance(part, str) for part in key) and is_response(response) and isinstance(transaction, dict)):
-        raise InvalidImage("The response or the transaction has a missing or invalid field")
+    key, response, transaction = images.read(image)
     document: dict[str, Any] = {
         "alert_id": hashlib.sha256(strict_json.encode(key).encode()).hexdigest()[:_ALERT_ID_DIGITS],
         **{name: response[name] for name in ("tx_id", "decision_id", "risk_level", "score")},

@@ -11,7 +11,7 @@
     │   └── StoreUnavailable     503  with ``Retry-After``
     ├── CallFailed                   call of an AWS service; never reaches the caller
     ├── InvalidMessage               message of the outbox; redelivered, then moved to the dead-letter queue
-    ├── InvalidImage                 item in the stream of the decisions table; logged, not alerted
+    ├── InvalidImage                 item in the stream of the decisions table; logged, not alerted or judged
     ├── InvalidProfile               item of the profiles table; the decision is made without it
     ├── NotRecorded                  batch of Kafka records; Lambda delivers it again
     └── ConfigurationError           raised while a function starts
@@ -114,7 +114,7 @@ class InvalidMessage(ScoringError):
 
 
 class InvalidImage(ScoringError):
-    """An item in the stream of the decisions table is not a decision."""
+    """An item in the stream of the decisions table is not a decision, or not one of the present rule set."""
 
 
 class InvalidProfile(ScoringError):

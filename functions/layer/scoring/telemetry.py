@@ -28,6 +28,11 @@ metric                  unit         dimensions                             mean
 ``OutboxAge``           seconds      ``service``                            age of the oldest message not yet recorded
 ``AlertsPublished``     count        ``service``                            alerts accepted by SNS, with repeats
 ``AlertsFailed``        count        ``service``                            alerts not published, once per attempt
+``ShadowDecisions``     count        ``service``                            decisions that a model judged, with repeats
+``ShadowAgreements``    count        ``service``                            those whose level it would not change
+``ShadowShifts``        count        ``service``, ``from`` and ``to``       those that it would change, by both levels
+``ShadowFrauds``        count        ``service``, also with ``risk_level``  those that it takes for frauds
+``ShadowFailures``      count        ``service``                            those it could not judge, once per attempt
 ======================= ============ ====================================== ==========================================
 """
 
@@ -51,6 +56,7 @@ _BY_SERVICE: Dimensions = (("service",),)
 _BY_LEVEL: Dimensions = (("service",), ("service", "risk_level"))
 _BY_REASON: Dimensions = (("service", "reason"),)
 _BY_RULE: Dimensions = (("service", "rule"),)
+_BY_SHIFT: Dimensions = (("service", "from", "to"),)
 # Error text in the containers of `sam local`, which reach no store without the emulator.
 _START_EMULATOR = "The store is unavailable; start the emulator with 'make emulator' and send the request again"
 
@@ -188,6 +194,30 @@ def emit_alerts(*, published: int, failed: int) -> None:
     _emit(metrics, _BY_SERVICE)
 
 
+def emit_shadow(opinions: Sequence[tuple[str, str, bool]], *, failures: int) -> None:
+    """Count the decisions of one invocation that a model has given its opinion about.
+
+    Parameters
+    ----------
+    opinions
+        Risk level of each decision, the one that the model would have given, and whether it takes it for a fraud.
+    failures
+        Number of decisions without an opinion.
+    """
+    agreements = sum(before == after for before, after, _ in opinions)
+    metrics: dict[str, tuple[float, str]] = {
+        "ShadowDecisions": (len(opinions), "Count"),
+        "ShadowAgreements": (agreements, "Count"),
+    }
+    if failures:
+        metrics["ShadowFailures"] = failures, "Count"
+    _emit(metrics, _BY_SERVICE)
+    for (before, after), number in _counts((before, after) for before, after, _ in opinions if before != after).items():
+        _emit({"ShadowShifts": (number, "Count")}, _BY_SHIFT, **{"from": before, "to": after})
+    for level, number in _counts(before for before, _, fraud in opinions if fraud).items():
+        _emit({"ShadowFrauds": (number, "Count")}, _BY_LEVEL, risk_level=level)
+
+
 def log_unavailable(what: str, reason: str, decision_id: str | None = None) -> StoreUnavailable:
     """Log that ``what``, the store or the outbox, is unavailable, and return the error to raise."""
     line = {
@@ -248,10 +278,10 @@ def _model_metrics(responses: Sequence[Mapping[str, Any]]) -> dict[str, tuple[fl
     return {name: (number, "Count") for name, number in numbers.items() if number}
 
 
-def _counts(names: Iterable[str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for name in names:
-        counts[name] = counts.get(name, 0) + 1
+def _counts(values: Iterable[R]) -> dict[R, int]:
+    counts: dict[R, int] = {}
+    for value in values:
+        counts[value] = counts.get(value, 0) + 1
     return counts
 
 

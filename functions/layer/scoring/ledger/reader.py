@@ -16,6 +16,9 @@ MAX_FOUND = 100
 # Lambda returns at most 6 MB (AWS Lambda quotas); the difference is for the rest of the response.
 MAX_FOUND_BYTES = 5_500_000
 
+# Types of the fields of a model's opinion: those that each has, and those that may be absent
+_OF_OPINION = {"version": str, "risk_level": str, "fraud": bool, "fraud_probability": float}
+_OPTIONAL_OF_OPINION = {"unseen": list, "contributions": list}
 # Raised by reading a malformed response.
 _MALFORMED = (AttributeError, InvalidRequest, KeyError, TypeError, ValueError)
 
@@ -42,10 +45,11 @@ class Totals(NamedTuple):
 
 
 class _Stored(NamedTuple):
-    """A stored decision; the transaction is JSON text."""
+    """A stored decision; transaction and shadow are JSON text."""
 
     response: StoredResponse
     transaction: str
+    shadow: str | None
 
 
 class LedgerReader:
@@ -93,6 +97,8 @@ class LedgerReader:
     def find(self, tx_id: str, deadline: float) -> list[dict[str, Any]]:
         """Return the decisions about a transaction, newest first: responses with the ``transaction`` added.
 
+        A model's opinion is added as ``shadow``, if there is a valid one.
+
         Parameters
         ----------
         tx_id
@@ -127,7 +133,7 @@ class LedgerReader:
             "KeyConditionExpression": "tx_id = :key",
             "ExpressionAttributeValues": {":key": {"S": key}},
             # `transaction` is a reserved word and needs a placeholder.
-            "ProjectionExpression": "answer, #transaction",
+            "ProjectionExpression": "answer, #transaction, shadow",
             "ExpressionAttributeNames": {"#transaction": "transaction"},
         }
         stored = map(_stored, self._store.query(request, deadline))
@@ -160,7 +166,7 @@ def _stored(item: dict[str, Any]) -> _Stored:
     response = strict_json.parse(item["answer"]["S"])
     if not is_response(response):
         raise ValueError
-    return _Stored(response, item["transaction"]["S"])
+    return _Stored(response, item["transaction"]["S"], item.get("shadow", {}).get("S"))
 
 
 def _evaluated_at_and_id(stored: _Stored) -> tuple[str, str]:
@@ -171,11 +177,29 @@ def _within_size(stored: list[_Stored]) -> list[dict[str, Any]]:
     """Return decisions with their transactions, as many as fit into a response."""
     found: list[dict[str, Any]] = []
     size = 0
-    for response, transaction in stored[:MAX_FOUND]:
+    for response, transaction, shadow in stored[:MAX_FOUND]:
         decision = {**response, "transaction": strict_json.parse(transaction)}
+        if opinion := _opinion(shadow):
+            decision["shadow"] = opinion
         # Encoded twice, since Lambda's response is JSON that contains the body as a string.
         size += len(json.dumps(json.dumps(decision)))
         if size > MAX_FOUND_BYTES:
             break
         found.append(decision)
     return found
+
+
+def _opinion(text: str | None) -> dict[str, Any] | None:
+    """Return a model's opinion; None if there is no valid one, which must not hide the decision."""
+    try:
+        opinion: Any = text and strict_json.parse(text)
+    except InvalidRequest:
+        return None
+    valid = (
+        isinstance(opinion, dict)
+        and opinion.keys() - _OPTIONAL_OF_OPINION.keys() == _OF_OPINION.keys()
+        and all(type(opinion[name]) is kind for name, kind in _OF_OPINION.items())
+        and all(type(opinion.get(name, kind())) is kind for name, kind in _OPTIONAL_OF_OPINION.items())
+        and opinion["risk_level"] in RISK_LEVELS
+    )
+    return opinion if valid else None

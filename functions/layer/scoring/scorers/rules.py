@@ -10,7 +10,7 @@ raise it. Floors are applied last, so they win.
 :mod:`scoring.scorers.rules_loader` builds a rule set from ``rules.json``.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -145,6 +145,10 @@ class RuleSet(NamedTuple):
         if limits:
             level = _limited(level, limits)
         return Assessment(score, RISK_LEVELS[level], tuple([rule.label for rule in hits]), reasons)
+
+    def ceiling(self, labels: Container[str]) -> int:
+        """Return the lowest ceiling of the rules with these labels, as an index of RISK_LEVELS."""
+        return min([rule.ceiling for rule in self.rules if rule.label in labels], default=len(RISK_LEVELS) - 1)
 
     def _level_of(self, score: int) -> int:
         """Return the level for a score, as an index of RISK_LEVELS."""

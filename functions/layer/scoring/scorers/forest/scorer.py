@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from scoring.assessment import HIGH_RISK_LEVELS, Assessment
+from scoring.assessment import HIGH_RISK_LEVELS, RISK_LEVELS, Assessment
 from scoring.errors import ModelError
 from scoring.fields import Field, Fields
 from scoring.history import FEATURES, History
@@ -80,16 +80,42 @@ class ForestScorer:
 
     def assess(self, transaction: Transaction) -> Assessment:
         """Assess one transaction."""
-        model = self.model
-        row = model.inputs.row(transaction.facts)
-        probability = model.probability(row)
-        assessment = self.rules.assess(transaction, model.level(probability))
-        details: dict[str, Any] = {"fraud": probability >= model.fraud_threshold, "fraud_probability": probability}
-        if unseen := model.inputs.unseen(transaction.facts):
+        row = self.model.inputs.row(transaction.facts)
+        probability = self.model.probability(row)
+        assessment = self.rules.assess(transaction, self.model.level(probability))
+        return assessment._replace(details=self._details(transaction, row, probability, assessment.risk_level))
+
+    def reassess(self, transaction: Transaction, made: Assessment) -> Assessment:
+        """Return what :meth:`assess` would have returned in place of an assessment by the rules.
+
+        The rules are not evaluated again, so no list has to be known. Floors and ceilings are monotone: limiting the
+        higher one of two levels gives the same as limiting both and taking the higher one. The level in ``made`` is
+        limited already, and is not below a floor, so only the model's level has to be limited, by the ceilings of the
+        hits. Hits of rules that are no longer in the rule set have no ceiling.
+
+        Parameters
+        ----------
+        transaction
+            The transaction, with its history.
+        made
+            What the rules said about it.
+        """
+        row = self.model.inputs.row(transaction.facts)
+        probability = self.model.probability(row)
+        allowed = min(self.model.level(probability), self.rules.ceiling(made.triggered_rules))
+        level = RISK_LEVELS[max(allowed, RISK_LEVELS.index(made.risk_level))]
+        return made._replace(risk_level=level, details=self._details(transaction, row, probability, level))
+
+    def _details(
+        self, transaction: Transaction, row: list[float], probability: float, risk_level: str
+    ) -> dict[str, Any]:
+        """Return the fields that the model adds to the response."""
+        details: dict[str, Any] = {"fraud": probability >= self.model.fraud_threshold, "fraud_probability": probability}
+        if unseen := self.model.inputs.unseen(transaction.facts):
             details["unseen"] = unseen
-        if assessment.risk_level in HIGH_RISK_LEVELS:
+        if risk_level in HIGH_RISK_LEVELS:
             details["contributions"] = self._contributions(row, transaction)
-        return assessment._replace(details=details)
+        return details
 
     def _contributions(self, row: list[float], transaction: Transaction) -> list[dict[str, Any]]:
         """Return the contribution of each feature that has one, largest first; columns of one category are added."""
