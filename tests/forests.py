@@ -6,6 +6,7 @@ left, right)``.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from random import Random
 from typing import Any, TypeAlias
@@ -13,9 +14,12 @@ from typing import Any, TypeAlias
 from hypothesis import strategies as st
 
 from scoring.assessment import RISK_LEVELS
+from scoring.decision import assess
+from scoring.lookups import enriched
 from scoring.scorers.forest import model_file
 from scoring.scorers.forest.inputs import Category, Inputs, Number
 from scoring.scorers.forest.model import LOGISTIC, MEAN, Model, Node
+from scoring.scorers.forest.scorer import ForestScorer
 
 Tree: TypeAlias = "tuple[float, float] | tuple[int, float, Tree, Tree]"
 
@@ -66,6 +70,14 @@ def write(path: Path, written: Model | None = None) -> Path:
     """Write a model, by default :data:`SMALL`, to a file, and return its path."""
     path.write_bytes(model_file.encode(written or SMALL))
     return path
+
+
+def decide_again(scorer: ForestScorer, transaction: Any, decision: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the response of a model to a transaction with the id, time and history of a decision."""
+    history = {"history": decision["history"]} if "history" in decision else {}
+    read = enriched(scorer.fields.read(transaction), decision.get("history", {}), {})
+    time = datetime.fromisoformat(decision["evaluated_at"])
+    return {**assess(read, decision["decision_id"], scorer, time), **history}
 
 
 def output(walked: Model, row: Sequence[float]) -> float:

@@ -190,7 +190,8 @@ class Functions:
 @pytest.fixture
 def invoke(dynamodb: Any, sqs: Any, sns: Any, context: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Functions:
     """Import all functions anew, with the tests' rule set: ``invoke("ScoreFunction", event)``."""
-    monkeypatch.setattr(scorers, "load", lambda: rule_set.RULE_SET)
+    for load in ("load", "load_rules"):
+        monkeypatch.setattr(scorers, load, lambda: rule_set.RULE_SET)
     modules: dict[str, Any] = {}
     for logical_id, function in template.functions().items():
         name = f"functions.{function.folders[0].name}.app"
