@@ -64,6 +64,8 @@ def lines(card: Card) -> Iterator[str]:
     for reason in about["left_out"]:
         yield f"left out: {reason}"
     yield from (f"{name.replace('_', ' ')}: {value:.4f}" for name, value in about["test"].items())
+    precision = about["test_without_history"]["average_precision"]
+    yield f"average precision if the history is missing: {precision:.4f}"
     yield f"average precision of the rules: {_rules_precision(card):.4f}"
     for row in _levels(card):
         yield "  ".join(f"{cell:>10}" for cell in row)
@@ -82,7 +84,7 @@ def write(path: Path, card: Card) -> None:
                 page.plot(_precision_recall(card), "Precision by recall, of the model and the rules"),
             ),
             ("Levels on the test part", page.table(_levels(card)[0], _levels(card)[1:])),
-            ("Measures", page.table(["measure", "validation", "test"], _measures(about))),
+            ("Measures", page.table(["measure", "validation", "test", "test without history"], _measures(about))),
             ("Probabilities", page.plot(_scores(card), "Histogram of the probabilities of frauds and others")),
             ("Calibration", page.plot(_calibration(card), "Proportion of frauds by mean probability")),
             ("Recall by month", page.plot(_months(card), "Recall at HIGH or above, by month")),
@@ -119,8 +121,11 @@ def _levels(card: Card) -> list[list[str]]:
 
 def _measures(about: Any) -> list[list[str]]:
     return [
-        [name.replace("_", " "), f"{about['validation'][name]:.4f}", f"{value:.4f}"]
-        for name, value in about["test"].items()
+        [
+            name.replace("_", " "),
+            *(f"{about[part][name]:.4f}" for part in ("validation", "test", "test_without_history")),
+        ]
+        for name in about["test"]
     ]
 
 

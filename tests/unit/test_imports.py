@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from tests import forests
 from tests.local import account, emulator, template
 from tests.local.template import ROOT
 
@@ -37,6 +39,25 @@ def test_core_imports_no_network_modules(module: str) -> None:
     modules = imported(f"import scoring.{module}")
     assert not modules & (AWS_LIBRARIES | NETWORK)
     assert not any(name.startswith(("scoring.aws", "scoring.ledger")) for name in modules)
+
+
+@pytest.mark.parametrize("scorer", ["", "rules", "shadow"])
+def test_rules_import_no_model(scorer: str) -> None:
+    modules = imported("from scoring import scorers; scorers.load()", SCORER=scorer)
+    assert "scoring.scorers.rules" in modules
+    assert not any(name.startswith("scoring.scorers.forest") for name in modules)
+
+
+def test_model_imports_explanations_only_for_the_first_alert(tmp_path: Path) -> None:
+    path = str(forests.write(tmp_path / "forest.model"))
+    start = (
+        "from tests.rule_set import RULE_SET; from scoring.scorers.forest import model_file, scorer; "
+        f"forest = scorer.ForestScorer(RULE_SET, model_file.from_file({path!r})); forest.assess(RULE_SET.fields.read"
+    )
+    before = imported(f"{start}({{'amount': 20}}))")
+    after = imported(f"{start}({{'amount': 4000}}))")
+    assert after - before == {"scoring.scorers.forest.shapley"}
+    assert not after & (AWS_LIBRARIES | NETWORK | {"dataclasses", "inspect", "logging", "pathlib"})
 
 
 @pytest.mark.parametrize("function", ["lab", "fallback", "transaction", "reconcile"])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scoring.assessment import Assessment
+from scoring.assessment import RISK_LEVELS, Assessment
 from scoring.scorers import rules_loader
 from scoring.scorers.rules import MAX_QUOTED_VALUES, RuleSet
 from tests.rule_set import DOCUMENT, R1, R3
@@ -264,6 +264,38 @@ def test_level(rules: list[dict[str, Any]], score: int, level: str, setters: lis
     assert {int(reason["rule"][1:]): reason["level"] for reason in found.reasons if "level" in reason} == {
         number: rules[number - 1]["level"] for number in setters
     }
+
+
+@pytest.mark.parametrize(
+    ("rules", "at_least", "score", "level", "setters"),
+    [
+        # No hit, and hits whose points give a lower or a higher level
+        ([], "LOW", 0, "LOW", []),
+        ([], "MEDIUM", 0, "MEDIUM", []),
+        ([], "CRITICAL", 0, "CRITICAL", []),
+        ([{"points": 10}], "HIGH", 10, "HIGH", []),
+        ([{"points": 20}], "MEDIUM", 20, "HIGH", []),
+        ([{"points": -5}], "HIGH", 0, "HIGH", []),
+        # Ceilings and floors apply to it.
+        ([{"level": "at most LOW"}], "CRITICAL", 0, "LOW", [1]),
+        ([{"level": "at most HIGH"}], "CRITICAL", 0, "HIGH", [1]),
+        ([{"level": "at most HIGH"}], "HIGH", 0, "HIGH", []),
+        ([{"level": "at least HIGH"}], "MEDIUM", 0, "HIGH", [1]),
+        ([{"level": "at least HIGH"}], "HIGH", 0, "HIGH", []),
+        ([{"level": "at least HIGH"}], "CRITICAL", 0, "CRITICAL", []),
+        ([{"level": "at most LOW"}, {"level": "at least MEDIUM"}], "CRITICAL", 0, "MEDIUM", [2]),
+    ],
+)
+def test_level_that_a_caller_asks_for(
+    rules: list[dict[str, Any]], at_least: str, score: int, level: str, setters: list[int]
+) -> None:
+    """``setters`` are the numbers of the rules whose reason says that they set the level."""
+    never = {"points": 100, "when": [compare("amount", "<", 0)]}
+    found = rule_set(*[{"points": 0, "when": ALWAYS, **rule} for rule in rules], never, levels=LEVELS)
+    assessment = found.assess(found.fields.read({"amount": 20}), RISK_LEVELS.index(at_least))
+    assert (assessment.score, assessment.risk_level, assessment.details) == (score, level, {})
+    assert len(assessment.triggered_rules) == len(rules)
+    assert [number for number, reason in enumerate(assessment.reasons, start=1) if "level" in reason] == setters
 
 
 @pytest.mark.parametrize(

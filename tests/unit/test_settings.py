@@ -84,6 +84,29 @@ def test_settings_of_the_stream_function() -> None:
         settings.partial_responses({"PARTIAL_RESPONSES": "True"})
 
 
+@pytest.mark.parametrize(
+    ("variables", "scorer"),
+    [
+        ({}, "rules"),
+        ({"SCORER": ""}, "rules"),
+        ({"SCORER": "rules"}, "rules"),
+        ({"SCORER": "forest"}, "forest"),
+        ({"SCORER": "shadow"}, "shadow"),
+    ],
+)
+def test_scorer(variables: dict[str, str], scorer: str) -> None:
+    assert settings.scorer(variables) == scorer
+
+
+@pytest.mark.parametrize("value", ["Rules", " forest", "forest ", "rules,forest", "shadow\n", "x" * 5000])
+def test_unknown_scorer(value: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        settings.scorer({"SCORER": value})
+    assert str(caught.value) == (
+        f"Environment variable SCORER must be one of rules, forest, shadow, not {value[:20]!r}"
+    )
+
+
 @pytest.mark.parametrize(("name", "service"), [("stack", "stack"), ("", "service_undefined")])
 def test_service_name_is_never_empty(name: str, service: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """CloudWatch extracts no metric with an empty dimension."""
