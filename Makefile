@@ -141,7 +141,7 @@ format: $(READY)
 	@$(APP)/bin/ruff format
 	@$(APP)/bin/ruff check --fix
 
-install: $(READY) $(LINTERS)
+install: $(READY) $(LINTERS) $(OFFLINE)/ready $(OFFLINE_TESTS)/ready
 
 lock:
 	@$(LOCK) pyproject.toml --output-file functions/layer/requirements.txt

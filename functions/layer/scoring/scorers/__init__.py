@@ -29,8 +29,7 @@ def load() -> "Scorer":
     Raises
     ------
     ConfigurationError
-        The rule set or the model is invalid, or the environment variable ``SCORER`` is; the text names the file and the
-        problem.
+        As for :func:`load_forest`, or the environment variable ``SCORER`` is invalid.
     """
     return load_forest() if settings.scorer() == "forest" else load_rules()
 
@@ -53,7 +52,8 @@ def load_forest() -> "ForestScorer":
     Raises
     ------
     RuleSetError, ModelError
-        The rule set or the model is invalid, or they do not fit together; the text names the file and the problem.
+        The rule set or the model is invalid, or they do not fit together; the text names the file, or the versions of
+        both, and the problem.
     """
     # Imported here, since rules alone do not need it.
     from scoring.scorers.forest import model_file  # noqa: PLC0415
