@@ -27,7 +27,10 @@ import yaml
 from botocore.exceptions import ClientError
 
 from scoring.ledger.outbox import encode
-from tests import corpus
+from scoring.scorers import rules_loader
+from scoring.scorers.forest import model_file
+from scoring.scorers.forest.scorer import ForestScorer
+from tests import corpus, forests
 from tests.corpus import INJECTED, Case
 from tests.e2e import deployment, openapi_import, tokens
 from tests.e2e.deployment import Caller, Deployment
@@ -536,7 +539,7 @@ def test_listed_customer_is_critical_with_the_next_request(updated: Snapshot, se
 
 @pytest.fixture(scope="module")
 def other(deployed: Deployment, issuer: Issuer) -> Deployment:
-    """A second stack of the same build, for a dashboard: tokens instead of signatures, and open docs."""
+    """A second stack of the same build: tokens instead of signatures, open docs, and a model that decides."""
     made = replace(deployed, other_name="dashboard")
     made.deploy(
         JwtIssuer=issuer.url,
@@ -545,6 +548,7 @@ def other(deployed: Deployment, issuer: Issuer) -> Deployment:
         AllowedOrigin=ORIGIN,
         AlarmEmail="fraud@example.com",
         AlertLevel="CRITICAL",
+        Scorer="forest",
         **KAFKA,
     )
     return made
@@ -627,7 +631,42 @@ def stats_status(service: Deployment, token: str) -> int:
 def test_documented_request_with_a_token(other: Deployment, issuer: Issuer) -> None:
     curl = documented(OPERATIONS, "With a token, as a mobile app or a dashboard does:")
     scored = json.loads(run("bash", "-c", curl, API=other.url, TOKEN=issuer.token(aud=AUDIENCE)))
-    assert (scored["tx_id"], scored["version"]) == ("unknown", "1.1-tests")
+    assert (scored["tx_id"], scored["version"].partition("+")[0]) == ("unknown", "1.1-tests")
+
+
+def test_deployed_model_decides(deployed: Deployment, other: Deployment, issuer: Issuer) -> None:
+    api = requests.Session()
+    api.headers["Authorization"] = f"Bearer {issuer.token(aud=AUDIENCE)}"
+
+    def get(path: str) -> Any:
+        return api.get(other.url + path, timeout=TIMEOUT_SECONDS).json()
+
+    scorers = deployed.folder / "functions" / "layer" / "scoring" / "scorers"
+    scorer = ForestScorer(
+        rules_loader.from_file(str(scorers / "rules.json")), model_file.from_file(str(scorers / "forest.model"))
+    )
+    before = get("/stats")
+    assert get("/health") == {"status": "ok", "version": scorer.version}
+    # A kind of fraud that the shipped model was trained on
+    payment = {"amount": 950.0, "category": "shopping_net", "hour": 23, "customer_id": "C-1", "store": "Kraków"}
+    transactions = [{"tx_id": f"TX-forest-{number}", **payment} for number in range(6)]
+    headers = {"Idempotency-Key": "forest"}
+    first, again = (
+        [api.post(f"{other.url}/score", json=one, headers=headers, timeout=TIMEOUT_SECONDS) for one in transactions[:3]]
+        for _ in range(2)
+    )
+    batch = api.post(f"{other.url}/score/batch", json=transactions[3:], timeout=TIMEOUT_SECONDS)
+    assert {response.status_code for response in [*first, *again, batch]} == {200}
+    assert [response.content for response in again] == [response.content for response in first]
+
+    decided = [*(response.json() for response in first), *batch.json()["results"]]
+    for transaction, decision in zip(transactions, decided, strict=True):
+        assert decision == forests.decide_again(scorer, transaction, decision)
+        assert decision["contributions"]
+        (found,) = get(f"/transaction/{transaction['tx_id']}")["decisions"]
+        assert found == {**decision, "transaction": transaction}
+    assert [one["history"]["customer"]["count_1h"] for one in decided] == list(range(6))
+    assert level_changes(before, get("/stats")) == Counter(one["risk_level"] for one in decided)
 
 
 def test_replay_sends_the_samples_with_a_token(other: Deployment, issuer: Issuer) -> None:

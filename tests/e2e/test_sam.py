@@ -18,15 +18,19 @@ from typing import Any
 import pytest
 import yaml
 
+from scoring import scorers
+from scoring.scorers.forest import model_file
+from scoring.scorers.forest.scorer import ForestScorer
 from tests import events
 from tests.e2e import deployment
 from tests.e2e.deployment import ARCHITECTURE, SAM
 from tests.expected import RESPONSES
+from tests.forests import decide_again
 from tests.integration import test_lab
 from tests.local import account, emulator, template
 from tests.local.processes import StartError, free_port
 from tests.local.template import ROOT
-from tests.rule_set import DOCUMENT, R1
+from tests.rule_set import DOCUMENT, R1, RULE_SET
 from tests.service import RunningService
 
 # The command in events/README.md, and an event of each other kind that a function handles.
@@ -252,6 +256,18 @@ def test_sam_local_invoke(sam_local_options: list[str], name: str) -> None:
     function, event = RESPONSES[name].function, events.path(name)
     output = sam("local", "invoke", function, "--event", event, *sam_local_options).stdout
     check_response(name, json.loads(output.splitlines()[-1]))
+
+
+def test_sam_local_invoke_with_a_model(sam_local_options: list[str]) -> None:
+    options = [f"{one} Scorer=forest" if one.startswith("Architecture=") else one for one in sam_local_options]
+    event = events.path("score-critical")
+    output = sam("local", "invoke", "ScoreFunction", "--event", event, *options).stdout
+    response = json.loads(output.splitlines()[-1])
+    check_response("score-critical", response)
+    decision = json.loads(response["body"])
+    scorer = ForestScorer(RULE_SET, model_file.from_file(scorers.MODEL_FILE))
+    assert decision == decide_again(scorer, json.loads(events.load("score-critical")["body"]), decision)
+    assert decision["contributions"]
 
 
 @pytest.fixture(scope="module")
