@@ -25,7 +25,7 @@ from tests.unit.json_parts import parts
 
 SEED = 2026
 DOCUMENTS = 10_000
-TRANSACTIONS = 100
+TRANSACTIONS = 50
 MINIMUM_LOADED = 5_500
 
 SCHEMA_FILE = ROOT / "functions" / "layer" / "scoring" / "scorers" / "rules.schema.json"
