@@ -45,7 +45,8 @@ LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashe
 export SAM_CLI_TELEMETRY := 0
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run stream broker rules train test coverage faults load bench lint format lock install emulator build clean
+.PHONY: help run stream broker rules train test coverage faults load bench lint lint-types lint-template lint-document \
+	format lock install emulator build clean
 
 help:
 	@echo "make run         serve the API on http://127.0.0.1:$(PORT) (PORT=..., LOGS=json), no Docker needed; Scorer=forest lets a"
@@ -88,12 +89,13 @@ train: $(OFFLINE)/ready
 		$(if $(RULES),--rules "$(RULES)") $(if $(LABEL),--label "$(LABEL)") $(if $(TREES),--trees "$(TREES)") \
 		$(if $(DEPTH),--depth "$(DEPTH)") $(if $(COLUMNS),--columns "$(COLUMNS)") "$(DATA)" "$(OUT)"
 
-# Most tests wait for processes, so they run side by side. Two kinds run alone: those that measure, and those that
+# Most tests wait for processes, so they run side by side. Two kinds run alone: those that measure time, and those that
 # Schemathesis generates, which have one name for all operations of the API, as pytest-xdist cannot handle.
-ALONE := tests/performance tests/integration/test_generated.py
+ALONE := $(addprefix tests/performance/,test_batches.py test_forest.py test_load.py test_many_rules.py) \
+	tests/integration/test_generated.py
 test: lint $(OFFLINE)/ready $(OFFLINE_TESTS)/ready
-	@$(APP)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ALONE:%=--ignore %) \
-		--ignore tests/offline
+	@$(APP)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+		$(ALONE:%=--ignore %) --ignore tests/offline
 	@PYTHONPATH=functions/layer $(OFFLINE_TESTS)/bin/python -m pytest tests/offline
 	@$(APP)/bin/python -m pytest $(ALONE)
 
@@ -113,12 +115,20 @@ load: $(READY)
 bench: $(READY) $(OFFLINE)/ready
 	@exec $(APP)/bin/python -m tests.performance.comparison --write $(if $(PYTHON),--python "$(PYTHON)")
 
+# Two at a time, since each linter uses one core.
 lint: $(READY) $(LINTERS)
 	@$(APP)/bin/ruff check
 	@$(APP)/bin/ruff format --check
+	@$(MAKE) --jobs 2 lint-types lint-template lint-document
+
+lint-types:
 	@$(APP)/bin/mypy
+
+lint-template:
 	@AWS_DEFAULT_REGION=us-east-1 $(SAM)/bin/sam validate --lint
 	@$(CHECKOV)/bin/checkov
+
+lint-document:
 ifdef NPM
 	@$(OPENAPI)/node_modules/.bin/spectral lint --fail-severity warn --ruleset tests/openapi/.spectral.yaml $(DOCUMENT)
 	@REDOCLY_SUPPRESS_UPDATE_NOTICE=true $(OPENAPI)/node_modules/.bin/redocly lint --config tests/openapi/redocly.yaml \
@@ -131,7 +141,7 @@ format: $(READY)
 	@$(APP)/bin/ruff format
 	@$(APP)/bin/ruff check --fix
 
-install: $(READY) $(LINTERS)
+install: $(READY) $(LINTERS) $(OFFLINE)/ready $(OFFLINE_TESTS)/ready
 
 lock:
 	@$(LOCK) pyproject.toml --output-file functions/layer/requirements.txt

@@ -6,21 +6,26 @@ left, right)``.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
+from random import Random
 from typing import Any, TypeAlias
 
 from hypothesis import strategies as st
 
 from scoring.assessment import RISK_LEVELS
+from scoring.decision import assess
+from scoring.lookups import enriched
 from scoring.scorers.forest import model_file
 from scoring.scorers.forest.inputs import Category, Inputs, Number
 from scoring.scorers.forest.model import LOGISTIC, MEAN, Model, Node
+from scoring.scorers.forest.scorer import ForestScorer
 
 Tree: TypeAlias = "tuple[float, float] | tuple[int, float, Tree, Tree]"
 
 VERSION = "2.0-tests"
 # Numbers that thresholds and rows have in common, so that ties are frequent.
-GRID = st.sampled_from([-1.0, 0.0, 0.5, 1.0, 2.0])
+GRID = (-1.0, 0.0, 0.5, 1.0, 2.0)
 
 
 def numbers(count: int) -> list[Number]:
@@ -67,6 +72,14 @@ def write(path: Path, written: Model | None = None) -> Path:
     return path
 
 
+def decide_again(scorer: ForestScorer, transaction: Any, decision: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the response of a model to a transaction with the id, time and history of a decision."""
+    history = {"history": decision["history"]} if "history" in decision else {}
+    read = enriched(scorer.fields.read(transaction), decision.get("history", {}), {})
+    time = datetime.fromisoformat(decision["evaluated_at"])
+    return {**assess(read, decision["decision_id"], scorer, time), **history}
+
+
 def output(walked: Model, row: Sequence[float]) -> float:
     """Return the mean or sum of the leaves that a row reaches: the probability or the log-odds."""
     leaves: list[float] = []
@@ -78,39 +91,32 @@ def output(walked: Model, row: Sequence[float]) -> float:
     return math.fsum(leaves) / (len(leaves) if walked.link == MEAN else 1)
 
 
-def random_trees(columns: int, values: st.SearchStrategy[float], max_leaves: int = 8) -> st.SearchStrategy[Tree]:
-    """Return a strategy of trees, some of a single leaf.
-
-    Parameters
-    ----------
-    columns
-        Splits use the columns from 0 to this one, not included; often the same one several times on a path.
-    values
-        Values of leaves.
-    max_leaves
-        Most leaves of a tree.
-    """
-    covers = st.integers(1, 50).map(float) | st.floats(0.01, 10_000)
-    return st.recursive(
-        st.tuples(values, covers),
-        lambda below: st.tuples(st.integers(0, columns - 1), GRID, below, below),
-        max_leaves=max_leaves,
+def random_tree(random: Random, columns: int, splits: int, link: str = MEAN) -> Tree:
+    """Return a tree of this many splits; a third of its leaves are 0, and columns repeat on paths."""
+    if not splits:
+        lowest = -3.0 if link == LOGISTIC else 0.0
+        return random.choice([0.0, random.uniform(lowest, 1), random.uniform(lowest, 1)]), random.randint(1, 1000) / 4
+    left = random.randrange(splits)
+    return (
+        random.randrange(columns),
+        random.choice(GRID),
+        random_tree(random, columns, left, link),
+        random_tree(random, columns, splits - 1 - left, link),
     )
 
 
 @st.composite
-def random_models(draw: st.DrawFn, columns: int = 4, max_trees: int = 4, max_leaves: int = 8) -> Model:
-    """Draw a model with :func:`numbers`, of either link; a third of its leaves are 0."""
+def random_models(draw: st.DrawFn, columns: int = 4, max_splits: int = 10) -> Model:
+    """Draw a model with :func:`numbers`, of either link, with one to three trees; some are a single leaf."""
     link = draw(st.sampled_from([MEAN, LOGISTIC]))
-    lowest = -3.0 if link == LOGISTIC else 0.0
-    values = st.floats(lowest, 1) | st.floats(lowest, 1) | st.just(0.0)
-    trees = draw(st.lists(random_trees(columns, values, max_leaves), min_size=1, max_size=max_trees))
-    return model(*trees, features=numbers(columns), link=link)
+    splits = draw(st.lists(st.integers(0, max_splits), min_size=1, max_size=3))
+    random = Random(draw(st.integers(0, 2**32)))
+    return model(*[random_tree(random, columns, one, link) for one in splits], features=numbers(columns), link=link)
 
 
 def random_rows(columns: int) -> st.SearchStrategy[list[float]]:
     """Return a strategy of rows, whose numbers often equal a threshold."""
-    return st.lists(GRID | st.floats(-3, 3), min_size=columns, max_size=columns)
+    return st.lists(st.sampled_from(GRID) | st.floats(-3, 3), min_size=columns, max_size=columns)
 
 
 def _node(tree: Tree) -> Node:

@@ -1,8 +1,9 @@
 """History as its description says, computed apart from :mod:`scoring.history.profiles`.
 
-A plain loop over all earlier transactions with the same value, in exact arithmetic, without profiles.
+A plain loop over the latest transactions with the same value, in exact arithmetic, without profiles.
 """
 
+import bisect
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -24,22 +25,15 @@ class Event(NamedTuple):
     value: str | int | None = None
 
 
-def known(before: Sequence[Event]) -> list[Event]:
-    """Return the latest by time; of equal times, those that came last."""
-    order = sorted(range(len(before)), key=lambda index: (before[index].time, index))
-    return [before[index] for index in order[-KNOWN:]]
-
-
-def history(before: Sequence[Event], event: Event) -> dict[str, Any]:
-    """Return the history of a transaction, given those decided before it, in the order of their decisions.
+def _history(known: Sequence[Event], count: int, total: Fraction, event: Event) -> dict[str, Any]:
+    """Return the history of a transaction, given the known ones, and the count and total amount of all before it.
 
     Numbers are exact fractions.
     """
-    earlier = [one for one in known(before) if one.time <= event.time]
+    earlier = [one for one in known if one.time <= event.time]
     within = {window: [one for one in earlier if one.time > event.time - window] for window in (HOUR, DAY, WEEK)}
     day = within[DAY]
     values = {one.value for one in day if one.value is not None}
-    total = sum(Fraction(one.amount) for one in before)
     return {
         "count_1h": len(within[HOUR]),
         "count_24h": len(day),
@@ -47,7 +41,7 @@ def history(before: Sequence[Event], event: Event) -> dict[str, Any]:
         "sum_24h": min(sum((Fraction(one.amount) for one in day), Fraction(0)), LARGEST),
         "max_24h": max((Fraction(one.amount) for one in day), default=Fraction(0)),
         "seconds_since_last": min((event.time - one.time for one in earlier), default=None),
-        "amount_ratio": min(Fraction(event.amount) * len(before) / total, LARGEST) if total else None,
+        "amount_ratio": min(Fraction(event.amount) * count / total, LARGEST) if total else None,
         "distinct_24h": len(values),
         "is_new": None if event.value is None else event.value not in {one.value for one in earlier},
     }
@@ -74,5 +68,12 @@ def _close(found: Any, expected: Fraction) -> bool:
 
 def histories(events: Iterable[Event]) -> list[dict[str, Any]]:
     """Return the history of each of the transactions with one value, in the order of their decisions."""
-    given = list(events)
-    return [history(given[:index], event) for index, event in enumerate(given)]
+    found = []
+    by_time: list[Event] = []
+    total = Fraction(0)
+    for event in events:
+        found.append(_history(by_time[-KNOWN:], len(by_time), total, event))
+        # Of equal times, the one decided last comes last.
+        bisect.insort(by_time, event, key=lambda one: one.time)
+        total += Fraction(event.amount)
+    return found

@@ -1,6 +1,7 @@
 """A running service, and the local stack that ``make run`` starts."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -81,15 +82,16 @@ def checkout(root: Path, rules: Any) -> Path:
 
 
 @contextmanager
-def started(log: Path, root: Path = ROOT, arguments: Sequence[str] = STACK) -> Iterator[LocalStack]:
+def started(log: Path, root: Path = ROOT, arguments: Sequence[str] = STACK, **variables: str) -> Iterator[LocalStack]:
     """Start the local stack of the checkout ``root`` as ``make run`` does; stop it as Ctrl-C does.
 
-    ``arguments`` replace those that ``make run`` passes to Python.
+    ``arguments`` replace those that ``make run`` passes to Python; ``variables`` are environment variables.
     """
     with log.open("wb") as output:
         process = subprocess.Popen(
             [SAM_PYTHON, *arguments],
             cwd=root,
+            env={**os.environ, **variables},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -66,7 +66,7 @@ def document(event: http_api.Event) -> http_api.Response:
 
 def _document() -> str:
     try:
-        return contract.document_with(scorers.load().fields)
+        return contract.document_with(scorers.load_rules().fields)
     except RuleSetError:
         # The API can be read without a valid rule set; /health and /score report the error.
         return contract.DOCUMENT

@@ -5,7 +5,7 @@ from typing import Any
 
 from scoring import deadlines, http_api, lists, scorers
 
-SCORER = scorers.load()
+RULES = scorers.load_rules()
 LISTS = lists.connect()
 
 
@@ -16,7 +16,7 @@ def lambda_handler(event: http_api.Event, context: Any) -> http_api.Response:
     if method == "GET":
         return http_api.json_response(_page(event, name, deadline))
     lists.read_query(event)
-    entry = lists.read_entry(event, SCORER.list_fields.get(name, ()))
+    entry = lists.read_entry(event, RULES.list_fields.get(name, ()))
     change = _delete if method == "DELETE" else _put
     return http_api.json_response(change(event, name, entry, deadline))
 
@@ -25,8 +25,8 @@ def _put(event: http_api.Event, name: str, entry: str, deadline: float) -> dict[
     added = lists.read_details(event, entry, int(time.time()))
     LISTS.put(name, added, deadline)
     response = {"list": name, **added.document()}
-    if name not in SCORER.list_fields:
-        response["warnings"] = [f"No rule of version {SCORER.version!r} uses the list {name!r}"]
+    if name not in RULES.list_fields:
+        response["warnings"] = [f"No rule of version {RULES.version!r} uses the list {name!r}"]
     return response
 
 

@@ -91,7 +91,7 @@ class Size(NamedTuple):
     depth: int
 
 
-SIZES = {"forest": Size(100, 12), "lightgbm": Size(300, 0)}
+SIZES = {"forest": Size(40, 11), "lightgbm": Size(300, 0)}
 
 
 def fit_forest(rows: Any, labels: Any, weights: Any, size: Size) -> Fitted:
@@ -362,8 +362,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rules", default=scorers.RULES_FILE, metavar="FILE", help="default: the shipped rule set")
     parser.add_argument("--label", default="is_fraud", metavar="FIELD", help="default: is_fraud")
     parser.add_argument("--columns", type=_columns, default={}, metavar="COLUMN=FIELD", help="for Parquet only")
-    parser.add_argument("--trees", type=int, help="default: 100, for lightgbm 300")
-    parser.add_argument("--depth", type=int, help="of a tree of the forest; default: 12")
+    parser.add_argument("--trees", type=int, help="default: 40, for lightgbm 300")
+    parser.add_argument("--depth", type=int, help="of a tree of the forest; default: 11")
     options = parser.parse_args(arguments)
     try:
         rule_set = rules_loader.from_file(options.rules)

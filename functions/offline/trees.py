@@ -42,14 +42,16 @@ def in_doubles(threshold: float) -> float:
     scikit-learn rounds a value to a float32 before it compares. So the result is the middle between two neighbouring
     float32, or the double just below it: a value in the middle is rounded to the one whose last bit is 0.
     """
-    below = np.float32(threshold)
-    if float(below) > threshold:
-        below = np.nextafter(below, np.float32(-np.inf))
-    above = np.nextafter(below, np.float32(np.inf))
-    if not np.isfinite(above):
-        return float(np.finfo(np.float64).max)
-    # Exact: the middle of two float32 is a double.
-    middle = (float(below) + float(above)) / 2
+    with np.errstate(over="ignore"):
+        below = np.float32(threshold)
+        if float(below) > threshold:
+            below = np.nextafter(below, np.float32(-np.inf))
+        above = np.nextafter(below, np.float32(np.inf))
+    # Exact: the middle of two float32 is a double. Above the largest float32, rounding continues in steps as below it.
+    step = (
+        float(above) - float(below) if np.isfinite(above) else float(below) - float(np.nextafter(below, np.float32(0)))
+    )
+    middle = float(below) + step / 2
     is_even = not int(below.view(np.uint32)) & 1
     return middle if is_even else math.nextafter(middle, -math.inf)
 

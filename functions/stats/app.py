@@ -25,7 +25,7 @@ def lambda_handler(event: http_api.Event, context: Any) -> http_api.Response:
 
 def _current_labels() -> tuple[str, ...]:
     try:
-        return scorers.load().labels
+        return scorers.load_rules().labels
     except RuleSetError:
         # Counts can be read without a valid rule set; /health and /score report the error.
         return ()

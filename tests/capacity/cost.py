@@ -32,14 +32,15 @@ import re
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from scoring import scorers, settings
+from scoring import scorers, settings, shadow, telemetry
+from scoring.assessment import RISK_LEVELS
 from scoring.aws.queue import Queue
 from scoring.batches import MAX_ITEMS
 from scoring.history.profiles import MAX_ENTRIES, observe, update
@@ -47,7 +48,9 @@ from scoring.ledger import recorder
 from scoring.ledger.outbox import Outbox
 from scoring.ledger.recorder import Recorder
 from scoring.ledger.writer import LedgerWriter
-from tests import events, rule_set
+from scoring.scorers.forest import model_file
+from scoring.scorers.forest.scorer import ForestScorer
+from tests import events, payments, rule_set
 from tests.capacity.simulation import Model
 from tests.local import template
 from tests.local.cloudformation import Stack
@@ -100,6 +103,11 @@ HANDLER_SECONDS = 0.0003
 BATCH_HANDLER_SECONDS = 0.00015
 # The same with one history: `make bench`.
 HISTORY_HANDLER_SECONDS = 0.0007
+# Processor time of a model's opinion and the call that stores it. The shipped model took 0.1 ms for most payments in
+# `tests/data`, and 30 ms for one in a hundred, which it makes HIGH or CRITICAL: 0.7 ms on average.
+OPINION_SECONDS = 0.001
+# Decisions that share an invocation of the shadow function; fewer if decisions are rare.
+OPINIONS_PER_INVOCATION = 100
 # Duration of a transaction with 99 decisions, and of a read of a profile; both assumed.
 BATCH_TRANSACTION_SECONDS = 0.050
 READ_SECONDS = 0.005
@@ -118,6 +126,8 @@ ACCESS_LOG_BYTES = 400
 # AWS names 1% as the upper bound of cold starts; of the seconds, 0.05 are processor time, the rest is assumed.
 COLD_START_SHARE = 0.01
 COLD_START_SECONDS = 0.3
+# Fields of a payment that the rule set declares
+_PAYMENT = ("timestamp", "tx_id", "customer_id", "amount", "store", "category", "hour")
 # Nine digits: a counter that has long been in use.
 _COUNT = "123456789"
 
@@ -174,6 +184,25 @@ class Usage:
     profile_bytes: float = 0.0
     profile_units: float = 0.0
     read_units: float = 0.0
+
+
+class Opinions(NamedTuple):
+    """What opinions of a model take, averaged over decisions.
+
+    Attributes
+    ----------
+    units
+        Write units of an update.
+    size
+        Bytes that an opinion adds to its decision.
+    metrics, alarms
+        Custom metrics, and alarms of shadow mode.
+    """
+
+    units: float
+    size: float
+    metrics: int
+    alarms: int
 
 
 class LineItem(NamedTuple):
@@ -302,6 +331,31 @@ def measure_batch() -> Usage:
     )
 
 
+def measure_opinions() -> Opinions:
+    """Let the shipped model judge the decisions on a thousand payments, and return what its opinions take."""
+    client = RecordingClient()
+    rows = [json.dumps({name: row[name] for name in _PAYMENT}) for row in payments.rows(MAX_ITEMS)]
+    event = events.post("\n".join(rows), idempotency_key="opinions", content_type="application/x-ndjson")
+    context = SimpleNamespace(aws_request_id="request-1", get_remaining_time_in_millis=lambda: 29_000)
+    with _handler("batch", client) as handler, contextlib.redirect_stdout(io.StringIO()):
+        handler(event, context)
+    forest = ForestScorer(rule_set.RULE_SET, model_file.from_file(scorers.MODEL_FILE))
+    sizes = []
+    for item in client.items:
+        opinion = shadow.judge({name: text for name, value in item.items() for text in value.values()}, forest)
+        sizes.append((item_size(item), item_size({"shadow": {"S": opinion.document}})))
+    log = io.StringIO()
+    with patch.object(settings, "SERVICE", "risk-scoring"), contextlib.redirect_stdout(log):
+        telemetry.emit_shadow([(*levels, True) for levels in itertools.combinations(RISK_LEVELS, 2)], failures=1)
+        telemetry.emit_shadow([(RISK_LEVELS[-1], RISK_LEVELS[-1], True)], failures=0)
+    return Opinions(
+        units=fmean(math.ceil((decision + size) / KB) for decision, size in sizes),
+        size=fmean(size for _, size in sizes),
+        metrics=len(custom_metrics(log.getvalue())),
+        alarms=_alarm_metrics({"Scorer": "shadow"}) - _alarm_metrics(),
+    )
+
+
 def _samples() -> list[str]:
     return (events.FOLDER / "transactions.jsonl").read_text(encoding="utf-8").splitlines()
 
@@ -359,9 +413,9 @@ def _usage(
     )
 
 
-def _alarm_metrics() -> int:
-    """Return the number of metrics of the alarms in a stack with the default parameters."""
-    alarms = Stack.local(template.load()).properties_of("AWS::CloudWatch::Alarm").values()
+def _alarm_metrics(parameters: Mapping[str, str] | None = None) -> int:
+    """Return the number of metrics of the alarms in a stack with these parameters, by default the defaults."""
+    alarms = Stack.local(template.load(), parameters).properties_of("AWS::CloudWatch::Alarm").values()
     return sum(max(1, sum("MetricStat" in one for one in alarm.get("Metrics", []))) for alarm in alarms)
 
 
@@ -408,6 +462,25 @@ def million_decisions(usage: Usage) -> list[LineItem]:
             usage.requests * (LAMBDA_MILLION_REQUESTS + compute),
         ),
         LineItem("Data transfer out", MILLION * usage.response_bytes / GB * TRANSFER_GB),
+    ]
+
+
+def million_opinions(usage: Usage, opinions: Opinions) -> list[LineItem]:
+    """Return what shadow mode adds to the bill for a million decisions."""
+    memory = Stack.local(template.load(), {"Scorer": "shadow"}).properties("ShadowFunction")["MemorySize"]
+    seconds = OPINION_SECONDS * max(MB_PER_PROCESSOR / memory, 1)
+    stored = MILLION * opinions.size / GB * usage.decision_days / DAYS_PER_MONTH
+    compute = gb_seconds(replace(usage, memory=memory), seconds)
+    return [
+        LineItem(f"DynamoDB, writes: {opinions.units:.1f} units for the opinion", opinions.units * MILLION_WRITE_UNITS),
+        LineItem(
+            f"DynamoDB, storage and point-in-time recovery of the opinions for {usage.decision_days} days",
+            stored * (STORAGE_GB_MONTH + RECOVERY_GB_MONTH),
+        ),
+        LineItem(
+            f"Lambda: {1000 * seconds:.1f} ms at {memory} MB, a request for {OPINIONS_PER_INVOCATION} decisions",
+            compute + LAMBDA_MILLION_REQUESTS / OPINIONS_PER_INVOCATION,
+        ),
     ]
 
 
@@ -466,9 +539,15 @@ def main() -> None:
     print(f"A million decisions:\n\n{bill(million_decisions(usage))}\n")
     print(f"A million decisions with one history:\n\n{bill(million_decisions(history))}\n")
     print(f"A million decisions in batches of {MAX_ITEMS:,}:\n\n{bill(million_decisions(measure_batch()))}\n")
+    opinions = measure_opinions()
+    print(f"Opinions of a model about a million decisions:\n\n{bill(million_opinions(usage, opinions))}\n")
     print(f"A month without requests:\n\n{bill(idle_month(usage))}\n")
     print(f"Each further 10 ms of an invocation adds ${gb_seconds(usage, 0.010):.2f} to a million decisions.")
     print(f"A month with traffic adds ${usage.metrics * METRIC_MONTH:.2f} for {usage.metrics} custom metrics.")
+    print(
+        f"Shadow mode adds ${opinions.metrics * METRIC_MONTH + opinions.alarms * ALARM_MONTH:.2f} a month for "
+        f"{opinions.metrics} custom metrics and {opinions.alarms} alarms."
+    )
     reads = ", ".join(f"${million_reads(shards):g} with {shards:,} shards" for shards in (64, 2048))
     print(f"A million GET /stats cost {reads}.")
     print(f"A million searches of a list for a value cost ${million_reads(1):g}.")

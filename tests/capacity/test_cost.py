@@ -10,7 +10,7 @@ import pytest
 
 from scoring.assessment import RISK_LEVELS
 from tests.capacity import cost
-from tests.capacity.cost import GB, MILLION, LineItem, Usage
+from tests.capacity.cost import GB, MILLION, LineItem, Opinions, Usage
 from tests.local import template
 from tests.local.template import ROOT
 from tests.rule_set import RULE_SET
@@ -195,10 +195,27 @@ def test_batch_costs_less_for_the_same_decisions(usage: Usage) -> None:
     assert sum(dollars(cost.million_decisions(batch))) < sum(dollars(cost.million_decisions(usage))) / 2
 
 
+def test_opinions() -> None:
+    opinions = cost.measure_opinions()
+    # Most decisions have less than a KB, and no contributions.
+    assert 1 <= opinions.units < 1.1
+    assert 100 < opinions.size < 300
+    # Judged, agreements, failures; six shifts; frauds, in total and by level
+    assert (opinions.metrics, opinions.alarms) == (3 + 6 + 1 + len(RISK_LEVELS), 3)
+
+
+def test_bill_for_opinions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "OPINION_SECONDS", 0.001 * 1024 / cost.MB_PER_PROCESSOR)
+    bill = dollars(cost.million_opinions(USAGE, Opinions(units=1.5, size=1024, metrics=1, alarms=1)))
+    # A millisecond at a GB each
+    assert bill == pytest.approx([1.5 * 0.625, MILLION * 1024 / GB * 2.4 * 0.45, 1000 * 0.0000133334 + 0.002])
+
+
 def test_readme_quotes_the_bills(usage: Usage, history: Usage) -> None:
     lines = README.read_text(encoding="utf-8").splitlines()
     bills = [cost.million_decisions(one) for one in (usage, history, cost.measure_batch())]
-    for bill in [*bills, cost.idle_month(usage)]:
+    opinions = cost.million_opinions(usage, cost.measure_opinions())
+    for bill in [*bills, opinions, cost.idle_month(usage)]:
         for row in cost.bill(bill).splitlines():
             *cells, amount = row.strip("| ").split(" | ")
             quoted = [line.strip("| ").split(" | ") for line in lines if line.startswith(f"| {' | '.join(cells)} |")]
@@ -212,4 +229,4 @@ def test_command_prints_the_bills() -> None:
     command = [sys.executable, "-m", "tests.capacity.cost"]
     result = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=60)
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.count("**Total**") == 4
+    assert result.stdout.count("**Total**") == 5

@@ -455,7 +455,7 @@ def test_logs_hold_decisions_and_no_traceback(deployed: Deployment) -> None:
 
 @pytest.fixture(scope="module")
 def updated(deployed: Deployment, service: RunningService) -> Snapshot:
-    """Deploy the stack again with another rule; return its data from before."""
+    """Deploy the stack again with another rule and in shadow mode; return its data from before."""
     snapshot = Snapshot(deployed.url, service.stats(), service.get("/transaction/TX-outbox").json())
     file = deployed.folder / "functions" / "layer" / "scoring" / "scorers" / "rules.json"
     rules = [
@@ -468,7 +468,7 @@ def updated(deployed: Deployment, service: RunningService) -> Snapshot:
     ]
     file.write_text(json.dumps(DOCUMENT | {"version": "1.1-tests", "rules": rules}), encoding="utf-8")
     deployed.build()
-    deployed.deploy()
+    deployed.deploy(Scorer="shadow")
     return snapshot
 
 
@@ -478,12 +478,35 @@ def test_update_serves_the_new_rules_and_keeps_the_data(
     assert deployed.stack.outputs["ApiUrl"].split(".")[0].endswith(updated.url.split("/")[-2])
     assert service.get("/health").json() == {"status": "ok", "version": "1.1-tests"}
     assert level_changes(updated.stats, service.stats()) == {}
-    assert service.get("/transaction/TX-outbox").json() == updated.decisions
+    found = service.get("/transaction/TX-outbox").json()
+    for one in found["decisions"]:
+        one.pop("shadow", None)  # decisions of the last hour get an opinion as well
+    assert found == updated.decisions
     scored = service.post("/score", json={"amount": 2500}).json()
     assert (scored["score"], scored["risk_level"], scored["version"]) == (5, "CRITICAL", "1.1-tests")
     assert scored["triggered_rules"] == ["R4: amount > 2000"]
     assert level_changes(updated.stats, service.stats()) == {"CRITICAL": 1}
     assert requests.get(f"{deployed.url}/stats", timeout=TIMEOUT_SECONDS).status_code == 403
+
+
+def test_model_gives_its_opinion_in_shadow_mode(updated: Snapshot, service: RunningService) -> None:
+    assert updated
+    transaction = {"tx_id": "TX-shadow", "amount": 950, "category": "shopping_net", "hour": 23, "customer_id": "C-2"}
+    scored = service.post("/score", json=transaction).json()
+    assert (scored["risk_level"], "fraud" in scored) == ("LOW", False)
+
+    def found() -> dict[str, Any]:
+        (decision,) = service.get("/transaction/TX-shadow").json()["decisions"]
+        return dict(decision)
+
+    wait_until(lambda: "shadow" in found())
+    decision = found()
+    opinion = decision.pop("shadow")
+    assert decision == {**scored, "transaction": transaction}
+    # The shipped model, on a kind of fraud that it was trained on
+    assert opinion["version"].startswith("1.1-tests+")
+    assert opinion["fraud"] is True
+    assert opinion["contributions"]
 
 
 def test_listed_customer_is_critical_with_the_next_request(updated: Snapshot, service: RunningService) -> None:

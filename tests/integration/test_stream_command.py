@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import requests
 
-from scoring.assessment import HIGH_RISK_LEVELS
+from scoring.assessment import HIGH_RISK_LEVELS, RISK_LEVELS
 from tests import payments
 from tests.integration.test_local_stack import descendants, wait_for_end
 from tests.local.environments import APP_PYTHON
@@ -26,9 +26,15 @@ TIMEOUT_SECONDS = 60
 STREAM = (APP_PYTHON, "-m", "tests.local.stream")
 
 
-def run(*options: str) -> "subprocess.CompletedProcess[str]":
+def run(*options: str, **variables: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [*STREAM, *options], cwd=ROOT, check=False, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
+        [*STREAM, *options],
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
     )
 
 
@@ -59,6 +65,31 @@ def test_stream_counts_and_alerts_every_record() -> None:
         rf"{high} decisions are HIGH or CRITICAL, {high} were alerted\."
     )
     assert re.fullmatch(summary, result.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("scorer", ["forest", "shadow"])
+def test_stream_with_a_model(scorer: str) -> None:
+    """The histories that the model needs are added to the rules."""
+    result = run("--rows", "500", "--port", "0", "--logs", "json", Scorer=scorer)
+    assert result.returncode == 0, result.stderr
+    rules = Counter(payments.assess(row)["risk_level"] for row in payments.rows(500))
+    last = [line for line in entries(result.stderr, "stream") if "per_second" in line][-1]
+    levels = {level: last.get(level, 0) for level in RISK_LEVELS}
+    assert sum(levels.values()) == 500
+    # In shadow mode, the rules decide.
+    assert (levels == {level: rules[level] for level in RISK_LEVELS}) == (scorer == "shadow")
+    alerted = entries(result.stderr, "alert")
+    assert len({alert["alert_id"] for alert in alerted}) == levels["HIGH"] + levels["CRITICAL"]
+    assert all(("fraud_probability" in alert) == (scorer == "forest") for alert in alerted)
+    summary = re.fullmatch(
+        r"The model would change the level of (\d+) decisions: (.+)\.", result.stdout.splitlines()[-1]
+    )
+    assert bool(summary) == (scorer == "shadow")
+    if summary:
+        shifts = re.findall(r"(\d+) from \w+ to \w+", summary[2])
+        assert int(summary[1]) == sum(map(int, shifts))
+        logged = {line["decision_id"] for line in entries(result.stderr, "level would change")}
+        assert len(logged) == int(summary[1])
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 Sends rows of ``tests/data/sparkov_slim.csv.gz``, and one malformed record per thousand, to a topic with three
 partitions. Prints each alert and a line per second. At the end, checks that each record was counted once or is in the
-dead-letter queue, and that each HIGH or CRITICAL decision was alerted.
+dead-letter queue, and that each HIGH or CRITICAL decision was alerted. In shadow mode, waits for the model's opinions
+as well, and prints how many levels it would change.
 
 Runs in the virtual environment of the tests, which has confluent-kafka; the API needs that of SAM CLI.
 """
@@ -14,6 +15,7 @@ import re
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -154,6 +156,32 @@ def watch(stream: Stream, producer: Producing, malformed: int, console: Console)
     return summary
 
 
+def level_shifts(dynamodb: Any) -> str:
+    """Wait until each decision has the opinion of a model, and return a summary of the levels that it would change.
+
+    Raises
+    ------
+    StartError
+        An opinion is missing.
+    """
+    waiting, changed = -1, time.monotonic()
+    while waiting:
+        pages = dynamodb.get_paginator("scan").paginate(
+            TableName="DecisionsTable", ProjectionExpression="risk_level, shadow"
+        )
+        items = [item for page in pages for item in page["Items"]]
+        before, waiting = waiting, sum("shadow" not in item for item in items)
+        if waiting != before:
+            changed = time.monotonic()
+        if time.monotonic() - changed > _STALL_SECONDS:
+            raise StartError(f"{waiting:,} decisions have no opinion of the model")
+        time.sleep(_REPORT_SECONDS)
+    levels = Counter((item["risk_level"]["S"], json.loads(item["shadow"]["S"])["risk_level"]) for item in items)
+    shifts = {f"{before} to {after}": count for (before, after), count in levels.items() if before != after}
+    details = ", ".join(f"{count:,} from {shift}" for shift, count in sorted(shifts.items()))
+    return f"The model would change the level of {sum(shifts.values()):,} decisions{details and ': '}{details}."
+
+
 def run(rows: int, rate: int, port: int, logs: str) -> None:
     """Run the stream until every record has arrived; the parameters are the options of the command."""
     account.replace()
@@ -169,7 +197,7 @@ def run(rows: int, rate: int, port: int, logs: str) -> None:
     with ExitStack() as stack:
         enter = stack.enter_context
         folder = Path(enter(tempfile.TemporaryDirectory()))
-        layer = template.copy_layer(folder / "layer", json.loads(RULES.read_text(encoding="utf-8")))
+        layer = template.copy_layer(folder / "layer", _rules())
         endpoint = enter(emulator.running(on_exit=processes.fail))
         enter(_api(port, endpoint, layer, logs))
         bootstrap = enter(broker.running(on_exit=processes.fail))
@@ -187,7 +215,17 @@ def run(rows: int, rate: int, port: int, logs: str) -> None:
         summary = watch(
             Stream(functions, poller, emulator.client("sqs", endpoint), alerted), producer, malformed, console
         )
+        if template.scorer() == "shadow":
+            summary += f"\n{level_shifts(emulator.client('dynamodb', endpoint))}"
     print(f"\n{summary}", flush=True)
+
+
+def _rules() -> dict[str, Any]:
+    """Return the rule set; with a model, it has the histories of the shipped one, for which the model is trained."""
+    rules: dict[str, Any] = json.loads(RULES.read_text(encoding="utf-8"))
+    if template.scorer() != "rules":
+        rules["histories"] = json.loads(template.RULES_FILE.read_text(encoding="utf-8"))["histories"]
+    return rules
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from tests.local.processes import StartError
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE_FILE = ROOT / "template.yaml"
+RULES_FILE = ROOT / "functions" / "layer" / "scoring" / "scorers" / "rules.json"
 _KAFKA = {"KafkaBootstrapServers": "127.0.0.1:9092", "KafkaTopic": "transactions", "KafkaGroup": "risk-scoring"}
 
 

@@ -11,8 +11,6 @@ from tests.local.template import ROOT
 
 PAYMENTS = ROOT / "tests" / "data" / "sparkov_slim.csv.gz"
 RULE_SET = rules_loader.from_file(scorers.RULES_FILE)
-# The size of the default model, as functions/offline/README.md says
-DEFAULT_SIZE = Size(trees=40, depth=11)
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +22,7 @@ def data() -> Data:
 @pytest.fixture(scope="session")
 def forest(data: Data) -> Trained:
     """Return the default model, trained again."""
-    return train.train(data, RULE_SET.version, "forest", DEFAULT_SIZE)
+    return train.train(data, RULE_SET.version, "forest", train.SIZES["forest"])
 
 
 @pytest.fixture(scope="session")

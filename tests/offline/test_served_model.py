@@ -45,7 +45,7 @@ def at_thresholds(trained: Trained) -> Any:
             row = next(some).copy()
             row[column] = value
             rows.append(row)
-    assert len(rows) > 10_000
+    assert len(rows) > 1_000
     return np.array(rows)
 
 
@@ -108,12 +108,12 @@ def test_threshold_in_doubles(threshold: float) -> None:
             return bool(np.float64(np.float32(value)) <= threshold)
 
     assert goes_left(found)
-    above = np.nextafter(found, np.inf)
-    assert not goes_left(above) or np.isinf(above)
+    assert not goes_left(np.nextafter(found, np.inf))
 
 
 def test_class_order_does_not_matter() -> None:
     rows, labels = [[0.0], [0.0], [1.0], [1.0]], [1, 1, 0, 1]
     root, covers = trees.of_scikit_learn(DecisionTreeClassifier(max_depth=1).fit(rows, labels))
-    assert root == (0, 0.5, 1.0, 0.5)
+    assert isinstance(root, tuple)
+    assert (root[0], root[2:]) == (0, (1.0, 0.5))
     assert covers == [2.0, 2.0]

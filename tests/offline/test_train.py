@@ -27,7 +27,7 @@ from tests.offline.conftest import RULE_SET
 from tests.offline.tuned_rules import TunedRules
 
 # Payments of the test of file formats
-SAMPLE = 6_000
+SAMPLE = 10_000
 
 
 def test_forest_finds_the_frauds_of_later_months(forest: Trained) -> None:
@@ -57,17 +57,18 @@ def test_forest_needs_the_history(data: Data, forest: Trained) -> None:
     )
 
 
-def test_forest_is_at_least_five_times_as_precise_as_tuned_rules(data: Data, forest: Trained) -> None:
+# Average precision of tuned rules on this data: 0.28 and 0.42, so no model could be five times as precise.
+@pytest.mark.parametrize(("is_free", "times"), [(False, 3), (True, 2)])
+def test_forest_is_more_precise_than_tuned_rules(data: Data, forest: Trained, *, is_free: bool, times: int) -> None:
     amounts, hours = (np.array(data._numbers[name]) for name in ("amount", "hour"))
-    values = np.array(list(data._codes["category"]))
-    categories = values[np.array(data._texts["category"])]
+    categories = np.array(data._texts["category"])
     labels = np.array(data.labels)
-    training = train.split(data).training
-    rules = TunedRules(*(column[training.start : training.stop] for column in (amounts, hours, categories, labels)))
-    test = forest.card.test
-    scores = rules.scores(*(column[test.indexes.start : test.indexes.stop] for column in (amounts, hours, categories)))
+    training, test = train.split(data).training, forest.card.test
+    columns = amounts, hours, categories, labels
+    rules = TunedRules(*(column[training.start : training.stop] for column in columns), is_free=is_free)
+    scores = rules.scores(*(column[test.indexes.start : test.indexes.stop] for column in columns[:3]))
     precision = measures(test._replace(probabilities=scores))["average_precision"]
-    assert 0.05 < precision <= measures(test)["average_precision"] / 5
+    assert 0.1 < precision <= measures(test)["average_precision"] / times
 
 
 def test_missing_history_is_not_suspicious(forest: Trained) -> None:
@@ -130,8 +131,8 @@ def test_default_model_fits_the_shipped_rules() -> None:
 
 @pytest.fixture(scope="module")
 def sample() -> list[dict[str, Any]]:
-    """Return all frauds and some other payments, in the order of time."""
-    rows = list(payments.rows(None))
+    """Return all frauds and some other payments, in the order of time, which is unique."""
+    rows = list({row["timestamp"]: row for row in payments.rows(None)}.values())
     frauds = [row for row in rows if row["is_fraud"]]
     others = random.Random(1).sample([row for row in rows if not row["is_fraud"]], SAMPLE - len(frauds))
     return sorted(frauds + others, key=lambda row: row["timestamp"])
@@ -162,7 +163,7 @@ def as_parquet(path: Path, rows: list[dict[str, Any]]) -> Mapping[str, str]:
 
 def small(path: Path, columns: Mapping[str, str]) -> Trained:
     data = training_data.read(path, RULE_SET, "is_fraud", columns)
-    return train.train(data, RULE_SET.version, "forest", Size(trees=4, depth=5))
+    return train.train(data, RULE_SET.version, "forest", Size(trees=10, depth=6))
 
 
 def test_formats_and_orders_give_the_same_model(tmp_path: Path, sample: list[dict[str, Any]]) -> None:
@@ -218,14 +219,14 @@ def test_command_writes_a_model_and_a_page(
 ) -> None:
     path, out = tmp_path / "data.csv.gz", tmp_path / "own.model"
     as_csv(path, sample)
-    train.main([str(path), str(out), "--trees", "4", "--depth", "5"])
+    train.main([str(path), str(out), "--trees", "10", "--depth", "6"])
     model = model_file.from_file(str(out))
     output = capsys.readouterr()
-    assert output.out.startswith(f"{model.version}: 4 trees, ")
+    assert output.out.startswith(f"{model.version}: 10 trees, ")
     assert f"wrote {out}" in output.out
     page = (tmp_path / "own.html").read_text(encoding="utf-8")
     assert f"<h1>Model {model.version}</h1>" in page
-    assert page.count("<svg") == 6
+    assert page.count("<svg") == 5
     assert "http" not in page.replace("http://www.w3.org/", "").replace("http://purl.org/", "").replace(
         "http://creativecommons.org/", ""
     ).replace("https://matplotlib.org/", "")
@@ -259,7 +260,7 @@ def lines_of(rows: list[dict[str, Any]]) -> bytes:
         ),
         pytest.param(
             lines_of(GOOD),
-            "the validation part has 3 frauds and 4 other transactions; 10 of each are needed at least",
+            "the validation part has 4 frauds and 3 other transactions; 10 of each are needed at least",
             id="few rows",
         ),
         pytest.param(

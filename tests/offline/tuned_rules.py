@@ -1,4 +1,4 @@
-"""The best rules of the lab's shape for given transactions: the lab's three rules, with tuned limits."""
+"""The best rules like those of the lab for given transactions."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ _ROUNDS = 3
 
 
 class TunedRules:
-    """Rules ``amount > a``, ``category == c and amount > b``, and an hour from ``first`` to ``last``, over midnight.
+    """Rules ``amount > a``, ``category == c and amount > b``, and an hour from ``first`` to ``last``.
 
-    Limits and points are chosen one after the other, several times, for the highest average precision.
+    Limits are chosen one after the other, several times, for the highest average precision.
 
     Parameters
     ----------
@@ -20,23 +20,25 @@ class TunedRules:
         The transactions, shape (n,).
     labels
         1 for a fraud, else 0.
+    is_free
+        Whether hours may wrap over midnight, and points are chosen as well. Otherwise, the hours begin at 0, and the
+        points are those of the lab.
     """
 
-    def __init__(self, amounts: Any, hours: Any, categories: Any, labels: Any) -> None:
+    def __init__(self, amounts: Any, hours: Any, categories: Any, labels: Any, *, is_free: bool) -> None:
         limits = [float(value) for value in np.quantile(amounts, _QUANTILES)]
-        choices = {
+        choices: dict[str, list[Any]] = {
             "amount": limits,
             "category": sorted(set(categories)),
             "category_amount": limits,
-            "first": list(range(24)),
             "last": list(range(24)),
-            "amount_points": [0, 1, 2, 3],
-            "category_points": [0, 1, 2, 3],
-            "hour_points": [0, 1, 2, 3],
         }
+        if is_free:
+            choices["first"] = list(range(24))
+            choices |= {f"{name}_points": [0, 1, 2, 3] for name in ("amount", "category", "hour")}
         self._chosen: dict[str, Any] = {name: values[0] for name, values in choices.items()}
         # The lab's
-        self._chosen |= {"amount_points": 3, "category_points": 2, "hour_points": 2, "last": 5}
+        self._chosen |= {"amount_points": 3, "category_points": 2, "hour_points": 2, "first": 0, "last": 5}
         for _ in range(_ROUNDS):
             for name, values in choices.items():
                 tried = [{**self._chosen, name: value} for value in values]

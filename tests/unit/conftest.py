@@ -22,12 +22,12 @@ from scoring.decision import Decision
 from scoring.errors import HttpError
 from scoring.ledger.reader import LedgerReader
 from scoring.ledger.writer import LedgerWriter, Recorded
+from scoring.scorers.forest.scorer import ForestScorer
 from scoring.settings import Settings
 from scoring.store import Store
-from tests import rule_set
+from tests import forests, rule_set
 from tests.local import template
 from tests.local.emulator import create_queues, create_tables, create_topics
-from tests.small_model import FOREST
 from tests.unit.fakes import MotoClient
 
 # A rule set with another version is not the lab's.
@@ -44,6 +44,9 @@ SETTINGS = Settings(
     profile_days=90,
     outbox_url="OutboxQueue",
 )
+
+# The tests' rule set and model
+FOREST = ForestScorer(rule_set.RULE_SET, forests.SMALL)
 
 # (operation, *errors) -> the parameters of each call
 Intercept = Callable[..., list[dict[str, Any]]]
@@ -187,7 +190,8 @@ class Functions:
 @pytest.fixture
 def invoke(dynamodb: Any, sqs: Any, sns: Any, context: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Functions:
     """Import all functions anew, with the tests' rule set: ``invoke("ScoreFunction", event)``."""
-    monkeypatch.setattr(scorers, "load", lambda: rule_set.RULE_SET)
+    for load in ("load", "load_rules"):
+        monkeypatch.setattr(scorers, load, lambda: rule_set.RULE_SET)
     modules: dict[str, Any] = {}
     for logical_id, function in template.functions().items():
         name = f"functions.{function.folders[0].name}.app"

@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from scoring import alerts
 from scoring.alerts import MAX_BATCH_BYTES, Alert
 from scoring.errors import InvalidImage
+from scoring.fields import BUILT_IN
+from scoring.http_api import MAX_KEY_LENGTH
 from scoring.ledger.tables import partition_key
+from scoring.scorers.checks import MAX_NAME_LENGTH
+from scoring.scorers.fields_loader import MAX_FIELDS
+from scoring.scorers.forest import model_file
+from scoring.scorers.forest.scorer import MAX_CONTRIBUTIONS
+from scoring.scorers.rules_loader import MAX_VERSION_LENGTH
+from scoring.strict_json import SHOWN_LENGTH
 from tests.rule_set import R1, R2, R3, decide
 
 TRANSACTION = {"tx_id": "TX003", "amount": 4500.0, "category": "electronics", "store": "Kraków", "hour": 3}
@@ -121,16 +129,44 @@ def test_too_large_an_alert_has_no_transaction() -> None:
     assert alert.size < 1000
 
 
-def test_largest_alert_fits() -> None:
-    labels = [f"{number:03}" + "\U0001f355" * 97 for number in range(200)]
-    category = "c" * 60_000
-    alert = alerts.make(
-        image({"tx_id": "\U0001f355" * 128, "amount": 5000, "category": category}, triggered_rules=labels)
-    )
+PIZZA = "\U0001f355"
+LONGEST_OF_MODEL: dict[str, Any] = {
+    "version": PIZZA * (MAX_VERSION_LENGTH + 1 + model_file.MAX_VERSION_LENGTH),
+    "fraud": False,
+    "fraud_probability": 2.2250738585072014e-308,
+    "unseen": [f"{number:02}{'f' * (MAX_NAME_LENGTH - 2)}" for number in range(MAX_FIELDS + len(BUILT_IN))],
+    "contributions": [
+        {
+            "feature": f"{number:02}{'f' * (MAX_NAME_LENGTH - 2)}",
+            "value": PIZZA * SHOWN_LENGTH,
+            "contribution": -1.5e-308,
+        }
+        for number in range(MAX_CONTRIBUTIONS)
+    ],
+}
+
+
+@pytest.mark.parametrize("of_model", [{}, LONGEST_OF_MODEL], ids=["rules", "forest"])
+def test_largest_alert_fits(of_model: dict[str, Any]) -> None:
+    labels = [chr(ord(PIZZA) + number) + PIZZA * 99 for number in range(200)]
+    transaction = {"tx_id": PIZZA * 128, "amount": 5000, "category": "c" * 60_000}
+    alert = alerts.make(image(transaction, "k" * MAX_KEY_LENGTH, triggered_rules=labels, **of_model))
     document = json.loads(alert.message)
     assert (document["transaction"], document["triggered_rules"]) == (None, labels)
+    assert {name: document.get(name) for name in of_model} == {
+        **of_model,
+        **({"contributions": None} if of_model else {}),
+    }
     assert alert.attributes.keys() == {"risk_level", "score"}
     assert MAX_BATCH_BYTES - 30_000 < alert.size <= MAX_BATCH_BYTES
+
+
+def test_contributions_stay_in_an_alert_if_they_fit() -> None:
+    transaction = {"amount": 5000, "category": "c" * 65_000, "store": "\x7f" * 40_000}
+    alert = alerts.make(image(transaction, **LONGEST_OF_MODEL))
+    document = json.loads(alert.message)
+    assert {name: document[name] for name in LONGEST_OF_MODEL} == LONGEST_OF_MODEL
+    assert document["transaction"] is None
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from functions.docs import app
 from scoring import contract, scorers
 from scoring.errors import RuleSetError
 from scoring.fields import BUILT_IN
-from scoring.scorer import Scorer
 from scoring.scorers import rules_loader
+from scoring.scorers.rules import RuleSet
 from tests import events
 from tests.generated import OPENAPI_FILE
 from tests.rule_set import DOCUMENT
@@ -166,7 +166,7 @@ def test_gzip_is_negotiated(accepted: str, is_compressed: bool) -> None:  # noqa
 
 def served_document(monkeypatch: pytest.MonkeyPatch, document: dict[str, Any] = DOCUMENT) -> dict[str, Any]:
     """Return the OpenAPI document that is served with a rule set."""
-    monkeypatch.setattr(scorers, "load", lambda: rules_loader.from_document(document))
+    monkeypatch.setattr(scorers, "load_rules", lambda: rules_loader.from_document(document))
     response = app.lambda_handler(events.load("openapi"), None)
     assert response["headers"]["Cache-Control"] == "no-store"
     served: dict[str, Any] = json.loads(response["body"])
@@ -271,10 +271,10 @@ def test_openapi_document_ends_a_description_before_the_values(monkeypatch: pyte
 
 
 def test_openapi_document_is_served_with_a_broken_rule_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load() -> Scorer:
+    def load_rules() -> RuleSet:
         raise RuleSetError
 
-    monkeypatch.setattr(scorers, "load", load)
+    monkeypatch.setattr(scorers, "load_rules", load_rules)
     response = app.lambda_handler(events.load("openapi"), None)
     assert response["body"].encode() == OPENAPI_FILE.read_bytes()
 

@@ -77,7 +77,7 @@ def lists(dynamodb: Any) -> Lists:
 def test_profiles_and_entries_of_the_customer_only(
     invoke: Functions, dynamodb: Any, lists: Lists, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(invoke.modules["CustomerFunction"], "SCORER", rules())
+    monkeypatch.setattr(invoke.modules["CustomerFunction"], "RULES", rules())
     for customer in ("C-1", "c-1"):
         for distinct in ("store", "card"):
             store_profile(dynamodb, "customer_id", customer, distinct)

@@ -7,18 +7,21 @@ import importlib
 import json
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scoring import scorers
-from scoring.errors import RuleSetError
+from scoring.errors import ConfigurationError, RuleSetError
 from scoring.ledger import outbox
 from tests import events
 from tests.expected import RESPONSES, Expected
 from tests.local import template
 from tests.rule_set import R1, R2, R3
 from tests.unit.conftest import Functions
+
+DECIDING = {"ScoreFunction", "BatchFunction", "StreamFunction", "HealthFunction"}
 
 
 def check(response: dict[str, Any], expected: Expected) -> None:
@@ -45,27 +48,44 @@ def test_broken_rule_set_stops_only_the_functions_that_load_it(
     def fail() -> None:
         raise RuleSetError("rules.json: The file is empty")
 
-    monkeypatch.setattr(scorers, "load", fail)
-    broken = set()
+    for load in ("load", "load_rules"):
+        monkeypatch.setattr(scorers, load, fail)
+    broken = started(monkeypatch, context)
+    assert broken.keys() == {*DECIDING, "ListsFunction", "CustomerFunction"}
+
+
+def test_broken_model_stops_only_the_functions_that_decide(
+    dynamodb: Any, sqs: Any, sns: Any, monkeypatch: pytest.MonkeyPatch, context: Any, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "forest.model"
+    damaged.write_bytes(b"damaged")
+    monkeypatch.setenv("SCORER", "forest")
+    monkeypatch.setattr(scorers, "MODEL_FILE", str(damaged))
+    scorers.load.cache_clear()
+    broken = started(monkeypatch, context)
+    assert broken.keys() == DECIDING
+    assert set(broken.values()) == {
+        "forest.model: The file is not a model: it does not begin with a line of risk-scoring-model"
+    }
+
+
+def started(monkeypatch: pytest.MonkeyPatch, context: Any) -> dict[str, str]:
+    """Import all functions anew; return the error of each that fails. Fail if ``/stats`` has no numbers."""
+    broken = {}
     for name, function in template.functions().items():
         module = f"functions.{function.folders[0].name}.app"
         monkeypatch.delitem(sys.modules, module, raising=False)
         try:
             app = importlib.import_module(module)
-        except RuleSetError:
-            broken.add(name)
+        except ConfigurationError as error:
+            broken[name] = str(error)
             continue
         if name == "StatsFunction":
             stats = json.loads(app.lambda_handler(events.load("stats"), context)["body"])
-            assert (stats["total"], stats["by_rule"]) == (0, {})
-    assert broken == {
-        "ScoreFunction",
-        "BatchFunction",
-        "StreamFunction",
-        "HealthFunction",
-        "ListsFunction",
-        "CustomerFunction",
-    }
+            assert stats["total"] == sum(stats["by_rule"].values()) == 0
+        if name == "DocsFunction":
+            assert app.lambda_handler(events.load("openapi"), context)["statusCode"] == 200
+    return broken
 
 
 def test_response_has_all_fields_in_order(invoke: Functions) -> None:

@@ -43,7 +43,7 @@ def test_core_imports_no_network_modules(module: str) -> None:
 
 @pytest.mark.parametrize("scorer", ["", "rules", "shadow"])
 def test_rules_import_no_model(scorer: str) -> None:
-    modules = imported(f"import os; os.environ['SCORER'] = '{scorer}'; from scoring import scorers; scorers.load()")
+    modules = imported("from scoring import scorers; scorers.load()", SCORER=scorer)
     assert "scoring.scorers.rules" in modules
     assert not any(name.startswith("scoring.scorers.forest") for name in modules)
 
@@ -51,11 +51,11 @@ def test_rules_import_no_model(scorer: str) -> None:
 def test_model_imports_explanations_only_for_the_first_alert(tmp_path: Path) -> None:
     path = str(forests.write(tmp_path / "forest.model"))
     start = (
-        "import os; os.environ['SCORER'] = 'forest'; from scoring import score_transaction, scorers; "
-        f"scorers.MODEL_FILE = {path!r};"
+        "from tests.rule_set import RULE_SET; from scoring.scorers.forest import model_file, scorer; "
+        f"forest = scorer.ForestScorer(RULE_SET, model_file.from_file({path!r})); forest.assess(RULE_SET.fields.read"
     )
-    before = imported(f"{start} score_transaction({{'amount': 20}})")
-    after = imported(f"{start} score_transaction({{'amount': 4000, 'hour': 3, 'category': 'electronics'}})")
+    before = imported(f"{start}({{'amount': 20}}))")
+    after = imported(f"{start}({{'amount': 4000}}))")
     assert after - before == {"scoring.scorers.forest.shapley"}
     assert not after & (AWS_LIBRARIES | NETWORK | {"dataclasses", "inspect", "logging", "pathlib"})
 

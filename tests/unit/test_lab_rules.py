@@ -22,7 +22,9 @@ from functions.offline import backtest
 from scoring import score_transaction, scorers
 from scoring.decision import decide
 from scoring.scorers import rules_loader
+from scoring.scorers.forest.shapley import Explainer
 from tests import events, rule_set
+from tests.forests import output
 from tests.generated import OPENAPI_FILE
 from tests.local.template import ROOT
 from tests.rule_set import R1, R2, R3
@@ -92,6 +94,18 @@ def test_same_assessment_as_in_the_lab(amount: float, category: str | None, hour
 
 def test_version() -> None:
     assert scorers.load().version == VERSION
+
+
+def test_shipped_model_fits_the_rules() -> None:
+    scorer = scorers.load_forest()
+    assert scorer.version == f"{VERSION}+{scorer.model.version}"
+    transaction = scorer.fields.read({"amount": 4500, "category": "electronics", "hour": 3})
+    assessment = scorer.assess(transaction)
+    assert (assessment.score, assessment.risk_level, assessment.triggered_rules) == (7, "CRITICAL", (R1, R2, R3))
+    assert assessment.details["contributions"]
+    row = scorer.model.inputs.row(transaction.facts)
+    explainer = Explainer(scorer.model)
+    assert explainer.base + sum(explainer.contributions(row)) == pytest.approx(output(scorer.model, row), abs=1e-12)
 
 
 def test_rule_set_of_the_tests_differs_in_version_only() -> None:

@@ -52,7 +52,7 @@ RULE_SET = rules_loader.from_document(
 @pytest.fixture
 def listing(invoke: Functions, monkeypatch: pytest.MonkeyPatch) -> Functions:
     """Return the functions, with a rule set that uses lists."""
-    monkeypatch.setattr(invoke.modules["ListsFunction"], "SCORER", RULE_SET)
+    monkeypatch.setattr(invoke.modules["ListsFunction"], "RULES", RULE_SET)
     return invoke
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,7 +22,7 @@ from scoring.scorer import Scorer
 from scoring.scorers import rules_loader
 from scoring.transaction import check_id
 from tests import batch_corpus, card_rules, corpus, events
-from tests.batch_corpus import FORMATS, Format
+from tests.batch_corpus import ARRAY, FORMATS, Format
 from tests.card_corpus import CARD_CASES, REFUSING_CASES, REFUSING_DOCUMENT
 from tests.corpus import Case
 from tests.expected import RESPONSES
@@ -29,7 +30,7 @@ from tests.generated import OPENAPI_FILE
 from tests.lists_corpus import CASES as LIST_CASES
 from tests.local import template
 from tests.rule_set import R1, R2, R3, RULE_SET
-from tests.unit.conftest import Functions
+from tests.unit.conftest import FOREST, Functions
 from tests.unit.json_parts import parts
 
 DOCUMENT: dict[str, Any] = json.loads(OPENAPI_FILE.read_text(encoding="utf-8"))
@@ -44,6 +45,7 @@ GATEWAY_503 = {"$ref": "#/components/responses/FunctionUnavailable"}
 GREEDY = {"entry", "customer_id"}
 # Tokens that may score must not change lists.
 SIGNED_PATHS = {"/lists/{name}", "/lists/{name}/{entry}", "/customer/{customer_id}"}
+OF_MODEL = {"fraud": "boolean", "fraud_probability": "number", "unseen": "array", "contributions": "array"}
 STORE_503 = {"$ref": "#/components/responses/StoreUnavailable"}
 
 
@@ -402,6 +404,22 @@ def test_responses_to_the_card_corpus(invoke: Functions, monkeypatch: pytest.Mon
     monkeypatch.setattr(invoke.modules["ScoreFunction"], "SCORER", card_rules.RULE_SET)
     for number, case in enumerate(CARD_CASES):
         check_response(operation_of(case.path), invoke(*corpus.event_of(case, f"request-{number}")))
+
+
+def test_responses_of_a_model_to_the_corpus(invoke: Functions, monkeypatch: pytest.MonkeyPatch) -> None:
+    for function in ("ScoreFunction", "BatchFunction"):
+        monkeypatch.setattr(invoke.modules[function], "SCORER", FOREST)
+    cases = [case for case in corpus.CASES if case.counted and not case.only_http]
+    added = Counter[str]()
+    for number, case in enumerate(cases):
+        response = invoke(*corpus.event_of(case, f"request-{number}"))
+        check_response(operation_of(case.path), response)
+        added.update(json.loads(response["body"]).keys() & OF_MODEL.keys())
+    body = batch_corpus.body(batch_corpus.carried(cases, ARRAY), ARRAY)
+    check_response(operation_of("/score/batch"), invoke("BatchFunction", events.post(body)))
+    assert added.keys() == OF_MODEL.keys()
+    for name, kind in OF_MODEL.items():
+        assert SCHEMAS["Decision"]["properties"][name]["type"] == kind
 
 
 def test_405_example_of_score_is_the_actual_response(invoke: Functions) -> None:

@@ -14,10 +14,10 @@ from scoring.errors import InvalidImage
 from scoring.ledger.tables import partition_key
 from scoring.lookups import Known
 from scoring.scorers import rules_loader
-from scoring.scorers.forest.inputs import Inputs, Number
+from scoring.scorers.forest.inputs import Number
 from scoring.scorers.forest.scorer import ForestScorer
-from tests import rule_set
-from tests.small_model import FOREST, MODEL
+from tests import forests, rule_set
+from tests.unit.conftest import FOREST
 
 LIMITS = [None, *rules_loader.LEVEL_LIMITS]
 LAST_YEAR = "2025-11-25T08:30:00Z"
@@ -53,32 +53,33 @@ def as_opinion(response: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("transaction", "opinion"),
     [
-        ({"amount": 20}, ("LOW", False, 0.0)),
-        ({"amount": 20, "category": "electronics"}, ("MEDIUM", False, 0.3)),
-        ({"amount": 501, "category": "toys"}, ("HIGH", True, 0.5)),
+        ({"amount": 20}, ("LOW", False, 0.05)),
+        ({"amount": 1200, "category": "toys"}, ("MEDIUM", False, 0.2)),
+        ({"amount": 1200, "category": "electronics"}, ("HIGH", True, 0.5)),
         # The rules stay the floor.
-        ({"amount": 20, "hour": 3}, ("MEDIUM", False, 0.0)),
-        ({"amount": 4500, "category": "electronics", "hour": 3}, ("CRITICAL", True, 0.8)),
+        ({"amount": 5000, "hour": 3}, ("CRITICAL", False, 0.3)),
+        ({"amount": 5000, "category": "electronics", "hour": 3}, ("CRITICAL", True, 0.6)),
     ],
 )
 def test_opinion(transaction: dict[str, Any], opinion: tuple[str, bool, float]) -> None:
     made = decided(transaction)
     found = shadow.judge(image(made), FOREST)
     document = json.loads(found.document)
-    assert (document["risk_level"], document["fraud"], document["fraud_probability"]) == opinion
+    assert (document["risk_level"], document["fraud"]) == opinion[:2]
+    assert document["fraud_probability"] == pytest.approx(opinion[2])
     assert (found.before, found.after, found.fraud) == (made.response["risk_level"], *opinion[:2])
-    assert document["version"] == "1.0-tests+small"
+    assert document["version"] == "1.0-tests+2.0-tests"
     assert ("contributions" in document) == (found.after in {"HIGH", "CRITICAL"})
     assert document.get("unseen") == (["category"] if transaction.get("category") == "toys" else None)
     assert document == as_opinion(decided(transaction, scorer=FOREST).response)
 
 
 def test_history_is_that_of_the_decision() -> None:
-    transaction = {"amount": 20, "customer_id": "C1", "store": "S", "timestamp": LAST_YEAR}
+    transaction = {"amount": 1200, "customer_id": "C1", "store": "S", "timestamp": LAST_YEAR}
     by_rules, by_model = Known({}, frozenset()), Known({}, frozenset())
     opinions = [opinion_of(decided(transaction, by_rules)) for _ in range(5)]
     assert opinions == [as_opinion(decided(transaction, by_model, FOREST).response) for _ in range(5)]
-    assert [one["fraud_probability"] for one in opinions] == [0, 0, 0, 0.5, 0.5]
+    assert [one["fraud_probability"] for one in opinions] == pytest.approx([0.2, 0.2, 0.2, 0.2, 0.35])
 
 
 def test_decision_without_history_is_judged_without() -> None:
@@ -86,17 +87,17 @@ def test_decision_without_history_is_judged_without() -> None:
     assert made.lookups
     fallback = made.lookups.fallback()
     assert fallback.response["degraded"] == ["history"]
-    assert opinion_of(fallback)["fraud_probability"] == 0
+    assert opinion_of(fallback)["fraud_probability"] == pytest.approx(0.05)
 
 
 def constant(rules: Any, probability: float) -> ForestScorer:
     """Return a scorer whose model gives this probability to everything."""
-    return ForestScorer(rules, MODEL._replace(inputs=Inputs([Number("amount", 0.0)]), trees=[probability], covers=(1,)))
+    return ForestScorer(rules, forests.model((probability, 1.0), features=[Number("amount", 0.0)]))
 
 
 @given(
     st.lists(st.tuples(st.booleans(), st.integers(-3, 9), st.sampled_from(LIMITS)), min_size=1, max_size=5),
-    st.sampled_from([0.0, 0.2, 0.5, 0.9]),
+    st.sampled_from([0.0, 0.1, 0.35, 0.7]),
 )
 def test_level_is_the_one_that_the_model_would_have_given(
     rules: list[tuple[bool, int, str | None]], probability: float
@@ -150,7 +151,7 @@ def test_level_of_another_rule_set_counts_as_it_is_stored() -> None:
 
 def test_decision_of_a_model_is_judged_too() -> None:
     """While a stack changes from forest to shadow, both decide."""
-    made = decided({"amount": 501, "category": "toys"}, scorer=FOREST)
+    made = decided({"amount": 1200, "category": "electronics"}, scorer=FOREST)
     assert opinion_of(made) == as_opinion(made.response)
 
 
@@ -164,7 +165,9 @@ OTHER_HISTORIES: list[Any] = [
     {**HISTORY, "count_1h": "private"},
     dict(reversed(HISTORY.items())),
 ]
-REFUSING = ForestScorer(rules_loader.from_document({**rule_set.DOCUMENT, "fields": {"amount": {"maximum": 10}}}), MODEL)
+REFUSING = ForestScorer(
+    rules_loader.from_document({**rule_set.DOCUMENT, "fields": {"amount": {"maximum": 10}}}), forests.SMALL
+)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,9 +15,7 @@ import pytest
 from scoring import scorers
 from scoring.aws import client
 from scoring.errors import CallFailed, ModelError
-from scoring.scorers.forest import model_file
-from tests import events
-from tests.small_model import MODEL
+from tests import events, forests
 from tests.unit.conftest import Functions, MetricLines
 from tests.unit.fakes import MotoClient
 from tests.unit.test_openapi import SCHEMAS, validator
@@ -27,7 +26,7 @@ Judge = Callable[..., str | None]
 Fail = Callable[[dict[str, str]], list[str]]
 TRANSACTIONS = [
     {"tx_id": "TX-low", "amount": 20},
-    {"tx_id": "TX-shift", "amount": 501, "category": "toys"},
+    {"tx_id": "TX-shift", "amount": 1200, "category": "electronics"},
     {"amount": 4500, "category": "electronics", "hour": 3},
 ]
 
@@ -171,11 +170,11 @@ def test_opinion_is_not_stored_with_another_decision(with_shadow: Functions, jud
     scored(with_shadow, TRANSACTIONS[0])
     delivered = records(dynamodb)
     dynamodb.delete_item(TableName=TABLE, Key={"tx_id": {"S": "TX-low"}, "decision_id": {"S": "k1"}})
-    scored(with_shadow, {**TRANSACTIONS[0], "amount": 501})
+    scored(with_shadow, {**TRANSACTIONS[0], "amount": 1200})
     assert judge(*delivered) is None
     assert opinions(dynamodb) == {"k1": None}
     assert judge(*delivered, *records(dynamodb)) is None
-    assert opinions(dynamodb)["k1"]["fraud_probability"] == 0.5
+    assert opinions(dynamodb)["k1"]["fraud_probability"] == pytest.approx(0.2)
 
 
 def test_first_failure_is_reported(
@@ -254,8 +253,8 @@ def test_item_that_cannot_be_judged_is_passed_over(
 def test_shifts_are_counted_and_logged(
     with_shadow: Functions, judge: Judge, dynamodb: Any, log: io.StringIO, new_metric_lines: MetricLines
 ) -> None:
-    electronics = {"amount": 20, "category": "electronics"}
-    scored(with_shadow, *TRANSACTIONS, electronics, {**electronics, "tx_id": "TX4"})
+    toys = {"amount": 1200, "category": "toys"}
+    scored(with_shadow, *TRANSACTIONS, toys, {**toys, "tx_id": "TX4"})
     new_metric_lines()
     judge(*records(dynamodb))
     shifts = [json.loads(line) for line in log.getvalue().splitlines() if "level would change" in line]
@@ -291,10 +290,10 @@ def test_updates_run_at_once(with_shadow: Functions, dynamodb: Any, monkeypatch:
 
 
 def test_invalid_model_stops_the_function_only(
-    invoke: Functions, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+    invoke: Functions, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    damaged = tmp_path / "forest.model"
-    damaged.write_bytes(model_file.encode(MODEL)[:-1])
+    damaged = forests.write(tmp_path / "forest.model")
+    damaged.write_bytes(damaged.read_bytes()[:-1])
     monkeypatch.setattr(scorers, "MODEL_FILE", str(damaged))
     monkeypatch.delitem(sys.modules, "functions.shadow.app", raising=False)
     with pytest.raises(ModelError, match=r"^forest\.model: The model is damaged") as raised:

@@ -74,7 +74,10 @@ def test_contributions_equal_the_definition(explained: Model, row: list[float]) 
 
 PASSED_TWICE: Tree = (0, 2.0, (0, 1.0, (0.1, 3.0), (0.9, 4.0)), (0.5, 5.0))
 FAILED_TWICE: Tree = (0, 0.0, (0, -1.0, (0.1, 3.0), (1, 0.0, (0.3, 1.0), (0.8, 2.0))), (0.5, 5.0))
-OTHER_BETWEEN: Tree = (0, 2.0, (1, 0.0, (0, 0.0, (0.1, 1.0), (0.7, 2.0)), (0, 1.0, (0.2, 3.0), (0.9, 4.0))), (0.6, 5.0))
+# The same column below both sides of another one, which must not take the state of the one for that of the other
+NESTED: Tree = (0, 0.5, (1, 0.0, (0.1, 1.0), (0.7, 2.0)), (1, 2.0, (0.2, 3.0), (0.9, 4.0)))
+BOTH_SIDES: Tree = (1, 0.0, NESTED, (0, 1.0, (0.4, 2.0), NESTED))
+REPEATED_ON_BOTH_SIDES: Tree = (0, 2.0, BOTH_SIDES, NESTED)
 
 
 @pytest.mark.parametrize("link", [MEAN, LOGISTIC])
@@ -89,8 +92,9 @@ OTHER_BETWEEN: Tree = (0, 2.0, (1, 0.0, (0, 0.0, (0.1, 1.0), (0.7, 2.0)), (0, 1.
         [(0, 0.5, (0.0, 1.0), (0.0, 3.0)), (1, 0.5, (0.0, 1.0), (0.4, 3.0))],
         [PASSED_TWICE],
         [FAILED_TWICE],
-        [OTHER_BETWEEN],
-        [(0.3, 7.0), PASSED_TWICE, FAILED_TWICE, OTHER_BETWEEN],
+        [BOTH_SIDES],
+        [REPEATED_ON_BOTH_SIDES],
+        [(0.3, 7.0), PASSED_TWICE, FAILED_TWICE, BOTH_SIDES],
     ],
 )
 def test_columns_that_repeat_and_trees_without_effect(trees: list[Tree], row: list[float], link: str) -> None:

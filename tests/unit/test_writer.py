@@ -14,13 +14,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scoring import decision as decision_module
-from scoring import http_api, strict_json
+from scoring import http_api, shadow, strict_json
 from scoring.aws.client import CALL_SECONDS
 from scoring.errors import CallFailed, IdempotencyConflict, StoreUnavailable
 from scoring.ledger import outbox
 from scoring.ledger.reader import LedgerReader, Totals
 from scoring.ledger.writer import MAX_BYTES, MAX_CONFLICTS, LedgerWriter, Outcome, Recorded
-from scoring.scorers.rules import MAX_QUOTED_VALUES
+from scoring.scorers.forest.inputs import Category, Inputs
+from scoring.scorers.forest.model import MEAN, Model, Node
+from scoring.scorers.forest.scorer import MAX_CONTRIBUTIONS, ForestScorer
+from scoring.scorers.rules import MAX_QUOTED_VALUES, RuleSet
 from scoring.scorers.rules_loader import MAX_LABELS_LENGTH, MAX_RULES, from_document
 from scoring.store import Store
 from tests.rule_set import DOCUMENT, R1, R2, R3, decide
@@ -301,9 +304,23 @@ def test_malformed_cancellation_is_store_unavailable(log: io.StringIO, reasons: 
     assert json.loads(log.getvalue())["reason"] in {"TransactionCanceledException", "UnexpectedResponse"}
 
 
+def explained(rules: RuleSet, names: list[str]) -> ForestScorer:
+    """Return a model with the longest version, which knows no value of these fields, but to which each contributes."""
+    tree: Node = 1.0
+    for column in range(len(names)):
+        tree = (column, 0.5, tree, 0.0)
+    inputs = Inputs([Category(name, ("x",)) for name in names])
+    levels = ((3, 0.9), (2, 0.5), (1, 0.1))
+    return ForestScorer(rules, Model("🂡" * 40, inputs, MEAN, [tree], (1.0,) * (len(names) + 1), levels, 0.5, {}))
+
+
 @pytest.mark.parametrize("character", ["x", "é", "€", "🂡", "\x7f", "\\u0001", '\\"'])
 def test_largest_decision_fits_into_an_item(character: str) -> None:
-    """DynamoDB accepts 400 KB of names and values in UTF-8. Here the most rules hit, and quote as much as they can."""
+    """DynamoDB accepts 400 KB of names and values in UTF-8.
+
+    Here the most rules hit, and quote as much as they can; and two models explain as much as they can, in the decision
+    and in an opinion about it.
+    """
     own = [letter * 40 for letter in string.ascii_lowercase]
     when = [{"field": name, "operator": "is present"} for name in own]
     label = "🂡" * (MAX_LABELS_LENGTH // MAX_RULES - 3)
@@ -319,13 +336,17 @@ def test_largest_decision_fits_into_an_item(character: str) -> None:
     size = http_api.MAX_BODY_BYTES - len(start.encode()) - 20
     body = f'{start}, "store": "{character * (size // len(character.encode()))}"}}'
     assert http_api.MAX_BODY_BYTES - 100 < len(body.encode()) <= http_api.MAX_BODY_BYTES
-    decision = decision_module.decide(strict_json.parse(body), "k" * 128, from_document(document))
+    scorer = explained(from_document(document), own)
+    decision = decision_module.decide(strict_json.parse(body), "k" * 128, scorer)
+    assert len(decision.response["contributions"]) == MAX_CONTRIBUTIONS
+    assert len(decision.response["unseen"]) == len(own)
     assert sum(len(reason["because"]) for reason in decision.response["reasons"]) == MAX_QUOTED_VALUES
     client = FakeClient({})
     record(LedgerWriter(client, SETTINGS), decision)
     item = client.calls[0]["TransactItems"][0]["Put"]["Item"]
-    size = sum(len((name + text).encode()) for name, value in item.items() for text in value.values())
-    assert size < 300_000
+    image = {name: text for name, value in item.items() for text in value.values()}
+    image["shadow"] = shadow.judge(image, scorer).document
+    assert sum(len((name + text).encode()) for name, text in image.items()) < 350_000
     assert len(outbox.encode(decision)) < 1024 * 1024
 
 

@@ -36,8 +36,8 @@ def score_transaction(tx: dict[str, Any]) -> dict[str, Any]:
     ------
     InvalidRequest
         A field is missing or invalid; the text names it.
-    RuleSetError
-        The rule set is invalid.
+    ConfigurationError
+        The rule set, the model or the environment variable ``SCORER`` is invalid.
 
     Example
     -------

@@ -52,8 +52,9 @@ def encode(decision: Decision) -> str:
     """Return a decision as a message.
 
     The message is ASCII, since SQS refuses some characters that JSON allows. An escaped character takes up to six times
-    its bytes (U+007F): the largest request takes 384 KiB, 20,000 characters of labels take 235 KiB twice, and 100
-    quoted values of 64 characters take 75 KiB. With all other fields, a message stays below the 1 MiB that SQS accepts.
+    its bytes (U+007F): the largest request takes 384 KiB, 20,000 characters of labels take 235 KiB twice, 100 quoted
+    values of 64 characters take 75 KiB, and 20 contributions with such values 18 KiB. With all other fields, a message
+    stays below the 1 MiB that SQS accepts.
     """
     message = {**decision.response, "transaction": decision.transaction, "request_hash": decision.request_hash}
     if decision.observations:

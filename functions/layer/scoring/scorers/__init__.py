@@ -1,4 +1,8 @@
-"""Scorers assess transactions. :func:`load` returns the one that decides."""
+"""Scorers assess transactions.
+
+:func:`load` returns the one that decides. :func:`load_rules` is for functions that decide nothing, so that they neither
+wait for a model nor fail with it.
+"""
 
 import functools
 import os
@@ -10,6 +14,7 @@ from scoring.scorers import rules_loader
 if TYPE_CHECKING:
     from scoring.scorer import Scorer
     from scoring.scorers.forest.scorer import ForestScorer
+    from scoring.scorers.rules import RuleSet
 
 # pathlib would add a tenth to the start of the function.
 _FOLDER = os.path.dirname(__file__)  # noqa: PTH120
@@ -24,10 +29,21 @@ def load() -> "Scorer":
     Raises
     ------
     ConfigurationError
-        The rule set or the model is invalid, or the environment variable ``SCORER`` is; the text names the file and the
-        problem.
+        As for :func:`load_forest`, or the environment variable ``SCORER`` is invalid.
     """
-    return load_forest() if settings.scorer() == "forest" else rules_loader.from_file(RULES_FILE)
+    return load_forest() if settings.scorer() == "forest" else load_rules()
+
+
+@functools.cache
+def load_rules() -> "RuleSet":
+    """Return the rule set, loaded once per process.
+
+    Raises
+    ------
+    RuleSetError
+        The rule set is invalid; the text names the file and the problem.
+    """
+    return rules_loader.from_file(RULES_FILE)
 
 
 def load_forest() -> "ForestScorer":
@@ -36,10 +52,11 @@ def load_forest() -> "ForestScorer":
     Raises
     ------
     RuleSetError, ModelError
-        The rule set or the model is invalid, or they do not fit together; the text names the file and the problem.
+        The rule set or the model is invalid, or they do not fit together; the text names the file, or the versions of
+        both, and the problem.
     """
     # Imported here, since rules alone do not need it.
     from scoring.scorers.forest import model_file  # noqa: PLC0415
     from scoring.scorers.forest.scorer import ForestScorer  # noqa: PLC0415
 
-    return ForestScorer(rules_loader.from_file(RULES_FILE), model_file.from_file(MODEL_FILE))
+    return ForestScorer(load_rules(), model_file.from_file(MODEL_FILE))
