@@ -91,9 +91,9 @@ train: $(OFFLINE)/ready
 
 # Most tests wait for processes, so they run side by side. Two kinds run alone: those that measure time, and those that
 # Schemathesis generates, which have one name for all operations of the API, as pytest-xdist cannot handle.
-ALONE := $(addprefix tests/performance/,test_batches.py test_load.py test_many_rules.py) \
+ALONE := $(addprefix tests/performance/,test_batches.py test_forest.py test_load.py test_many_rules.py) \
 	tests/integration/test_generated.py
-test: lint $(OFFLINE_TESTS)/ready
+test: lint $(OFFLINE)/ready $(OFFLINE_TESTS)/ready
 	@$(APP)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 		$(ALONE:%=--ignore %) --ignore tests/offline
 	@PYTHONPATH=functions/layer $(OFFLINE_TESTS)/bin/python -m pytest tests/offline
@@ -112,7 +112,7 @@ faults: $(READY)
 load: $(READY)
 	@exec $(APP)/bin/python -m tests.performance.load $(if $(CUSTOMERS),--customers "$(CUSTOMERS)")
 
-bench: $(READY)
+bench: $(READY) $(OFFLINE)/ready
 	@exec $(APP)/bin/python -m tests.performance.comparison --write $(if $(PYTHON),--python "$(PYTHON)")
 
 # Two at a time, since each linter uses one core.
@@ -155,7 +155,8 @@ lock:
 	@$(LOCK) --group docs --no-deps --output-file functions/docs/requirements.txt
 	@$(LOCK) --group runtime --output-file tests/performance/requirements-runtime.txt
 	@for folder in tests/performance/baselines/*/; do \
-		$(LOCK) --group $$(basename $$folder) --output-file $${folder}requirements.txt || exit; \
+		$(LOCK) --group $$(basename $$folder) --constraint functions/offline/requirements.txt \
+			--output-file $${folder}requirements.txt || exit; \
 	done
 
 emulator: $(READY)

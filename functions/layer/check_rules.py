@@ -3,7 +3,9 @@
     python3 functions/layer/check_rules.py [FILE]
 
 A rule that can never hit is a warning on standard error. ``make rules`` runs this script, and ``sam build`` before it
-builds the layer. Needs Python 3.11 or newer and no packages; not deployed.
+builds the layer. Without FILE, it also checks the model: a damaged one is an error, and one that does not fit the rule
+set is a warning, since only some values of the parameter ``Scorer`` use it. Needs Python 3.11 or newer and no packages;
+not deployed.
 """
 
 import json
@@ -15,9 +17,13 @@ from typing import Any
 import contradictions
 from scoring import scorers
 from scoring.assessment import RISK_LEVELS
-from scoring.errors import RuleSetError
+from scoring.errors import ConfigurationError, ModelError
 from scoring.fields import Field
 from scoring.scorers import fields_loader, rules_loader
+from scoring.scorers.forest import model_file
+from scoring.scorers.forest.model import Model
+from scoring.scorers.forest.scorer import ForestScorer
+from scoring.scorers.rules import RuleSet
 
 _NUMERIC_COLUMNS = {"points", "from"}
 # Compare with the name of a list.
@@ -129,14 +135,24 @@ def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
     ]
 
 
+def _misfits(rules: RuleSet, model: Model) -> list[str]:
+    """Return a sentence if the model cannot be combined with the rule set."""
+    try:
+        ForestScorer(rules, model)
+    except ModelError as error:
+        return [f"Scorer=forest and Scorer=shadow will fail: {error}"]
+    return []
+
+
 def main() -> None:
     """Run the command line."""
     path = sys.argv[1] if len(sys.argv) > 1 else scorers.RULES_FILE
     if Path(path).is_fifo():
         sys.exit(f"{Path(path).name}: The file must not be a pipe, since it is read twice")
     try:
-        rules_loader.from_file(path)
-    except RuleSetError as error:
+        rules = rules_loader.from_file(path)
+        model = model_file.from_file(scorers.MODEL_FILE) if path == scorers.RULES_FILE else None
+    except ConfigurationError as error:
         sys.exit(str(error))
     document = json.loads(Path(path).read_text(encoding="utf-8"))
     try:
@@ -147,7 +163,7 @@ def main() -> None:
         # The reader, `head` for example, may stop early.
         if not isinstance(error, BrokenPipeError):
             sys.exit(f"The output cannot be written: {error.strerror}")
-    for warning in warnings(document):
+    for warning in [*warnings(document), *(_misfits(rules, model) if model else [])]:
         print(f"warning: {warning}", file=sys.stderr)
 
 

@@ -65,7 +65,9 @@ def build(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def test_layer_holds_the_imported_packages_without_native_code(build: Path) -> None:
     python = build / "ScoringLayer" / "python"
-    assert (python / "scoring" / "scorers" / "rules.json").is_file()
+    for name in ("rules.json", "forest.model"):
+        shipped = ROOT / "functions" / "layer" / "scoring" / "scorers" / name
+        assert (python / "scoring" / "scorers" / name).read_bytes() == shipped.read_bytes()
     # Pure Python: one layer serves both architectures.
     assert not [path for path in python.rglob("*") if path.suffix in {".so", ".pyd", ".dylib"}]
     assert {path.name for path in python.iterdir() if path.is_dir() and path.suffix != ".dist-info"} == {

@@ -14,7 +14,7 @@ import pytest
 
 import check_rules
 from scoring.scorers import rules_loader
-from tests import generated_rule_sets
+from tests import forests, generated_rule_sets
 from tests.local.template import ROOT
 from tests.rule_set import DOCUMENT, R1
 
@@ -272,13 +272,38 @@ def test_default_is_the_shipped_file(layer: Path) -> None:
     assert check(layer=layer).stdout == TABLE
 
 
-def test_invalid_rules_stop_the_build(layer: Path) -> None:
+def test_model_that_does_not_fit_the_rules_is_a_warning(layer: Path) -> None:
+    folder = layer / "scoring" / "scorers"
+    model = forests.write(folder / "forest.model")
+    write_rules(folder, DOCUMENT)
+    assert check(layer=layer).stderr == ""
+    without_histories = {**DOCUMENT, "histories": {}}
+    write_rules(folder, without_histories)
+    result = check(layer=layer)
+    warning = (
+        f"warning: Scorer=forest and Scorer=shadow will fail: Model '{forests.VERSION}' needs 'customer.count_1h', "
+        "which rule set '1.0-tests' does not declare\n"
+    )
+    assert (result.returncode, result.stderr) == (0, warning)
+    model.unlink()
+    assert check(write_rules(layer, without_histories), layer=layer).stderr == ""
+
+
+DAMAGED = "forest.model: The model is damaged: its content does not have the SHA-256 of its first line"
+
+
+@pytest.mark.parametrize("damaged", ["rules", "model"])
+def test_damaged_file_stops_the_build(layer: Path, damaged: str) -> None:
+    if damaged == "model":
+        write_rules(layer / "scoring" / "scorers", DOCUMENT)
+        model = layer / "scoring" / "scorers" / "forest.model"
+        model.write_bytes(model.read_bytes()[:-1])
     artifacts = layer / "artifacts"
     command = ["make", "build-ScoringLayer", f"ARTIFACTS_DIR={artifacts}", f"PYTHON={sys.executable}"]
     result = subprocess.run(command, cwd=layer, check=False, capture_output=True, text=True)
     assert result.returncode != 0
     errors = [line for line in result.stderr.splitlines() if not line.startswith("make")]
-    assert (errors, result.stdout) == ([ERROR], "")
+    assert (errors, result.stdout) == ([ERROR if damaged == "rules" else DAMAGED], "")
     assert not artifacts.exists()
 
 
