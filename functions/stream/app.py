@@ -27,7 +27,8 @@ DEAD_LETTERS = Queue(client.sqs(), settings.dead_letters_url())
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     deadline = deadlines.of(context)
     records = stream.read(event)
-    decided = [stream.decide(record, SCORER) for record in records]
+    scorer = SCORER.for_batch()
+    decided = [stream.decide(record, scorer) for record in records]
     decisions = [one for one in decided if isinstance(one, Decision)]
     # Leaves time for the dead letters.
     outcomes = iter(LEDGER.record(decisions, deadline - client.CALL_SECONDS))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from scoring.assessment import HIGH_RISK_LEVELS
-from tests import events, rule_set
+from tests import events, forests, rule_set
 from tests.faults import proxy
 from tests.faults.proxy import Proxy
 from tests.local import emulator, environments, template
@@ -158,18 +158,20 @@ class ProxiedFunctions:
 
 
 @contextmanager
-def running(log: Path) -> Iterator[ProxiedFunctions]:
-    """Start the functions and their proxies; the functions log to this file."""
+def running(log: Path, scorer: str = "rules") -> Iterator[ProxiedFunctions]:
+    """Start the functions and their proxies; the functions log to this file, and have the tests' rule set and model."""
+    layer = template.copy_layer(log.with_name("layer"), rule_set.DOCUMENT)
+    forests.write(layer / "scoring" / "scorers" / "forest.model")
     with (
         log.open("ab") as output,
         proxy.running() as store,
         proxy.running() as queue,
         proxy.running() as topic,
         environments.running(
-            emulator.variables(store.endpoint, queue.endpoint, topic.endpoint),
+            {**emulator.variables(store.endpoint, queue.endpoint, topic.endpoint), "SCORER": scorer},
             THREADS,
             output.fileno(),
-            layer=template.copy_layer(log.with_name("layer"), rule_set.DOCUMENT),
+            layer=layer,
         ) as functions,
     ):
         yield ProxiedFunctions(functions, store, queue, topic, log)

@@ -77,13 +77,17 @@ def test_simultaneous_decisions_about_a_customer_are_serialized(harness: Harness
 
 @pytest.mark.parametrize("fault", Fault, ids=lambda fault: fault.name.lower())
 def test_no_transaction_is_twice_in_a_profile(harness: Harness, fault: Fault, *, full: bool) -> None:
-    count, share, queue_share = (500, 0.1, 0.1) if full else (96, 0.1, 0.3)
+    check_under_fault(harness, fault, payments(500 if full else 96), full=full)
+
+
+def check_under_fault(harness: Harness, fault: Fault, requests: dict[str, dict[str, Any]], *, full: bool) -> None:
+    """Send requests during a fault; fail if a decision is not stored as returned, or not counted or observed once."""
+    share, queue_share = (0.1, 0.1) if full else (0.1, 0.3)
     if fault is Fault.REFUSED:
         share, queue_share = share / 10, queue_share / 10
     warm_up(harness)
     harness.store.inject(fault, share, seed=1)
     harness.queue.inject(fault, queue_share, seed=10)
-    requests = payments(count)
     responses = send(harness, requests)
     harness.drain()
     harness.store.clear()

@@ -9,9 +9,12 @@ from scoring import batches, telemetry
 from scoring.errors import StoreUnavailable
 from scoring.ledger import outbox
 from scoring.ledger.writer import Recorded
+from scoring.scorers.forest.scorer import MAX_EXPLAINED
 from tests import events
+from tests.forests import decide_again
 from tests.rule_set import R1
-from tests.unit.conftest import Functions, MetricLines
+from tests.unit.conftest import FOREST, Functions, MetricLines
+from tests.unit.test_openapi import SCHEMAS
 
 
 def body_of(response: dict[str, Any]) -> Any:
@@ -45,6 +48,21 @@ def test_results_are_in_order(invoke: Functions) -> None:
     ]
     assert [result["tx_id"] for result in results if "tx_id" in result] == ["TX0", "TX1", "TX3", "TX4", "TX6"]
     assert total(invoke) == 5
+
+
+def test_batch_of_frauds_has_the_contributions_of_some(invoke: Functions, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is assessed twice: without its history, for the size of the response, and with it."""
+    monkeypatch.setattr(invoke.modules["BatchFunction"], "SCORER", FOREST)
+    numbers = range(MAX_EXPLAINED + 10)
+    frauds = [{"amount": 5000, "category": "electronics", "customer_id": f"C{number}"} for number in numbers]
+    for key in ("b1", "b2"):
+        results = send(invoke, {"amount": 1}, *frauds, idempotency_key=key)
+        assert [result["fraud"] for result in results] == [False] + [True] * len(frauds)
+        assert ["contributions" in result for result in results] == [False] + [True] * MAX_EXPLAINED + [False] * 10
+        for fraud, result in zip(frauds, results[1 : MAX_EXPLAINED + 1], strict=False):
+            assert result == decide_again(FOREST, fraud, result)
+    documented = SCHEMAS["Decision"]["properties"]["contributions"]["description"]
+    assert f"only for up to {MAX_EXPLAINED} of these" in documented
 
 
 def test_decision_is_that_of_a_single_request(invoke: Functions) -> None:

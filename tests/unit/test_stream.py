@@ -16,12 +16,13 @@ from scoring import http_api, scorers, stream
 from scoring.errors import InvalidRequest, NotRecorded
 from scoring.ledger.reader import LedgerReader
 from scoring.ledger.writer import LedgerWriter
+from scoring.scorers.forest.scorer import MAX_EXPLAINED
 from scoring.stream import Record
 from tests import rule_set
 from tests.corpus import BAD_UTF_8, MISSING, TOO_LARGE
 from tests.rule_set import R1, decide
 from tests.unit.aws_errors import cancellation
-from tests.unit.conftest import NO_DEADLINE, Intercept, MetricLines, record
+from tests.unit.conftest import FOREST, NO_DEADLINE, Intercept, MetricLines, record
 from tests.unit.log_lines import metrics
 
 TRANSACTION = {"tx_id": "TX003", "amount": 4500.0, "category": "electronics", "hour": 3}
@@ -97,6 +98,18 @@ def test_record_is_decided_and_counted(consume: Stream, reader: LedgerReader) ->
     assert found == {**expected, "evaluated_at": found["evaluated_at"], "transaction": TRANSACTION}
     assert reader.totals(NO_DEADLINE).by_rule[R1] == 1
     assert dead_letters() == []
+
+
+def test_frauds_do_not_hold_up_a_partition(
+    app: Any, consume: Stream, reader: LedgerReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "SCORER", FOREST)
+    for start in (0, 1000):
+        numbers = range(start, start + MAX_EXPLAINED + 10)
+        consume(*[kafka_record({"tx_id": f"TX{number}", "amount": 5000, "hour": 3}, number) for number in numbers])
+        found = [reader.find(f"TX{number}", NO_DEADLINE)[0] for number in numbers]
+        assert {one["risk_level"] for one in found} == {"CRITICAL"}
+        assert sum("contributions" in one for one in found) == MAX_EXPLAINED
 
 
 def test_redelivered_records_are_counted_once(consume: Stream, reader: LedgerReader) -> None:

@@ -76,6 +76,7 @@ def decide(items: Iterable[Item | HttpError], scorer: "Scorer") -> list[Decision
     PayloadTooLarge
         The response would be too large for Lambda.
     """
+    scorer = scorer.for_batch()
     decided = [item if isinstance(item, HttpError) else _decide(item, scorer) for item in items]
     results = [one.fallback.response if isinstance(one, Decision) else {"error": str(one)} for one in decided]
     histories = sum(len(one.observations) for one in decided if isinstance(one, Decision))

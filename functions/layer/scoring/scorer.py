@@ -41,5 +41,8 @@ class Scorer(Protocol):
     def list_fields(self) -> Mapping[str, tuple[Field, ...]]:
         """By the name of a list, the fields that all rules, also disabled ones, search it for."""
 
+    def for_batch(self) -> "Scorer":
+        """Return a scorer for the transactions of one batch. It gives the same assessments, but may say less why."""
+
     def assess(self, transaction: Transaction) -> Assessment:
         """Assess one transaction that :attr:`fields` has read."""

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 # Contributions in a response, so that a decision stays small.
 MAX_CONTRIBUTIONS = 20
+# Transactions of a batch that get contributions, which take as long as hundreds of decisions. Otherwise, a batch of a
+# thousand frauds would take longer than the timeout of its function, however often it is sent.
+MAX_EXPLAINED = 50
 
 _NUMBERS = frozenset({"number", "integer", "boolean"})
 
@@ -31,7 +34,7 @@ class ForestScorer:
     those of the rules.
 
     The response gets ``fraud`` and ``fraud_probability``; ``unseen``, the names of the fields whose value the model
-    does not know; and for HIGH and CRITICAL the ``contributions``, largest first.
+    does not know; and for HIGH and CRITICAL the ``contributions``, largest first, except as :meth:`for_batch` says.
 
     Parameters
     ----------
@@ -39,6 +42,8 @@ class ForestScorer:
         The rule set, which declares the fields and histories.
     model
         The model.
+    max_explained
+        Maximum number of transactions that get contributions; None for no limit.
 
     Raises
     ------
@@ -46,11 +51,13 @@ class ForestScorer:
         The rule set does not declare a fact that the model needs, or declares it with another type.
     """
 
-    def __init__(self, rules: RuleSet, model: Model) -> None:
+    def __init__(self, rules: RuleSet, model: Model, max_explained: int | None = None) -> None:
         self.rules = rules
         self.model = model
         self.version = f"{rules.version}+{model.version}"
         self._explainer: Explainer | None = None
+        self._max_explained = max_explained
+        self._explained: set[int] = set()
         _check_facts(rules, model)
 
     @property
@@ -77,6 +84,10 @@ class ForestScorer:
     def list_fields(self) -> Mapping[str, tuple[Field, ...]]:
         """Fields that all rules search lists for."""
         return self.rules.list_fields
+
+    def for_batch(self) -> "ForestScorer":
+        """Return a scorer for one batch, which gives contributions for at most MAX_EXPLAINED of its transactions."""
+        return ForestScorer(self.rules, self.model, MAX_EXPLAINED)
 
     def assess(self, transaction: Transaction) -> Assessment:
         """Assess one transaction."""
@@ -113,9 +124,19 @@ class ForestScorer:
         details: dict[str, Any] = {"fraud": probability >= self.model.fraud_threshold, "fraud_probability": probability}
         if unseen := self.model.inputs.unseen(transaction.facts):
             details["unseen"] = unseen
-        if risk_level in HIGH_RISK_LEVELS:
+        if risk_level in HIGH_RISK_LEVELS and self._explains(transaction):
             details["contributions"] = self._contributions(row, transaction)
         return details
+
+    def _explains(self, transaction: Transaction) -> bool:
+        """Return whether a transaction gets contributions. One that is assessed again, by its history, counts once."""
+        if self._max_explained is None:
+            return True
+        # Identifies the transaction as long as the batch is being recorded.
+        values = id(transaction.values)
+        if len(self._explained) < self._max_explained:
+            self._explained.add(values)
+        return values in self._explained
 
     def _contributions(self, row: list[float], transaction: Transaction) -> list[dict[str, Any]]:
         """Return the contribution of each feature that has one, largest first; columns of one category are added."""
