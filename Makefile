@@ -13,17 +13,22 @@ LOGS ?= text
 CUSTOMERS ?=
 # Port of the broker that `make broker` runs.
 KAFKA_PORT ?= 9092
-# For `make rules`: a candidate to check and compare, a file of transactions to score, and its field or column that is 1
-# for a fraud.
+# For `make rules`, `make backtest` and `make train`: a rule set, a file of transactions, its field or column that is 1 for
+# a fraud, and names of Parquet columns ("ts=timestamp").
 RULES ?=
 DATA ?=
 LABEL ?=
-# For `make train`: the file to write, the kind of model, its size, and names of Parquet columns ("ts=timestamp").
-OUT ?=
+COLUMNS ?=
+# For `make backtest`: the model file of the candidate, reports to write, and the number of processes.
+# For `make train`: the kind of model.
 MODEL ?=
+JSON ?=
+HTML ?=
+JOBS ?=
+# For `make train`: the file to write, and the size of the model.
+OUT ?=
 TREES ?=
 DEPTH ?=
-COLUMNS ?=
 
 APP := .venv
 SAM := .tools/sam
@@ -33,7 +38,6 @@ OPENAPI := .tools/openapi
 OFFLINE := .tools/offline
 OFFLINE_TESTS := .tools/offline-tests
 DOCUMENT := functions/layer/scoring/openapi.json
-RULE_SET := functions/layer/scoring/scorers/rules.json
 SWAGGER_UI := functions/docs/swagger-ui
 # Without npm, the OpenAPI document is not linted; in CI, that fails.
 NPM := $(or $(shell command -v npm),$(if $(CI),npm))
@@ -45,8 +49,8 @@ LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashe
 export SAM_CLI_TELEMETRY := 0
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run stream broker rules train test coverage faults load bench lint lint-types lint-template lint-document \
-	format lock install emulator build clean
+.PHONY: help run stream broker rules backtest train test coverage faults load bench lint lint-types lint-template \
+	lint-document format lock install emulator build clean
 
 help:
 	@echo "make run         serve the API on http://127.0.0.1:$(PORT) (PORT=..., LOGS=json), no Docker needed; Scorer=forest lets a"
@@ -54,8 +58,9 @@ help:
 	@echo "make stream      send $(ROWS) card payments through Kafka, live, with alerts (ROWS=, RATE= per second, PORT=, LOGS=json,"
 	@echo "                 Scorer=)"
 	@echo "make broker      run a Kafka broker on 127.0.0.1:$(KAFKA_PORT) (KAFKA_PORT=...) for the clients in events/"
-	@echo "make rules       check and print the rules, score events/transactions.jsonl (also DATA=FILE; RULES=FILE compares,"
-	@echo "                 LABEL=FIELD says whether a transaction of DATA is a fraud: precision and recall)"
+	@echo "make rules       check and print a rule set, and score events/transactions.jsonl with it (RULES=FILE)"
+	@echo "make backtest    replay DATA=FILE with its history: what would RULES=FILE or MODEL=FILE decide differently, and with"
+	@echo "                 LABEL=FIELD, how many frauds and how much money would each catch (JSON=FILE, HTML=FILE, COLUMNS=, JOBS=)"
 	@echo "make train       train a model on labelled transactions (DATA=FILE, OUT=FILE; MODEL=lightgbm, RULES=FILE, TREES=, DEPTH=)"
 	@echo "make test        run all checks and tests; with Docker, also in the containers of 'sam local'"
 	@echo "make coverage    measure branch coverage of functions/; fails if the layer is below 97 percent"
@@ -81,8 +86,12 @@ broker: $(APP)/ready
 
 rules: $(APP)/ready
 	@$(APP)/bin/python functions/layer/check_rules.py $(if $(RULES),"$(RULES)")
-	@$(APP)/bin/python -m functions.offline.backtest $(if $(RULES),--rules "$(RULES)" --against $(RULE_SET)) \
-		$(if $(LABEL),--label "$(LABEL)",events/transactions.jsonl) $(if $(DATA),"$(DATA)")
+	@$(APP)/bin/python -m functions.offline.backtest $(if $(RULES),--present "$(RULES)") events/transactions.jsonl
+
+backtest: $(OFFLINE)/ready
+	@PYTHONPATH=functions/layer $(OFFLINE)/bin/python -m functions.offline.backtest $(if $(RULES),--rules "$(RULES)") \
+		$(if $(MODEL),--model "$(MODEL)") $(if $(LABEL),--label "$(LABEL)") $(if $(COLUMNS),--columns "$(COLUMNS)") \
+		$(if $(JSON),--json "$(JSON)") $(if $(HTML),--html "$(HTML)") $(if $(JOBS),--jobs "$(JOBS)") $(if $(DATA),"$(DATA)")
 
 train: $(OFFLINE)/ready
 	@PYTHONPATH=functions/layer $(OFFLINE)/bin/python -m functions.offline.train $(if $(MODEL),--model "$(MODEL)") \
@@ -91,9 +100,9 @@ train: $(OFFLINE)/ready
 
 # Most tests wait for processes, so they run side by side. Two kinds run alone: those that measure time, and those that
 # Schemathesis generates, which have one name for all operations of the API, as pytest-xdist cannot handle.
-ALONE := $(addprefix tests/performance/,test_batches.py test_load.py test_many_rules.py) \
+ALONE := $(addprefix tests/performance/,test_batches.py test_forest.py test_load.py test_many_rules.py) \
 	tests/integration/test_generated.py
-test: lint $(OFFLINE_TESTS)/ready
+test: lint $(OFFLINE)/ready $(OFFLINE_TESTS)/ready
 	@$(APP)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 		$(ALONE:%=--ignore %) --ignore tests/offline
 	@PYTHONPATH=functions/layer $(OFFLINE_TESTS)/bin/python -m pytest tests/offline
@@ -112,7 +121,7 @@ faults: $(READY)
 load: $(READY)
 	@exec $(APP)/bin/python -m tests.performance.load $(if $(CUSTOMERS),--customers "$(CUSTOMERS)")
 
-bench: $(READY)
+bench: $(READY) $(OFFLINE)/ready
 	@exec $(APP)/bin/python -m tests.performance.comparison --write $(if $(PYTHON),--python "$(PYTHON)")
 
 # Two at a time, since each linter uses one core.
@@ -155,7 +164,8 @@ lock:
 	@$(LOCK) --group docs --no-deps --output-file functions/docs/requirements.txt
 	@$(LOCK) --group runtime --output-file tests/performance/requirements-runtime.txt
 	@for folder in tests/performance/baselines/*/; do \
-		$(LOCK) --group $$(basename $$folder) --output-file $${folder}requirements.txt || exit; \
+		$(LOCK) --group $$(basename $$folder) --constraint functions/offline/requirements.txt \
+			--output-file $${folder}requirements.txt || exit; \
 	done
 
 emulator: $(READY)

@@ -86,6 +86,9 @@ def explain(stop: UnusableError | FileError | KeyboardInterrupt, sent: int) -> s
 
 def run(work: Callable[[], int]) -> int:
     """Run the work of a command; return its exit code, which is 2 if the output cannot be written."""
+    if sys.stdout is None:
+        print("error: the output cannot be written: standard output is closed", file=sys.stderr)
+        return 2
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # The encoding of the terminal may lack characters of an id.

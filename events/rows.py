@@ -16,8 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple, TextIO
+from typing import Any, BinaryIO, NamedTuple, Protocol, TextIO
 
 # Types of fields, as a rule set declares them
 TYPES = ("string", "number", "integer", "boolean", "time")
@@ -57,6 +56,13 @@ SIGNATURES = {
 }
 ACCEPTED = "JSON Lines, a JSON array or CSV, plain or compressed with gzip"
 CHUNK_CHARACTERS = 65_536
+CACHED_CELLS = 1_024
+# A body of this length is shorter than all that the service refuses.
+SHORT_BYTES = 32_768
+# Longest JSON of a character in a string: two escapes of six characters, such as \\ud83d
+ESCAPED_BYTES = 12
+# Longest JSON of a number whose cell is short, such as 1e308, with the quotes, the colon and the comma of its field
+NUMBER_BYTES = 400
 SHOWN_CHARACTERS = 200
 # Finds the end of a value; numbers stay text, so that their length is not limited.
 SCANNER = json.JSONDecoder(parse_int=str, parse_float=str)
@@ -70,31 +76,182 @@ class FileError(Exception):
     """The file cannot be used; the user reads the message."""
 
 
-class Row(NamedTuple):
-    """A transaction of the file.
+class Row(Protocol):
+    """A transaction of the file."""
+
+    @property
+    def line(self) -> int:
+        """Number of its first line."""
+
+    @property
+    def problem(self) -> str:
+        """Why the row cannot be sent; empty if it can."""
+
+    @property
+    def note(self) -> str:
+        """Message to print before this row."""
+
+    @property
+    def body(self) -> str:
+        """JSON text to send. A malformed row is sent too, so that the service names the problem."""
+
+    @property
+    def document(self) -> dict[str, Any] | None:
+        """What the body contains, if the file has no JSON, and the body is certainly short; else None."""
+
+    @property
+    def identity(self) -> str:
+        """Input of the idempotency key: the content of the row, the same whether or not its columns are declared."""
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """Its fields in JSON, or its columns by normalized name, sent or not; empty if the row is malformed."""
+
+    def value(self, name: str) -> Any:
+        """Return a field, or a column, by its name or normalized name; raise KeyError if the row has none."""
+
+    def sent(self, field: str) -> Any:
+        """Return a field as it is sent; None if the row has none."""
+
+    def can_have(self, field: str) -> bool:
+        """Return whether any row of the file can have a field."""
+
+
+class JsonRow(NamedTuple):
+    """A :class:`Row` that the file has as JSON text.
 
     Attributes
     ----------
-    line
-        Number of its first line.
-    body
-        JSON text to send. A malformed row is sent too, so that the service names the problem.
-    identity
-        Input of the idempotency key: the content of the row, the same whether or not its columns are declared.
-    problem
-        Why the row cannot be sent; empty if it can.
-    note
-        Message to print before this row.
-    fields
-        Its fields in JSON, or its columns in CSV by normalized name, sent or not; empty if the row is malformed.
+    content
+        What the text contains.
+    is_malformed
+        Whether it contains nothing, since it is no JSON or repeats a name.
     """
 
     line: int
     body: str
-    identity: str
+    content: Any = None
+    is_malformed: bool = False
     problem: str = ""
     note: str = ""
-    fields: Mapping[str, Any] = MappingProxyType({})
+
+    @property
+    def document(self) -> None:
+        return None
+
+    @property
+    def identity(self) -> str:
+        try:
+            return self.body if self.is_malformed else _identity(self.content, {})
+        except RecursionError:
+            return self.body
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        return self.content if isinstance(self.content, dict) else {}
+
+    def value(self, name: str) -> Any:
+        fields = self.fields
+        return fields[name] if name in fields else fields[normal_name(name)]
+
+    def sent(self, field: str) -> Any:
+        return self.fields.get(field)
+
+    def can_have(self, field: str) -> bool:  # noqa: ARG002  JSON has no columns
+        return True
+
+
+class CsvRow(NamedTuple):
+    """A :class:`Row` of cells.
+
+    Attributes
+    ----------
+    transaction
+        The cells of fields, converted to their types.
+    cells
+        All cells.
+    columns
+        The columns of the file.
+    """
+
+    line: int
+    transaction: dict[str, Any]
+    cells: list[str]
+    columns: "_Columns"
+    problem: str = ""
+    note: str = ""
+
+    @property
+    def body(self) -> str:
+        return json.dumps(self.transaction)
+
+    @property
+    def document(self) -> dict[str, Any] | None:
+        is_short = self.columns.max_bytes + ESCAPED_BYTES * sum(map(len, self.cells)) <= SHORT_BYTES
+        return self.transaction if is_short else None
+
+    @property
+    def identity(self) -> str:
+        values = {field: value for field, value in self.transaction.items() if field in _IDENTITY_FIELDS}
+        return _identity(values, self._others())
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        return {normal_name(name): cell for name, cell in self._others().items()} | self.transaction
+
+    def value(self, name: str) -> Any:
+        index = self.columns.index
+        at = index[name] if name in index else index[normal_name(name)]
+        if at >= len(self.cells):
+            raise KeyError(name)
+        return self.cells[at]
+
+    def sent(self, field: str) -> Any:
+        return self.transaction.get(field)
+
+    def can_have(self, field: str) -> bool:
+        return field in self.columns.positions
+
+    def _others(self) -> dict[str, str]:
+        """Return the cells whose text is part of the identity, by the names of their columns."""
+        columns = self.columns
+        cells = enumerate(zip(columns.names, self.cells, strict=False))
+        return {name: cell for at, (name, cell) in cells if at not in columns.identifying}
+
+
+class _Columns:
+    """The columns of a file, and which are fields.
+
+    Parameters
+    ----------
+    names
+        Their names in the file.
+    positions
+        By field, the index of its column.
+    types
+        By field, its type.
+
+    Attributes
+    ----------
+    index
+        Index by normalized name.
+    identifying
+        Indexes of those whose converted values are part of a row's identity.
+    max_bytes
+        Upper limit of the length of a body, without the characters of its cells.
+    """
+
+    def __init__(self, names: list[str], positions: Mapping[str, int], types: Mapping[str, str]) -> None:
+        self.names = names
+        self.index = {normal_name(name): at for at, name in enumerate(names)}
+        self.positions = positions
+        self.types = types
+        self.identifying = {at for field, at in positions.items() if field in _IDENTITY_FIELDS}
+        self.max_bytes = sum(ESCAPED_BYTES * len(field) + NUMBER_BYTES for field in positions) + 2
+
+    def converters(self, decimal_mark: str) -> list[tuple[str, int, Callable[[str], Any] | None]]:
+        """Return name, index and conversion of each field; cells of fields without conversion are sent as they are."""
+        return [(field, at, _converter(field, self.types[field], decimal_mark)) for field, at in self.positions.items()]
 
 
 class Keys:
@@ -110,7 +267,9 @@ class Keys:
         return f"{digest.hex()}-{self._seen[digest]}"
 
 
-def read(path: Path, fields: Callable[[], Mapping[str, str]]) -> Iterator[Row]:
+def read(
+    path: Path, fields: Callable[[], Mapping[str, str]], watch: Callable[[BinaryIO], object] | None = None
+) -> Iterator[Row]:
     """Yield the transactions of a file.
 
     Parameters
@@ -121,6 +280,8 @@ def read(path: Path, fields: Callable[[], Mapping[str, str]]) -> Iterator[Row]:
         Returns the names and :data:`TYPES` of the fields that a rule set declares; may omit the built-in fields. Called
         once at most: for CSV, whose cells have no types, and for a JSON row that may have its ``tx_id`` under another
         name.
+    watch
+        Called with the opened file, whose position then shows how much of it has been read.
 
     Raises
     ------
@@ -128,13 +289,20 @@ def read(path: Path, fields: Callable[[], Mapping[str, str]]) -> Iterator[Row]:
         The file cannot be read or has another format.
     """
     fields = functools.cache(fields)
-    with opened(path) as text:
+    with opened(path, watch) as text:
         yield from _rows(path, text, fields)
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[TextIO]:
+def opened(path: Path, watch: Callable[[BinaryIO], object] | None = None) -> Iterator[TextIO]:
     """Open a text file, plain or compressed, in the encoding that its first bytes show.
+
+    Parameters
+    ----------
+    path
+        The file.
+    watch
+        Called with the opened file.
 
     Raises
     ------
@@ -143,6 +311,8 @@ def opened(path: Path) -> Iterator[TextIO]:
     """
     try:
         with path.open("rb") as file:
+            if watch:
+                watch(file)
             binary = gzip.GzipFile(fileobj=file) if file.peek(2).startswith(GZIP_MAGIC) else file
             encoding = _encoding(path, binary.peek(CHUNK_CHARACTERS))
             with io.TextIOWrapper(binary, encoding=encoding, newline="") as text:
@@ -242,7 +412,7 @@ def _json_values(path: Path, text: str, fields: Callable[[], Mapping[str, str]])
         raise FileError(f"{path} is truncated: the array has no closing bracket")
 
 
-def _json_row(line: int, text: str, fields: Callable[[], Mapping[str, str]]) -> Row:
+def _json_row(line: int, text: str, fields: Callable[[], Mapping[str, str]]) -> JsonRow:
     try:
         value = json.loads(text, object_pairs_hook=_object)
         if isinstance(value, dict):
@@ -254,9 +424,9 @@ def _json_row(line: int, text: str, fields: Callable[[], Mapping[str, str]]) -> 
                 tx_id = value.pop(name)
                 value = {"tx_id": str(tx_id) if type(tx_id) is int else tx_id, **value}
                 text = json.dumps(value)
-        return Row(line, text, _identity(value, {}), fields=value if isinstance(value, dict) else {})
+        return JsonRow(line, text, value)
     except (ValueError, RecursionError):
-        return Row(line, text, text)
+        return JsonRow(line, text, is_malformed=True)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -286,23 +456,29 @@ def _csv_rows(path: Path, head: str, lines: Iterator[str], declared: Callable[[]
     _, names = next(rows)
     fields = {**BUILT_IN_FIELDS, **declared()}
     positions = _positions(path, names, fields)
-    identifying = {at for field, at in positions.items() if field in _IDENTITY_FIELDS}
-    note = _columns(names, positions)
+    columns = _Columns(names, positions, fields)
+    note = _note(names, positions)
     # With commas as delimiters, the decimal mark is a point; otherwise the first fraction determines it.
     decimal_mark = "." if delimiter == "," else ""
+    converters, width = columns.converters(decimal_mark), len(names)
     for line, cells in rows:
-        texts = {field: cells[at] for field, at in positions.items() if at < len(cells) and cells[at].strip()}
-        numbers = {field: text.strip() for field, text in texts.items() if fields[field] == "number"}
-        problem = _surplus(cells, len(names), delimiter)
-        if not problem:
-            decimal_mark = decimal_mark or _decimal_mark(numbers.values())
+        problem = _surplus(cells, width, delimiter) if len(cells) > width else ""
+        if not decimal_mark and not problem:
+            numbers = {
+                field: cells[at].strip()
+                for field, at in positions.items()
+                if fields[field] == "number" and at < len(cells)
+            }
+            decimal_mark = _decimal_mark(numbers.values())
+            converters = columns.converters(decimal_mark)
             problem = "" if decimal_mark else _ambiguity(numbers)
-        transaction = {field: _value(field, fields[field], text, decimal_mark) for field, text in texts.items()}
-        # A row keeps its key when a rule set declares another of its columns: its content is the same.
-        values = {field: value for field, value in transaction.items() if field in _IDENTITY_FIELDS}
-        others = {names[at]: cells[at] for at in range(min(len(names), len(cells))) if at not in identifying}
-        columns = {normal_name(name): cell for name, cell in others.items()} | transaction
-        yield Row(line, json.dumps(transaction), _identity(values, others), problem, note, columns)
+        transaction = {}
+        for field, at, convert in converters:
+            if at < len(cells):
+                text = cells[at]
+                if text and not text.isspace():
+                    transaction[field] = convert(text) if convert else text
+        yield CsvRow(line, transaction, cells, columns, problem, note)
         note = ""
 
 
@@ -313,7 +489,7 @@ def csv_cells(path: Path, lines: Iterable[str], delimiter: str) -> Iterator[tupl
     line = 1
     try:
         for cells in reader:
-            if any(cell.strip() for cell in cells):
+            if any(map(str.strip, cells)):
                 yield line, cells
             line = reader.line_num + 1
     except csv.Error as error:
@@ -346,7 +522,7 @@ def _positions(path: Path, names: list[str], fields: Mapping[str, str]) -> dict[
     return positions
 
 
-def _columns(names: list[str], positions: dict[str, int]) -> str:
+def _note(names: list[str], positions: Mapping[str, int]) -> str:
     """Return a note about columns that are renamed or not sent; empty if there are none."""
     renamed = [f"{names[at]} as {field}" for field, at in positions.items() if normal_name(names[at]) != field]
     ignored = [name for at, name in enumerate(names) if at not in positions.values() and name]
@@ -379,20 +555,35 @@ def _ambiguity(numbers: Mapping[str, str]) -> str:
     return ""
 
 
-def _value(field: str, kind: str, text: str, decimal_mark: str) -> Any:
-    """Convert a cell to the type of its field; return the text if it has another type, for the service to refuse."""
+def _converter(field: str, kind: str, decimal_mark: str) -> Callable[[str], Any] | None:
+    """Return a function that converts a cell to the type of its field; None if the cell is sent as it is.
+
+    A cell of another type is sent as text, for the service to refuse.
+    """
     if kind == "string":
-        return text.strip() if field == "tx_id" else text
+        return str.strip if field == "tx_id" else None
     if kind == "time":
-        return text.strip()
+        return str.strip
     if kind == "boolean":
-        return {"true": True, "false": False}.get(text.strip().lower(), text)
+        return lambda text: {"true": True, "false": False}.get(text.strip().lower(), text)
+    if kind == "integer":
+        # Most columns of integers have few different ones.
+        return functools.lru_cache(CACHED_CELLS)(lambda text: _number(text, decimal_mark, is_integer=True))
+    return lambda text: _number(text, decimal_mark)
+
+
+def _number(text: str, decimal_mark: str, *, is_integer: bool = False) -> Any:
     number = NUMBER.fullmatch(text.strip())
-    if not number or number["mark"] not in {None, decimal_mark}:
+    if not number:
         return text
-    digits = WHOLE_FRACTION.sub("", number[0]) if kind == "integer" else number[0]
-    if digits.lstrip("+-").isdigit():
+    digits, mark = number.group(0, "mark")
+    if mark is None:
+        if digits.lstrip("+-").isdigit():
+            return int(digits)
+    elif mark != decimal_mark:
+        return text
+    if is_integer and (whole := WHOLE_FRACTION.sub("", digits)).lstrip("+-").isdigit():
         # The request hash of the service distinguishes 5 and 5.0.
-        return int(digits)
-    value = float(number[0].replace(",", "."))
-    return int(value) if kind == "integer" and value.is_integer() else value
+        return int(whole)
+    value = float(digits.replace(",", "."))
+    return int(value) if is_integer and value.is_integer() else value

@@ -8,6 +8,7 @@ set is a warning, since only some values of the parameter ``Scorer`` use it. Nee
 not deployed.
 """
 
+import argparse
 import json
 import os
 import sys
@@ -146,7 +147,11 @@ def _misfits(rules: RuleSet, model: Model) -> list[str]:
 
 def main() -> None:
     """Run the command line."""
-    path = sys.argv[1] if len(sys.argv) > 1 else scorers.RULES_FILE
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", nargs="?", default=scorers.RULES_FILE, metavar="FILE", help="default: the shipped file")
+    path = parser.parse_args().file
+    if sys.stdout is None:
+        sys.exit("The output cannot be written: standard output is closed")
     if Path(path).is_fifo():
         sys.exit(f"{Path(path).name}: The file must not be a pipe, since it is read twice")
     try:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from events.rows import FileError
-from functions.offline import model_card, training_data, trees
+from functions.offline import labelled, model_card, training_data, trees
 from functions.offline.measures import Part, measures
 from functions.offline.training_data import Data
 from scoring import scorers
@@ -336,16 +336,6 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def _columns(text: str) -> dict[str, str]:
-    found = {}
-    for pair in text.split():
-        column, _, field = pair.partition("=")
-        if not (column and field):
-            raise argparse.ArgumentTypeError(f"{pair!r} is not COLUMN=FIELD")
-        found[column] = field
-    return found
-
-
 def _size(kind: str, number: int | None, depth: int | None) -> Size:
     default = SIZES[kind]
     return Size(number or default.trees, depth or default.depth)
@@ -356,12 +346,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("data", type=Path, metavar="DATA", help="JSON Lines, a JSON array, CSV or Parquet")
+    parser.add_argument("data", type=Path, metavar="DATA", help=labelled.ACCEPTED)
     parser.add_argument("out", type=Path, metavar="OUT", help="model file to write; the page gets the suffix .html")
     parser.add_argument("--model", choices=TRAINERS, default="forest", help="default: forest")
     parser.add_argument("--rules", default=scorers.RULES_FILE, metavar="FILE", help="default: the shipped rule set")
     parser.add_argument("--label", default="is_fraud", metavar="FIELD", help="default: is_fraud")
-    parser.add_argument("--columns", type=_columns, default={}, metavar="COLUMN=FIELD", help="for Parquet only")
+    parser.add_argument("--columns", type=labelled.columns, default={}, metavar="COLUMN=FIELD", help="for Parquet only")
     parser.add_argument("--trees", type=int, help="default: 40, for lightgbm 300")
     parser.add_argument("--depth", type=int, help="of a tree of the forest; default: 11")
     options = parser.parse_args(arguments)

@@ -14,9 +14,8 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from events import rows
 from events.rows import FileError, Row
-from functions.offline import parquet
+from functions.offline.labelled import Source
 from scoring import http_api
 from scoring.errors import HttpError
 from scoring.history import FEATURES
@@ -35,8 +34,6 @@ MAX_VALUES = 20
 # A string field is left out if its commonest values have a smaller share of the rows: it would say little.
 MIN_SHARE = 0.5
 
-# Texts of the labels, in JSON and CSV
-LABELS = {"0": False, "1": True, "false": False, "true": True}
 _SHOWN_INVALID = 5
 _PROGRESS_SECONDS = 2
 _NUMBERS = ("number", "integer", "boolean")
@@ -152,20 +149,20 @@ class _Source:
     """The valid transactions of a file, in the order of the file; ``problems`` says why others are invalid."""
 
     def __init__(self, path: Path, rule_set: RuleSet, label: str, columns: Mapping[str, str]) -> None:
-        self._path = path
+        self._source = Source(path, columns)
         self._rule_set = rule_set
         self._label = label
-        self._columns = columns
         self.problems: list[str] = []
 
     def __iter__(self) -> Iterator[_Labelled]:
         self.problems = []
-        for row in _progress(rows_of(self._path, self._rule_set, self._columns)):
+        types = {field.name: field.type for field in self._rule_set.fields.declared}
+        for row in _progress(self._source.rows(types)):
             transaction = _transaction(row, self._rule_set, self._label)
             if isinstance(transaction, str):
                 self.problems.append(f"line {row.line}: {transaction}")
             else:
-                yield _Labelled(transaction, is_fraud(self._path, row, self._label))
+                yield _Labelled(transaction, self._source.is_fraud(row, self._label))
 
 
 def read(path: Path, rule_set: RuleSet, label: str, columns: Mapping[str, str]) -> Data:
@@ -209,34 +206,6 @@ def read(path: Path, rule_set: RuleSet, label: str, columns: Mapping[str, str]) 
         shown = "; ".join(source.problems[:_SHOWN_INVALID]) + ("; ..." if len(source.problems) > _SHOWN_INVALID else "")
         data.notes.append(f"{len(source.problems)} invalid rows left out: {shown}")
     return data
-
-
-def rows_of(path: Path, rule_set: RuleSet, columns: Mapping[str, str]) -> Iterator[Row]:
-    """Yield the transactions of a file in any format; the errors are those of :func:`read`."""
-    types = {field.name: field.type for field in rule_set.fields.declared}
-    if parquet.is_parquet(path):
-        return parquet.rows(path, lambda: types, columns)
-    if columns:
-        raise FileError(f"{path} is not a Parquet file: only columns of Parquet files can be renamed")
-    return rows.read(path, lambda: types)
-
-
-def is_fraud(path: Path, row: Row, label: str) -> bool:
-    """Return the label of a valid row.
-
-    Raises
-    ------
-    FileError
-        The row has no label, or another one than 0, 1, true and false.
-    """
-    name = label if label in row.fields else rows.normal_name(label)
-    if name not in row.fields:
-        raise FileError(f"{path} line {row.line} has no label {label!r}")
-    found = LABELS.get(str(row.fields[name]).strip().lower())
-    if found is None:
-        shown = str(row.fields[name])[: rows.SHOWN_CHARACTERS]
-        raise FileError(f"{path} line {row.line}: the label {label!r} must be 0, 1, true or false, not {shown!r}")
-    return found
 
 
 def _transaction(row: Row, rule_set: RuleSet, label: str) -> Transaction | str:

@@ -1,8 +1,8 @@
 """Build the implementations of ``POST /score`` to compare: this service as it is deployed, and the baselines.
 
 Each is a folder with a function (``app.lambda_handler``) and a folder with its packages. All code has bytecode for the
-interpreter that runs it, except this service's function, which ``sam build`` leaves without. Packages are cached under
-``.tools/bench`` and rebuilt when their sources change.
+interpreter that runs it, except this service's function, which ``sam build`` leaves without. Packages, and the forest
+that some of them decide by, are cached under ``.tools/bench`` and made again when their sources change.
 """
 
 import fcntl
@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from tests import events
 from tests.local.processes import StartError
 from tests.local.template import ROOT
 
@@ -34,10 +35,16 @@ REFERENCE = BASELINES["boto3_plain"]
 OURS_HISTORY = f"{OURS}, one history"
 HISTORY_BASELINES = {"boto3_history": "boto3 alone, one history"}
 REFERENCE_HISTORY = HISTORY_BASELINES["boto3_history"]
+# The same by a forest, and this service by rules on the same transactions.
+OURS_FOREST, OURS_RULES = f"{OURS}, forest", f"{OURS}, rules"
+FOREST_BASELINES = {"boto3_scikit_learn": "boto3, scikit-learn"}
+REFERENCE_FOREST = FOREST_BASELINES["boto3_scikit_learn"]
 
 _HERE = Path(__file__).parent
 _BASELINES = _HERE / "baselines"
 _LAYER = ROOT / "functions" / "layer"
+_OFFLINE = ROOT / "functions" / "offline"
+_OFFLINE_PYTHON = ROOT / ".tools" / "offline" / "bin" / "python"
 CACHE = ROOT / ".tools" / "bench"
 
 
@@ -52,6 +59,25 @@ class Interpreter:
     def minor(self) -> str:
         """The major and minor version, which wheels and bytecode depend on."""
         return self.version.rpartition(".")[0]
+
+
+class Opinion(NamedTuple):
+    """What a model says about a transaction: the probability of fraud, and the risk level, from 0 to 3."""
+
+    probability: float
+    level: int
+
+
+class Sample(NamedTuple):
+    """A transaction to send, as JSON, and scikit-learn's opinion about it, if an implementation must have the same."""
+
+    body: str
+    opinion: Opinion | None = None
+
+
+SAMPLES = tuple(
+    Sample(line) for line in (events.FOLDER / "transactions.jsonl").read_text(encoding="utf-8").splitlines()
+)
 
 
 @dataclass(frozen=True)
@@ -70,6 +96,10 @@ class Implementation:
         Whether its deployment package contains bytecode; plain ``sam build`` omits it.
     customer
         The ``customer_id`` of all its transactions; None for transactions without one, which have no history.
+    samples
+        The transactions that it gets, over and over.
+    scorer
+        Environment variable ``SCORER``.
     """
 
     name: str
@@ -78,6 +108,8 @@ class Implementation:
     authorities: Path
     packs_bytecode: bool = False
     customer: str | None = None
+    samples: tuple[Sample, ...] = SAMPLES
+    scorer: str = "rules"
 
     @property
     def size(self) -> int:
@@ -109,27 +141,40 @@ def prepare(python: Interpreter, folder: Path, rule_set: Any) -> list[Implementa
 
     ``rule_set`` is the rule set document for this service. The baselines have the same rules in their code.
     """
-    baselines = BASELINES | HISTORY_BASELINES
+    baselines = BASELINES | HISTORY_BASELINES | FOREST_BASELINES
     with _locked_cache():
         # A copy, because another checkout may rebuild the layer in the meantime.
         layer = shutil.copytree(_layer(python), folder / "layer")
         installed = {name: _packages(name, _BASELINES / name / "requirements.txt", python) for name in baselines}
+        forest = shutil.copytree(_forest(), folder / "forest")
     packages = layer / "python"
-    (packages / "scoring" / "scorers" / "rules.json").write_text(json.dumps(rule_set), encoding="utf-8")
+    scorers = packages / "scoring" / "scorers"
+    (scorers / "rules.json").write_text(json.dumps(rule_set), encoding="utf-8")
+    shutil.copy(forest / "forest.model", scorers)
+    samples = _samples(forest / "samples.json")
     roots = packages / "scoring" / "aws" / "amazon-roots.pem"
     ours = Implementation(OURS, own_function("score", folder), packages, roots, packs_bytecode=True)
     history = own_function("score", folder / "history")
-    found = [ours, replace(ours, name=OURS_HISTORY, function=history, customer="C1")]
+    found = [
+        ours,
+        replace(ours, name=OURS_HISTORY, function=history, customer="C1"),
+        replace(ours, name=OURS_FOREST, samples=samples, scorer="forest"),
+        replace(ours, name=OURS_RULES, samples=tuple(Sample(one.body) for one in samples)),
+    ]
     for name, title in baselines.items():
         function = folder / name
         function.mkdir()
         for file in (_BASELINES / name / "app.py", *_BASELINES.glob("*.py")):
             shutil.copy(file, function)
         _compile(function, python)
-        authorities = installed[name] / "botocore" / "cacert.pem"
-        # A customer of its own, since its profiles have another format.
-        customer = "C2" if name in HISTORY_BASELINES else None
-        found.append(Implementation(title, function, installed[name], authorities, customer=customer))
+        one = Implementation(title, function, installed[name], installed[name] / "botocore" / "cacert.pem")
+        if name in HISTORY_BASELINES:
+            # A customer of its own, since its profiles have another format.
+            one = replace(one, customer="C2")
+        if name in FOREST_BASELINES:
+            shutil.copy(forest / "forest.pickle", function)
+            one = replace(one, samples=samples)
+        found.append(one)
     return found
 
 
@@ -169,6 +214,27 @@ def _layer(python: Interpreter) -> Path:
 
     sources = [file for file in sorted(_LAYER.rglob("*")) if file.is_file() and file.suffix != ".pyc"]
     return cached("layer", sources, python, build)
+
+
+def _forest() -> Path:
+    """Train the forest that this service and scikit-learn decide by."""
+    script = _HERE / "forest_training.py"
+
+    def train(folder: Path) -> None:
+        module = ["-m", f"tests.performance.{script.stem}", str(folder)]
+        _run([str(_OFFLINE_PYTHON), *module], os.environ | {"PYTHONPATH": f"{_LAYER}{os.pathsep}{ROOT}"})
+
+    forest = _LAYER / "scoring" / "scorers" / "forest"
+    code = [file for of in (_OFFLINE, forest) for file in sorted(of.glob("*.py"))]
+    sources = [script, ROOT / "tests" / "data" / "sparkov_slim.csv.gz", _OFFLINE / "requirements.txt", *code]
+    return cached("forest", sources, interpreter(str(_OFFLINE_PYTHON)), train)
+
+
+def _samples(file: Path) -> tuple[Sample, ...]:
+    return tuple(
+        Sample(json.dumps(one["transaction"]), Opinion(one["probability"], one["level"]))
+        for one in json.loads(file.read_text(encoding="utf-8"))
+    )
 
 
 def cached(name: str, sources: list[Path], python: Interpreter, build: Callable[[Path], None]) -> Path:

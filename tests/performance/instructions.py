@@ -57,7 +57,7 @@ def measure(python: implementations.Interpreter) -> dict[str, dict[str, float]]:
         for name in (OURS, REFERENCE, OURS_HISTORY):
             counts = []
             for number in (1, 1 + _DECISIONS):
-                requests = comparison.new_requests(number, by_name[name].customer)
+                requests = comparison.new_requests(number, by_name[name])
                 count, responses = _count(setup, endpoint, by_name[name], [request.event for request in requests])
                 audit.check(name, requests, responses)
                 counts.append(count)

@@ -18,7 +18,7 @@ from tests.local.template import ROOT
 _SAM_LIB = ROOT / ".tools" / "sam" / "lib"
 _ARCHITECTURES = {"aarch64": "arm64", "arm64": "arm64", "x86_64": "x86_64"}
 _PATH = "/2015-03-31/functions/function/invocations"
-_TIMEOUT_SECONDS = 30
+_TIMEOUT_SECONDS = 60
 
 
 @contextmanager
@@ -55,7 +55,12 @@ def running(
     function = [str(python), "-P", "-S", "-m", "awslambdaric", variables["_HANDLER"]]
     process = subprocess.Popen(
         [_emulator(), *interface, "--log-level", "error", *function],
-        env=variables | {"PYTHONPATH": f"{variables['PYTHONPATH']}:{client}"},
+        env=variables
+        | {
+            "PYTHONPATH": f"{variables['PYTHONPATH']}:{client}",
+            # On a busy machine, large packages take longer to import than the function may take on Lambda.
+            "AWS_LAMBDA_FUNCTION_TIMEOUT": str(_TIMEOUT_SECONDS),
+        },
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=log,

@@ -26,13 +26,19 @@ from tests.performance.comparison import (
 )
 from tests.performance.implementations import (
     BASELINES,
+    FOREST_BASELINES,
     HISTORY_BASELINES,
     OURS,
+    OURS_FOREST,
     OURS_HISTORY,
+    OURS_RULES,
     REFERENCE,
+    REFERENCE_FOREST,
     REFERENCE_HISTORY,
     Implementation,
     Interpreter,
+    Opinion,
+    Sample,
 )
 
 PYTHON = Interpreter(Path("python"), "3.13.7")
@@ -56,10 +62,10 @@ def scaled(share: float, **others: float) -> Figures:
     return Figures(**{name: share * value for name, value in asdict(FIGURES).items()} | others)
 
 
-def compared(ours: Figures, history: Figures | None = None) -> dict[str, Figures]:
+def compared(ours: Figures, history: Figures | None = None, forest: Figures | None = None) -> dict[str, Figures]:
     """Return the figures of all implementations; those with a history are equal to those without by default."""
-    others = dict.fromkeys([*BASELINES.values(), REFERENCE_HISTORY], FIGURES)
-    return {OURS: ours, OURS_HISTORY: history or ours} | others
+    others = dict.fromkeys([*BASELINES.values(), REFERENCE_HISTORY, REFERENCE_FOREST], FIGURES)
+    return {OURS: ours, OURS_HISTORY: history or ours, OURS_FOREST: forest or scaled(0.1), OURS_RULES: ours} | others
 
 
 def response(status: int = 200, **fields: Any) -> dict[str, Any]:
@@ -109,18 +115,18 @@ def test_ratios(to: str, share: float) -> None:
 
 
 def test_report() -> None:
-    figures = {OURS: scaled(0.5), OURS_HISTORY: scaled(2), REFERENCE: FIGURES, REFERENCE_HISTORY: FIGURES}
+    figures = compared(scaled(0.5), scaled(2), scaled(2)) | {"Flask, apig-wsgi": scaled(2)}
     assert comparison.report(figures).splitlines() == [
-        "|  | this service | boto3 alone |",
-        "| --- | ---: | ---: |",
-        "| start: import, CPU ms | 100 (0.50) | 200 |",
-        "| **start and first decision, CPU ms** | 125 (0.50) | 250 |",
-        "| a decision after that, CPU ms | 0.62 (0.50) | 1.25 |",
-        "| memory, MB | 25.0 (0.50) | 50.0 |",
-        "| package, MB | 11.7 (0.50) | 23.4 |",
-        "| an invocation, p50, ms | 2.00 (0.50) | 4.00 |",
-        "| an invocation, p99, ms | 5.00 (0.50) | 10.00 |",
-        "| decisions a second | 625 (0.50) | 1,250 |",
+        "|  | this service | boto3 alone | Powertools, pydantic | FastAPI, Mangum | Flask, apig-wsgi |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| start: import, CPU ms | 100 (0.50) | 200 | 200 (1.00) | 200 (1.00) | 400 (2.00) |",
+        "| **start and first decision, CPU ms** | 125 (0.50) | 250 | 250 (1.00) | 250 (1.00) | 500 (2.00) |",
+        "| a decision after that, CPU ms | 0.62 (0.50) | 1.25 | 1.25 (1.00) | 1.25 (1.00) | 2.50 (2.00) |",
+        "| memory, MB | 25.0 (0.50) | 50.0 | 50.0 (1.00) | 50.0 (1.00) | 100.0 (2.00) |",
+        "| package, MB | 11.7 (0.50) | 23.4 | 23.4 (1.00) | 23.4 (1.00) | 46.9 (2.00) |",
+        "| an invocation, p50, ms | 2.00 (0.50) | 4.00 | 4.00 (1.00) | 4.00 (1.00) | 8.00 (2.00) |",
+        "| an invocation, p99, ms | 5.00 (0.50) | 10.00 | 10.00 (1.00) | 10.00 (1.00) | 20.00 (2.00) |",
+        "| decisions a second | 625 (0.50) | 1,250 | 1,250 (1.00) | 1,250 (1.00) | 2,501 (2.00) |",
     ]
 
 
@@ -130,6 +136,15 @@ def test_report_of_decisions_with_one_history() -> None:
         "|  | this service, one history | boto3 alone, one history | this service, one history to none |",
         "| --- | ---: | ---: | ---: |",
         "| start: import, CPU ms | 150 (0.75) | 200 | 1.50 |",
+    ]
+
+
+def test_report_of_decisions_by_a_forest() -> None:
+    figures = compared(scaled(0.25), forest=scaled(0.5)) | {OURS: scaled(9), REFERENCE: scaled(9)}
+    assert comparison.report_forest(figures).splitlines()[:3] == [
+        "|  | this service, forest | boto3, scikit-learn | this service, forest to rules |",
+        "| --- | ---: | ---: | ---: |",
+        "| start: import, CPU ms | 100 (0.50) | 200 | 2.00 |",
     ]
 
 
@@ -193,10 +208,30 @@ def test_limits_with_one_history(history: Figures, found: list[str]) -> None:
     assert [problem[: len(start)] for problem, start in zip(problems, found, strict=True)] == found
 
 
+@pytest.mark.parametrize(
+    ("forest", "found"),
+    [
+        (scaled(0.1, memory=0.32 * 50e6), []),
+        (
+            scaled(0.1, warm=0.34 * 0.00125),
+            ["a decision after that, CPU ms: this service, forest takes 0.34"],
+        ),
+        (
+            scaled(0.1, memory=0.34 * 50e6),
+            ["memory, MB: this service, forest takes 0.34"],
+        ),
+    ],
+)
+def test_limits_with_a_forest(forest: Figures, found: list[str]) -> None:
+    problems = comparison.problems(compared(scaled(0.3), forest=forest))
+    assert [problem[: len(start)] for problem, start in zip(problems, found, strict=True)] == found
+
+
 def test_every_baseline_has_a_limit() -> None:
     limited = {(limit.name, name) for limit in LIMITS if limit.figure == "started" for name in limit.others}
     alone = {(OURS, name) for name in BASELINES.values()}
-    assert limited == alone | {(OURS_HISTORY, name) for name in [OURS, *HISTORY_BASELINES.values()]}
+    with_history = {(OURS_HISTORY, name) for name in [OURS, *HISTORY_BASELINES.values()]}
+    assert limited == alone | with_history | {(OURS_FOREST, name) for name in [OURS_RULES, *FOREST_BASELINES.values()]}
 
 
 @pytest.mark.parametrize("before", ["", "| an | older | table |\n", "\nmore\n\nlines\n"])
@@ -245,6 +280,29 @@ def test_readme_has_the_markers() -> None:
 )
 def test_mismatch(response: Any, *, matches: bool) -> None:
     assert (comparison.mismatch(REQUEST, response) == "") == matches
+
+
+OPINION = Opinion(0.75, 3)
+BY_MODEL = {"risk_level": "CRITICAL", "fraud": True, "fraud_probability": 0.75}
+
+
+@pytest.mark.parametrize(
+    ("opinion", "fields", "matches"),
+    [
+        (OPINION, BY_MODEL, True),
+        (OPINION, BY_MODEL | {"fraud_probability": 0.75 + 7e-13}, True),
+        (OPINION, BY_MODEL | {"fraud_probability": 0.75 + 8e-13}, False),
+        (OPINION, BY_MODEL | {"fraud_probability": None}, False),
+        (OPINION, BY_MODEL | {"fraud": False}, False),
+        (OPINION, BY_MODEL | {"risk_level": "HIGH"}, False),
+        (OPINION, {}, False),
+        (Opinion(0.25, 1), {"risk_level": "HIGH", "fraud": False, "fraud_probability": 0.25}, True),
+        (Opinion(0.25, 1), {"risk_level": "MEDIUM", "fraud": False, "fraud_probability": 0.25}, False),
+        (Opinion(0.0, 0), {"fraud": False, "fraud_probability": 1e-13}, False),
+    ],
+)
+def test_mismatch_with_a_model(opinion: Opinion, fields: dict[str, Any], *, matches: bool) -> None:
+    assert (comparison.mismatch(REQUEST._replace(opinion=opinion), response(**fields)) == "") == matches
 
 
 def test_audit_of_correct_responses() -> None:
@@ -345,8 +403,11 @@ def test_history_is_that_of_the_64_latest() -> None:
     }
 
 
+SENDER = Implementation("one", Path(), Path(), Path())
+
+
 def test_requests_cycle_through_samples_with_new_ids() -> None:
-    requests = comparison.new_requests(12)
+    requests = comparison.new_requests(12, SENDER)
     assert len({request.decision_id for request in requests}) == 12
     assert requests[10].transaction == requests[0].transaction != requests[1].transaction
     for request in requests:
@@ -357,8 +418,18 @@ def test_requests_cycle_through_samples_with_new_ids() -> None:
 
 
 def test_requests_of_a_customer() -> None:
-    (request,) = comparison.new_requests(1, "C1")
+    (request,) = comparison.new_requests(1, replace(SENDER, customer="C1"))
     assert request.transaction["customer_id"] == json.loads(json.loads(request.event)["body"])["customer_id"] == "C1"
+
+
+def test_requests_of_samples_with_opinions() -> None:
+    sender = replace(SENDER, samples=(Sample('{"tx_id": "TX1"}', OPINION), Sample('{"tx_id": "TX2"}')))
+    requests = comparison.new_requests(3, sender)
+    assert [(request.transaction["tx_id"], request.opinion) for request in requests] == [
+        ("TX1", OPINION),
+        ("TX2", None),
+        ("TX1", OPINION),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -380,8 +451,8 @@ def test_run_writes_if_asked_and_fails_above_a_limit(
     assert comparison.run(PYTHON, Repetitions(), write=write) == code
     printed = capsys.readouterr().out
     assert ("FAILED" in printed) == bool(code)
-    for table in comparison.report(compared(ours)), comparison.report_history(compared(ours)):
-        assert (table in readme.read_text()) == write
+    for report in comparison.report, comparison.report_history, comparison.report_forest:
+        assert (report(compared(ours)) in readme.read_text()) == write
     assert comparison.report(compared(ours)) in printed
 
 
@@ -462,13 +533,18 @@ def pins(file: Path) -> dict[str, str]:
     return {one[1]: one[2] for one in found if one}
 
 
-@pytest.mark.parametrize("name", BASELINES | HISTORY_BASELINES)
+@pytest.mark.parametrize("name", BASELINES | HISTORY_BASELINES | FOREST_BASELINES)
 def test_baseline_has_the_versions_of_layer_and_tests(name: str) -> None:
     boto3 = {package: one for package, one in pins(ROOT / "tests" / "requirements.txt").items() if "boto" in package}
-    ours = boto3 | pins(ROOT / "functions" / "layer" / "requirements.txt")
+    ours = (
+        boto3
+        | pins(ROOT / "functions" / "layer" / "requirements.txt")
+        | pins(ROOT / "functions/offline/requirements.txt")
+    )
     baseline = pins(ROOT / "tests" / "performance" / "baselines" / name / "requirements.txt")
     assert {"boto3", "botocore"} <= baseline.keys()
     assert {package: ours.get(package, version) for package, version in baseline.items()} == baseline
+    assert ("scikit-learn" in baseline) == (name in FOREST_BASELINES)
 
 
 def test_short_run() -> None:
@@ -484,7 +560,8 @@ def test_short_run() -> None:
         )
         with setup.store() as (endpoint, audit), pytest.raises(MismatchError, match=r"^this service failed: KeyError"):
             comparison.start(setup, broken, endpoint, audit, 1)
-    assert set(figures) == {OURS, OURS_HISTORY, *BASELINES.values(), *HISTORY_BASELINES.values()}
+    baselines = BASELINES | HISTORY_BASELINES | FOREST_BASELINES
+    assert set(figures) == {OURS, OURS_HISTORY, OURS_FOREST, OURS_RULES, *baselines.values()}
     for measured in figures.values():
         assert 0 < measured.imported < measured.started
         assert 0 < measured.warm < measured.started

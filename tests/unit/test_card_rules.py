@@ -6,7 +6,8 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from functions.offline import backtest
+from events import rows
+from functions.offline import replay
 from scoring import decision
 from scoring.assessment import RISK_LEVELS
 from scoring.decision import StoredResponse
@@ -107,14 +108,15 @@ def test_samples() -> None:
 
 
 def test_backtest_decides_samples_alike() -> None:
-    run = backtest.Run(RULE_SET)
     path = card_rules.FILE.parent / "card-transactions.jsonl"
-    outcomes = [outcome for _, [outcome] in backtest.outcomes(path, [run])]
-    assert {
-        outcome.tx_id: (outcome.assessment.score, outcome.level, list(outcome.rules))
-        for outcome in outcomes
-        if outcome.assessment
-    } == {tx_id: expected[:3] for tx_id, expected in EXPECTED.items()}
+    types = {field.name: field.type for field in RULE_SET.fields.declared}
+    reader = replay.Reader(RULE_SET, "")
+    found = {}
+    for row in rows.read(path, lambda: types):
+        transaction = reader.read(replay.content(row))
+        score, level, hits, *_ = RULE_SET.assess(transaction)
+        found[transaction.values["tx_id"]] = score, level, list(hits)
+    assert found == {tx_id: expected[:3] for tx_id, expected in EXPECTED.items()}
 
 
 def test_samples_cover_the_rule_set() -> None:

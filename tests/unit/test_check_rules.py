@@ -259,6 +259,19 @@ def test_full_disk_prints_one_line() -> None:
     assert (result.returncode, result.stderr) == (1, "The output cannot be written: No space left on device\n")
 
 
+def test_help_is_not_a_file() -> None:
+    result = check("--help")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("usage: check_rules.py [-h] [FILE]\n")
+
+
+def test_closed_output_prints_one_line() -> None:
+    command = f"{sys.executable} -S check_rules.py >&-"
+    result = subprocess.run(["bash", "-c", command], cwd=LAYER, check=False, capture_output=True, text=True)
+    expected = "The output cannot be written: standard output is closed\n"
+    assert (result.returncode, result.stderr) == (1, expected)
+
+
 def test_missing_file_prints_one_line(tmp_path: Path) -> None:
     result = check(tmp_path / "rules.json")
     expected = "rules.json: The file cannot be read: No such file or directory\n"

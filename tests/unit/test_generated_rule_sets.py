@@ -25,7 +25,7 @@ from tests.unit.json_parts import parts
 
 SEED = 2026
 DOCUMENTS = 10_000
-TRANSACTIONS = 100
+TRANSACTIONS = 50
 MINIMUM_LOADED = 5_500
 
 SCHEMA_FILE = ROOT / "functions" / "layer" / "scoring" / "scorers" / "rules.schema.json"
@@ -123,7 +123,7 @@ def test_loaded_rule_set_agrees_with_the_reference_evaluator(outcomes: list[Outc
             read = generated_rule_sets.read(rule_set, transaction, known)
             assessment = rule_set.assess(read)
             expected = reference_evaluator.assess(document, transaction, known, decided)
-            assert tuple(assessment) == expected, f"{json.dumps(document)}\n{json.dumps(transaction)}\n{known}"
+            assert tuple(assessment) == (*expected, {}), f"{json.dumps(document)}\n{json.dumps(transaction)}\n{known}"
             # Also tells 1 from 1.0 and true.
             assert repr(assessment.reasons) == repr(expected.reasons)
             assert read.unknown == tuple(name for name in transaction if name not in declared)

@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 
 import check_rules
 import scoring
-from functions.offline import backtest
+from functions.offline import backtest, backtest_report
+from functions.offline.backtest_report import Contender
+from functions.offline.labelled import Source
 from scoring import score_transaction, scorers
 from scoring.decision import decide
 from scoring.scorers import rules_loader
@@ -149,12 +151,14 @@ def test_rules_guide_examples(monkeypatch: pytest.MonkeyPatch) -> None:
     text = GUIDE.read_text(encoding="utf-8").replace("\n       ", "\n")
     samples = Path("events/transactions.jsonl")
     monkeypatch.chdir(ROOT)
-    scored = "\n".join(backtest.backtest(samples, scorers.load()))
+    present = Contender(scorers.load(), "", None, [])
+    scored = "\n".join(backtest_report.lines(backtest.backtest(Source(samples, {}), [present])))
     assert f"$ make rules\n{check_rules.report(document)}\n{scored}\n" in text
     document["version"], document["rules"][1]["when"][1]["value"] = "1.1", 2000
-    compared = list(backtest.backtest(samples, rules_loader.from_document(document), scorers.load()))
-    changes = compared[compared.index(f"{samples}: version {VERSION} -> 1.1") :][:4]
-    assert "\n  ".join(["$ make rules RULES=candidate.json", "...", *changes]) in text
+    candidate = Contender(rules_loader.from_document(document), "", None, [])
+    compared = list(backtest_report.lines(backtest.backtest(Source(samples, {}), [present, candidate])))
+    command = f"$ make backtest RULES=candidate.json DATA={samples}"
+    assert "\n".join([command, "...", *compared[compared.index("2 of 10 change their level:") :]]) in text
 
 
 def test_openapi_examples() -> None:
