@@ -98,10 +98,9 @@ train: $(OFFLINE)/ready
 		$(if $(RULES),--rules "$(RULES)") $(if $(LABEL),--label "$(LABEL)") $(if $(TREES),--trees "$(TREES)") \
 		$(if $(DEPTH),--depth "$(DEPTH)") $(if $(COLUMNS),--columns "$(COLUMNS)") "$(DATA)" "$(OUT)"
 
-# Most tests wait for processes, so they run side by side. Two kinds run alone: those that measure time, and those that
+# Most tests wait for processes, so they run side by side. Two kinds run alone: those that measure, and those that
 # Schemathesis generates, which have one name for all operations of the API, as pytest-xdist cannot handle.
-ALONE := $(addprefix tests/performance/,test_batches.py test_forest.py test_load.py test_many_rules.py) \
-	tests/integration/test_generated.py
+ALONE := tests/performance tests/integration/test_generated.py
 test: lint $(OFFLINE)/ready $(OFFLINE_TESTS)/ready
 	@$(APP)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 		$(ALONE:%=--ignore %) --ignore tests/offline
