@@ -87,7 +87,11 @@ def emit_decision(response: Mapping[str, Any], *, replayed: bool, request_id: st
             metrics.update(_model_metrics([response]))
     if not recorded:
         metrics["UnrecordedDecisions"] = 1, "Count"
-    _emit(
+    emit = _emit
+    if "fraud" in response:
+        # Decisions by rules should not pay for one more field.
+        emit = functools.partial(_emit, fraud_probability=response["fraud_probability"])
+    emit(
         metrics,
         _BY_LEVEL,
         message="decision",
@@ -99,7 +103,6 @@ def emit_decision(response: Mapping[str, Any], *, replayed: bool, request_id: st
         request_id=request_id,
         replayed=replayed,
         recorded=recorded,
-        **({"fraud_probability": response["fraud_probability"]} if "fraud" in response else {}),
     )
     if not replayed:
         for label in hits:
