@@ -23,12 +23,19 @@ from tests.local.processes import StartError, command
 from tests.markdown import table
 from tests.performance import comparison, implementations
 from tests.performance.comparison import MismatchError, Setup, StoreAudit
-from tests.performance.implementations import OURS, OURS_HISTORY, REFERENCE, Implementation
+from tests.performance.implementations import OURS, OURS_FOREST, OURS_HISTORY, REFERENCE, Implementation
 
 START, WARM, HEALTH = "start and first decision", "a decision after that", "start and first GET /health"
 START_HISTORY, WARM_HISTORY = f"{START}, with one history", f"{WARM}, with one history"
+START_FOREST, WARM_FOREST = f"{START}, by a forest", f"{WARM}, by a forest"
 # The figures of plain boto3 that these compare with; the others compare with their own.
-_COMPARED = {HEALTH: START, START_HISTORY: START, WARM_HISTORY: WARM}
+_COMPARED = {
+    HEALTH: START,
+    START_HISTORY: START,
+    WARM_HISTORY: WARM,
+    START_FOREST: START,
+    WARM_FOREST: WARM,
+}
 MISSING = "valgrind is not installed; on Debian: apt-get install valgrind"
 
 _DECISIONS = 20
@@ -54,7 +61,7 @@ def measure(python: implementations.Interpreter) -> dict[str, dict[str, float]]:
         figures: dict[str, dict[str, float]] = {}
         # Fills the customer's profile.
         comparison.start(setup, by_name[OURS_HISTORY], endpoint, audit, comparison.FIRST_DECISIONS)
-        for name in (OURS, REFERENCE, OURS_HISTORY):
+        for name in (OURS, REFERENCE, OURS_HISTORY, OURS_FOREST):
             counts = []
             for number in (1, 1 + _DECISIONS):
                 requests = comparison.new_requests(number, by_name[name])
@@ -63,8 +70,9 @@ def measure(python: implementations.Interpreter) -> dict[str, dict[str, float]]:
                 counts.append(count)
             first, more = counts
             figures[name] = {START: first, WARM: (more - first) / _DECISIONS}
-        history = figures.pop(OURS_HISTORY)
+        history, forest = figures.pop(OURS_HISTORY), figures.pop(OURS_FOREST)
         figures[OURS] |= {START_HISTORY: history[START], WARM_HISTORY: history[WARM]}
+        figures[OURS] |= {START_FOREST: forest[START], WARM_FOREST: forest[WARM]}
         health = replace(by_name[OURS], function=implementations.own_function("health", setup.folder))
         figures[OURS][HEALTH], (response,) = _count(setup, endpoint, health, [json.dumps(events.load("health"))])
         if response["statusCode"] != 200:
@@ -80,7 +88,7 @@ def _count(setup: Setup, endpoint: str, implementation: Implementation, given: l
 
 
 def shares(figures: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Return this service's figures as shares of plain boto3's, which has no history."""
+    """Return this service's figures as shares of plain boto3's, which has neither history nor forest."""
     ours, boto3 = figures[OURS], figures[REFERENCE]
     return {name: number / boto3[_COMPARED.get(name, name)] for name, number in ours.items()}
 
