@@ -228,7 +228,7 @@ def _trees(
         raise ModelError("A threshold, leaf or cover is not a finite number")
     if (last := max([one for one in column_of if one != _LEAF], default=0)) >= columns:
         raise ModelError(f"A node refers to column {last}; the columns are 0 to {columns - 1}")
-    if not all(0 < cover <= MAX_COVER for cover in covers):
+    if not 0 < min(covers) <= max(covers) <= MAX_COVER:
         raise ModelError(f"The cover of a leaf must be above 0 and at most {MAX_COVER:g}")
     roots = _built(column_of, numbers, limits)
     if len(roots) != trees:
@@ -241,20 +241,23 @@ def _built(column_of: tuple[int, ...], numbers: tuple[float, ...], limits: tuple
     minimum, maximum = limits
     built: list[Node] = []
     depths: list[int] = []
+    # Methods of lists, since a model has tens of thousands of nodes
+    add, take, add_depth, take_depth = built.append, built.pop, depths.append, depths.pop
     for column, number in zip(reversed(column_of), reversed(numbers), strict=True):
         if column == _LEAF:
             if not minimum <= number <= maximum:
                 raise ModelError(f"The value of a leaf must be from {minimum} to {maximum}")
-            built.append(number)
-            depths.append(0)
+            add(number)
+            add_depth(0)
             continue
         if len(built) < 2:
             raise ModelError("A tree is incomplete: a split lacks a subtree")
-        depth = 1 + max(depths.pop(), depths.pop())
+        left, right = take_depth(), take_depth()
+        depth = (left if left > right else right) + 1  # noqa: FURB136  max() takes ten times as long
         if depth > MAX_DEPTH:
             raise ModelError(f"A tree is deeper than {MAX_DEPTH} splits")
-        built.append((column, number, built.pop(), built.pop()))
-        depths.append(depth)
+        add((column, number, take(), take()))
+        add_depth(depth)
     built.reverse()
     return built
 
