@@ -53,7 +53,7 @@ _DECISIONS, _ALERTS, _ROUNDS = 1_000, 10, 3
 
 
 class Added(NamedTuple):
-    """What a model adds to the rules, as medians.
+    """What a model adds to the rules: the least of several starts, and medians of decisions.
 
     Attributes
     ----------
@@ -164,11 +164,12 @@ def _starts(models: dict[str, Model]) -> dict[str, Start]:
                 # The first process of each writes bytecode.
                 if number:
                     found[name].append(start)
-    medians = {name: Start(*map(median, zip(*starts, strict=True))) for name, starts in found.items()}
-    rules = medians.pop("rules")
+    # Other load only adds to these.
+    least = {name: Start(*map(min, zip(*starts, strict=True))) for name, starts in found.items()}
+    rules = least.pop("rules")
     return {
         name: Start(*(of_model - of_rules for of_model, of_rules in zip(one, rules, strict=True)))
-        for name, one in medians.items()
+        for name, one in least.items()
     }
 
 
