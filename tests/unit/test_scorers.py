@@ -14,6 +14,7 @@ from tests import forests, rule_set
 
 # Without the cache, which other tests use
 load = scorers.load.__wrapped__
+load_rules = scorers.load_rules.__wrapped__
 
 
 @pytest.fixture
@@ -21,6 +22,7 @@ def model_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Replace the shipped model and rule set by those of the tests."""
     (tmp_path / "rules.json").write_text(json.dumps(rule_set.DOCUMENT))
     path = forests.write(tmp_path / "forest.model")
+    monkeypatch.setattr(scorers, "load_rules", load_rules)
     monkeypatch.setattr(scorers, "RULES_FILE", str(tmp_path / "rules.json"))
     monkeypatch.setattr(scorers, "MODEL_FILE", str(path))
     return path
