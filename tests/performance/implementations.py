@@ -255,7 +255,8 @@ def cached(name: str, sources: list[Path], python: Interpreter, build: Callable[
 
 def _compile(folder: Path, python: Interpreter) -> None:
     """Compile bytecode that is not checked against its source, like the layer's on Lambda."""
-    _run([str(python.path), "-S", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(folder)])
+    compileall = [str(python.path), "-S", "-m", "compileall", "-q", "-j", "0"]
+    _run([*compileall, "--invalidation-mode", "unchecked-hash", str(folder)])
 
 
 def _run(command: list[str], environment: dict[str, str] | None = None) -> None:

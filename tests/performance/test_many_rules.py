@@ -3,18 +3,18 @@
 from scoring.scorers import rules_loader
 from tests.performance import many_rules
 
+# Multiples of the time in which the lab's three rules decide, since machines differ
 MAX_RATIO = 60
-# About twice what a machine with a processor of 2020 takes.
-MAX_MICROSECONDS = 500
-MAX_LOAD_MILLISECONDS = 20
+MAX_RATIO_MOST_HITS = 100
+MAX_RATIO_LOAD = 5_000
 
 
 def test_200_rules_are_fast() -> None:
     found = many_rules.measure()
     print(many_rules.report(found))
     assert found.ratio <= MAX_RATIO
-    assert found.many <= found.most_hits <= MAX_MICROSECONDS
-    assert found.load <= MAX_LOAD_MILLISECONDS
+    assert found.ratio_most_hits <= MAX_RATIO_MOST_HITS
+    assert found.ratio_load <= MAX_RATIO_LOAD
 
 
 def test_rule_set_is_large_and_hits() -> None:

@@ -368,7 +368,7 @@ def test_largest_decision_fits_into_an_item(character: str) -> None:
         max_size=8,
     )
 )
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_ledger_behaves_as_its_model(dynamodb: Any, calls: list[Any]) -> None:
     """The first request with a key decides, later ones replay or conflict; a shard's levels add up to its total."""
     for table, names in {"DecisionsTable": ["tx_id", "decision_id"], "StatsTable": ["shard"]}.items():
