@@ -98,11 +98,11 @@ train: $(OFFLINE)/ready
 		$(if $(RULES),--rules "$(RULES)") $(if $(LABEL),--label "$(LABEL)") $(if $(TREES),--trees "$(TREES)") \
 		$(if $(DEPTH),--depth "$(DEPTH)") $(if $(COLUMNS),--columns "$(COLUMNS)") "$(DATA)" "$(OUT)"
 
-# Most tests wait for processes, so three run side by side, also on 2 cores. Two kinds run alone: those that measure, and
-# those that Schemathesis generates, which have one name for all operations of the API, as pytest-xdist cannot handle.
+# Most tests wait for processes, so they run side by side. Two kinds run alone: those that measure, and those that
+# Schemathesis generates, which have one name for all operations of the API, as pytest-xdist cannot handle.
 ALONE := tests/performance tests/integration/test_generated.py
 test: lint $(OFFLINE)/ready $(OFFLINE_TESTS)/ready
-	@$(APP)/bin/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder \
+	@$(APP)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 		$(ALONE:%=--ignore %) --ignore tests/offline
 	@PYTHONPATH=functions/layer $(OFFLINE_TESTS)/bin/python -m pytest tests/offline
 	@$(APP)/bin/python -m pytest $(ALONE)

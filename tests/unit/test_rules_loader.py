@@ -348,6 +348,8 @@ def test_unknown_field_of_many() -> None:
 
 
 STORE = {"by": "customer_id", "distinct": "store"}
+# A few times what a refusal takes, since machines differ; one that is quadratic takes far longer.
+MAX_REFUSAL_SECONDS = 0.25
 NAME = "a name must have 1 to 40 lower-case letters, digits and '_', and begin with a letter"
 SUITABLE = "known are category, country, customer_id, hour, ip, items, store, tx_id"
 
@@ -558,7 +560,7 @@ def test_hostile_rule_set_is_refused_fast(tmp_path: Path, rule: dict[str, Any]) 
     file = tmp_path / "rules.json"
     document = changed(fields=OWN, rules=[{"label": "R", "points": 1, **rule}])
     file.write_text(json.dumps(document, separators=(",", ":")), encoding="utf-8")
-    assert fastest_refusal(file) < 0.1
+    assert fastest_refusal(file) < MAX_REFUSAL_SECONDS
 
 
 def test_hostile_fields_are_refused_fast(tmp_path: Path) -> None:
@@ -568,7 +570,7 @@ def test_hostile_fields_are_refused_fast(tmp_path: Path) -> None:
         {"f": {"type": "string", "one_of": [f"{number}" for number in range(80_000)] + ["0"]}},
     ):
         file.write_text(json.dumps(changed(fields=fields)), encoding="utf-8")
-        assert fastest_refusal(file) < 0.1
+        assert fastest_refusal(file) < MAX_REFUSAL_SECONDS
 
 
 def test_hostile_transaction_is_assessed_fast() -> None:
