@@ -6,9 +6,9 @@ functions/README.md describes the names in the document.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from functions.offline.replay import AnyScorer
 from functions.offline.tally import BINS, INVALID, Counts, ScorerTally, Tally
 from scoring.assessment import RISK_LEVELS
-from scoring.scorer import Scorer
 
 SHOWN_CHANGES = 50
 SHOWN_NAMES = 10
@@ -36,7 +36,7 @@ class Contender(NamedTuple):
         What to tell the user about its transactions, such as columns that are not sent.
     """
 
-    scorer: Scorer
+    scorer: AnyScorer
     rules: str
     model: str | None
     notes: list[str]
@@ -139,7 +139,7 @@ def _commonest(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
-def _notes(scorer: Scorer, tally: ScorerTally) -> Iterator[str]:
+def _notes(scorer: AnyScorer, tally: ScorerTally) -> Iterator[str]:
     """Yield what the decisions lack that those of the service have."""
     lists = dict.fromkeys(check.name for check in scorer.lists)
     if lists:

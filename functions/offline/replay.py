@@ -1,14 +1,15 @@
 """Replay transactions through scorers with the code of the service, on several processes.
 
-The history of a transaction is computed from the valid transactions before it in the same file, at the times in their
-field ``timestamp``. Lists are not read, so neither ``in list`` nor ``not in list`` holds.
+The history of a transaction is computed if a rule or a model reads it, from the valid transactions before it in the
+same file, at the times in their field ``timestamp``. Lists are not read, so neither ``in list`` nor ``not in list``
+holds.
 """
 
 import itertools
 import json
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple, TypeAlias
@@ -19,8 +20,10 @@ from functions.offline.tally import INVALID, MAX_CHANGES, Outcome, ScorerTally, 
 from scoring import http_api
 from scoring.assessment import Assessment
 from scoring.errors import HttpError, InvalidRequest
+from scoring.history import History
 from scoring.lookups import Known, enriched, observed
-from scoring.scorer import Scorer
+from scoring.scorers.forest.scorer import ForestScorer
+from scoring.scorers.rules import Condition, RuleSet
 from scoring.transaction import UNKNOWN_TX_ID, Transaction
 
 CHUNK_ROWS = 500
@@ -38,6 +41,7 @@ class Refused(NamedTuple):
     problem: str
 
 
+AnyScorer: TypeAlias = RuleSet | ForestScorer
 # What a row contains: the decoded document, JSON text to decode, or nothing that can be sent.
 Content: TypeAlias = "dict[str, Any] | str | Refused"
 # Line, label, and the content for each different declaration of fields
@@ -49,15 +53,15 @@ class Reader:
 
     Parameters
     ----------
-    scorer
-        One of the scorers.
+    scorers
+        The scorers.
     label
         Name of the field to remove; may be empty.
     """
 
-    def __init__(self, scorer: Scorer, label: str) -> None:
-        self._fields = scorer.fields
-        self._histories = scorer.histories
+    def __init__(self, scorers: Sequence[AnyScorer], label: str) -> None:
+        self._fields = scorers[0].fields
+        self._histories = tuple(dict.fromkeys(itertools.chain(*map(read_histories, scorers))))
         self._labels = {label, rows.normal_name(label)}
         self._known = Known({}, frozenset())
         self.without_time = 0
@@ -110,48 +114,54 @@ class Replay:
         Name of the field that says whether a transaction is a fraud; empty if that is not known.
     """
 
-    def __init__(self, scorers: Sequence[Scorer], label: str) -> None:
+    def __init__(self, scorers: Sequence[AnyScorer], label: str) -> None:
         self.tally = Tally(len(scorers))
         self._label = label
-        self._readers: list[tuple[int, Reader, list[tuple[Scorer, ScorerTally]]]] = []
+        self._readers: list[tuple[int, Reader, list[tuple[AnyScorer, ScorerTally]]]] = []
         tallies = iter(self.tally.scorers)
         for at, group in enumerate(_groups(scorers)):
-            self._readers.append((at, Reader(group[0], label), [(scorer, next(tallies)) for scorer in group]))
+            self._readers.append((at, Reader(group, label), [(scorer, next(tallies)) for scorer in group]))
 
     def add(self, sent: Sequence[Sent]) -> None:
         """Decide the next transactions."""
-        tally, readers = self.tally, self._readers
-        for line, is_fraud, contents in sent:
-            transaction = None
-            found: list[Assessment | str] = []
-            outcomes: list[Outcome] = []
-            for at, reader, scorers in readers:
-                try:
-                    # Scorers that declare the same types of fields have the same content.
-                    transaction = reader.read(contents[at % len(contents)])
-                except HttpError as error:
-                    for _, of_scorer in scorers:
-                        of_scorer.add_error(line, str(error))
-                        found.append(str(error))
-                        outcomes.append(_INVALID)
-                    continue
-                for scorer, of_scorer in scorers:
-                    assessment = scorer.assess(transaction)
-                    found.append(assessment)
-                    outcomes.append((assessment.risk_level, assessment.triggered_rules))
-                    if transaction.unknown:
-                        of_scorer.add_unknown(transaction.unknown)
-                    if assessment.details:
-                        of_scorer.add_probability(assessment.details["fraud_probability"], is_fraud=is_fraud)
-            amount = transaction.values["amount"] if transaction else 0
-            tally.add(tuple(outcomes), amount, is_fraud=is_fraud)
-            if outcomes[0][0] != outcomes[-1][0] and len(tally.changes) < MAX_CHANGES:
-                tx_id = transaction.values.get("tx_id", UNKNOWN_TX_ID) if transaction else UNKNOWN_TX_ID
-                change = {"line": line, "tx_id": tx_id, "amount": amount}
-                if self._label:
-                    change["fraud"] = is_fraud
-                tally.changes.append(change | {"present": _shown(found[0]), "candidate": _shown(found[1])})
-        tally.fold()
+        # All are read first: a model of some megabytes then stays in the processor's cache while it decides them.
+        read = [
+            [_read(reader, contents[at % len(contents)]) for at, reader, _ in self._readers] for *_, contents in sent
+        ]
+        for (line, is_fraud, _), transactions in zip(sent, read, strict=True):
+            self._decide(line, transactions, is_fraud=is_fraud)
+        self.tally.fold()
+
+    def _decide(self, line: int, transactions: Sequence[Transaction | HttpError], *, is_fraud: bool) -> None:
+        """Decide one transaction, which each reader has read or refused."""
+        tally = self.tally
+        transaction = None
+        found: list[Assessment | str] = []
+        outcomes: list[Outcome] = []
+        for one, (_, _, scorers) in zip(transactions, self._readers, strict=True):
+            if isinstance(one, HttpError):
+                for _, of_scorer in scorers:
+                    of_scorer.add_error(line, str(one))
+                    found.append(str(one))
+                    outcomes.append(_INVALID)
+                continue
+            transaction = one
+            for scorer, of_scorer in scorers:
+                assessment = scorer.assess(transaction)
+                found.append(assessment)
+                outcomes.append((assessment.risk_level, assessment.triggered_rules))
+                if transaction.unknown:
+                    of_scorer.add_unknown(transaction.unknown)
+                if assessment.details:
+                    of_scorer.add_probability(assessment.details["fraud_probability"], is_fraud=is_fraud)
+        amount = transaction.values["amount"] if transaction else 0
+        tally.add(tuple(outcomes), amount, is_fraud=is_fraud)
+        if outcomes[0][0] != outcomes[-1][0] and len(tally.changes) < MAX_CHANGES:
+            tx_id = transaction.values.get("tx_id", UNKNOWN_TX_ID) if transaction else UNKNOWN_TX_ID
+            change = {"line": line, "tx_id": tx_id, "amount": amount}
+            if self._label:
+                change["fraud"] = is_fraud
+            tally.changes.append(change | {"present": _shown(found[0]), "candidate": _shown(found[1])})
 
     def finish(self) -> Tally:
         """Return the tally."""
@@ -161,7 +171,33 @@ class Replay:
         return self.tally
 
 
-def _groups(scorers: Sequence[Scorer]) -> list[list[Scorer]]:
+def _read(reader: Reader, content: Content) -> Transaction | HttpError:
+    """Return the transaction in a row, or the error of one that the service would refuse."""
+    try:
+        return reader.read(content)
+    except HttpError as error:
+        return error
+
+
+def read_histories(scorer: AnyScorer) -> list[History]:
+    """Return the histories that the enabled rules or the model read, in the order of their declaration."""
+    if isinstance(scorer, ForestScorer):
+        rules = scorer.rules
+        names = {feature.fact for feature in scorer.model.inputs.features}
+    else:
+        rules, names = scorer, set()
+    for rule in rules.rules:
+        names.update(_names(rule.conditions))
+    return [one for one in rules.histories if any(name.startswith(f"{one.name}.") for name in names)]
+
+
+def _names(conditions: Iterable[Condition]) -> Iterator[str]:
+    for condition in conditions:
+        yield from condition.fields
+        yield from _names(condition.parts)
+
+
+def _groups(scorers: Sequence[AnyScorer]) -> list[list[AnyScorer]]:
     """Return scorers that declare the same fields and histories together."""
     declared = [
         repr((one.fields.declared, one.fields.defaults, one.fields.refuse_unknown, one.histories)) for one in scorers
@@ -189,7 +225,7 @@ def sent(rows_of: tuple[Row, ...], *, is_fraud: bool) -> Sent:
     return rows_of[0].line, is_fraud, tuple([content(row) for row in rows_of])
 
 
-def router(scorers: Sequence[Scorer], first: Row, jobs: int) -> tuple[int, Callable[[Row], int]]:
+def router(scorers: Sequence[AnyScorer], first: Row, jobs: int) -> tuple[int, Callable[[Row], int]]:
     """Return a number of parts that can be decided independently, and a function that returns the part of a row.
 
     Rows that share a profile are in one part. If profiles are kept by several fields, there is only one.
@@ -203,7 +239,7 @@ def router(scorers: Sequence[Scorer], first: Row, jobs: int) -> tuple[int, Calla
     jobs
         Maximum number of parts.
     """
-    by = {history.by for one in scorers for history in one.histories if first.can_have(history.by)}
+    by = {history.by for one in scorers for history in read_histories(one) if first.can_have(history.by)}
     types = {field.type for one in scorers for field in one.fields.declared if field.name in by}
     if not by:
         return jobs, lambda row: row.line // CHUNK_ROWS % jobs
@@ -220,7 +256,7 @@ def router(scorers: Sequence[Scorer], first: Row, jobs: int) -> tuple[int, Calla
 
 
 def replay(
-    scorers: Sequence[Scorer], label: str, transactions: Iterator[tuple[tuple[Row, ...], bool]], jobs: int
+    scorers: Sequence[AnyScorer], label: str, transactions: Iterator[tuple[tuple[Row, ...], bool]], jobs: int
 ) -> Tally:
     """Decide the transactions of a file.
 
@@ -263,7 +299,7 @@ def replay(
 class _Process:
     """A :class:`Replay` in a process of its own."""
 
-    def __init__(self, scorers: Sequence[Scorer], label: str) -> None:
+    def __init__(self, scorers: Sequence[AnyScorer], label: str) -> None:
         # Scorers cannot be sent to a process that does not inherit them.
         context = multiprocessing.get_context("fork")
         self._connection, end = context.Pipe()
@@ -296,7 +332,7 @@ class _Process:
 
 
 @contextmanager
-def _deciders(scorers: Sequence[Scorer], label: str, processes: int) -> Iterator[Sequence[_Process | Replay]]:
+def _deciders(scorers: Sequence[AnyScorer], label: str, processes: int) -> Iterator[Sequence[_Process | Replay]]:
     """Start processes that decide; without any, return what decides in this one."""
     if not processes:
         yield [Replay(scorers, label)]
@@ -311,7 +347,7 @@ def _deciders(scorers: Sequence[Scorer], label: str, processes: int) -> Iterator
             process.stop()
 
 
-def _decide(connection: Connection, others_end: Connection, scorers: Sequence[Scorer], label: str) -> None:
+def _decide(connection: Connection, others_end: Connection, scorers: Sequence[AnyScorer], label: str) -> None:
     """Decide the chunks that arrive, and send the tally after an empty one."""
     # Ctrl-C is for the process that started this one. If that one is killed, the connection ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -24,11 +24,10 @@ from events.rows import Row
 from functions.offline import backtest, backtest_report
 from functions.offline.backtest_report import Contender
 from functions.offline.labelled import Source
-from functions.offline.replay import Replay, replay, router, sent
+from functions.offline.replay import AnyScorer, Reader, Replay, read_histories, replay, router, sent
 from functions.offline.tally import Tally
 from scoring import http_api, scorers
 from scoring.errors import HttpError
-from scoring.scorer import Scorer
 from scoring.scorers import rules_loader
 from scoring.scorers.forest import model_file
 from scoring.scorers.forest.inputs import Category, Inputs, Number
@@ -64,12 +63,12 @@ MODEL = Model(
 )
 
 
-def report(scorers_of: list[Scorer], tally: Tally) -> Any:
+def report(scorers_of: list[AnyScorer], tally: Tally) -> Any:
     contenders = [Contender(one, "", None, []) for one in scorers_of]
     return backtest_report.document("", "fraud", contenders, tally)
 
 
-def in_parts(scorers_of: list[Scorer], found: list[Row], jobs: int) -> Any:
+def in_parts(scorers_of: list[AnyScorer], found: list[Row], jobs: int) -> Any:
     """Decide the rows in parts, one after the other, and return the report about all."""
     parts, part = router(scorers_of, found[0], jobs)
     replays = [Replay(scorers_of, "fraud") for _ in range(parts)]
@@ -96,7 +95,7 @@ transactions = st.lists(
     min_size=1,
     max_size=30,
 )
-CANDIDATES: list[list[Scorer]] = [
+CANDIDATES: list[list[AnyScorer]] = [
     [rule_set()],
     [rule_set(), rule_set(version="2", rules=HISTORY[:1])],
     [rule_set(), ForestScorer(rule_set(), MODEL, max_explained=0)],
@@ -121,7 +120,7 @@ PAYMENTS_OF_ONE = [
 @settings(deadline=None, max_examples=60)
 @given(transactions, st.sampled_from(CANDIDATES), st.integers(2, 4))
 @example(PAYMENTS_OF_ONE, CANDIDATES[3], 4)
-def test_parts_give_the_same_report(documents: list[dict[str, Any]], contenders: list[Scorer], jobs: int) -> None:
+def test_parts_give_the_same_report(documents: list[dict[str, Any]], contenders: list[AnyScorer], jobs: int) -> None:
     found: list[Row] = [
         rows.JsonRow(line, json.dumps(document), document) for line, document in enumerate(documents, start=1)
     ]
@@ -137,6 +136,30 @@ def test_history_by_one_field_has_parts() -> None:
     with_address = {"fields": {"ip": {"type": "string"}}}
     histories = {"customer": {"by": "customer_id", "distinct": "store"}, "ip": {"by": "ip", "distinct": "store"}}
     assert router([rule_set(**with_address, histories=histories)], row, 3)[0] == 3
+
+
+def test_only_histories_that_are_read_are_computed() -> None:
+    """By the enabled rules, also in groups, and by the model."""
+    condition = {"field": "store.is_new", "operator": "==", "value": True}
+    rules = [
+        {"label": "group", "points": 1, "when": [{"any": [{"not": condition}]}]},
+        {"label": "off", "points": 1, "enabled": False, "when": [{**condition, "field": "third.is_new"}]},
+    ]
+    histories = {
+        "customer": {"by": "customer_id", "distinct": "store"},
+        "store": {"by": "store", "distinct": "customer_id"},
+        "third": {"by": "category", "distinct": "store"},
+    }
+    some = rule_set(histories=histories, rules=rules)
+    assert [one.name for one in read_histories(some)] == ["store"]
+    assert [one.name for one in read_histories(ForestScorer(some, MODEL))] == ["customer", "store"]
+    # As the shipped rule set, which declares a history for its responses
+    unread = rule_set(rules=DOCUMENT["rules"])
+    [row] = itertools.islice(rows.read(PAYMENTS, dict), 1)
+    assert router([rule_set(), rule_set(rules=DOCUMENT["rules"], histories=BY_STORE)], row, 3)[0] == 3
+    transaction = {"amount": 1, "customer_id": "A", "timestamp": "2020-01-01T00:00:00Z"}
+    assert "customer.count_1h" in Reader([unread, rule_set()], "").read(transaction).facts
+    assert "customer.count_1h" not in Reader([unread], "").read(transaction).facts
 
 
 def test_processes_give_the_same_report(tmp_path: Path) -> None:
@@ -171,9 +194,9 @@ def test_replay_in_this_process() -> None:
         for row in itertools.islice(rows.read(PAYMENTS, dict), 1_234):
             yield (row,), False
 
-    tally = replay([scorers.load()], "", labelled(), 1)
+    tally = replay([scorers.load_rules()], "", labelled(), 1)
     assert tally.total == 1_234
-    assert replay([scorers.load()], "", iter(()), 1).total == 0
+    assert replay([scorers.load_rules()], "", iter(()), 1).total == 0
 
 
 def test_killed_process_prints_one_line(tmp_path: Path) -> None:
@@ -205,7 +228,7 @@ def test_model(tmp_path: Path, capsys: pytest.CaptureFixture[str], label: str) -
     options = ["--label", label] if label else []
     backtest.main([str(data), "--model", str(model), "--json", str(out), "--jobs", "1", *options])
     document = json.loads(out.read_text())
-    assert document["candidate"]["version"] == f"{scorers.load().version}+small"
+    assert document["candidate"]["version"] == f"{scorers.load_rules().version}+small"
     # Probabilities: (0.125 + 0.25) / 2, (0.5 + 0) / 2, (0.5 + 0.25) / 2, (0.5 + 0) / 2
     assert [(change["tx_id"], change["candidate"]) for change in document["changes"]["listed"]] == [
         ("a", {"level": "MEDIUM", "score": 0, "rules": [], "fraud_probability": 0.1875}),
@@ -289,7 +312,7 @@ def test_long_cells_are_decoded_from_json(tmp_path: Path, length: int) -> None:
 def test_infinity_is_refused_as_the_service_does(tmp_path: Path) -> None:
     path = tmp_path / "cells.csv"
     path.write_text("amount\n1e400\n")
-    contender = Contender(scorers.load(), "", None, [])
+    contender = Contender(scorers.load_rules(), "", None, [])
     document = backtest.backtest(Source(path, {}), [contender])
     expected = "The body is not valid JSON: Infinity is not a number in JSON"
     assert document["present"]["errors"] == [{"line": 2, "error": expected}]

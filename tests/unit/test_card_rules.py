@@ -110,7 +110,7 @@ def test_samples() -> None:
 def test_backtest_decides_samples_alike() -> None:
     path = card_rules.FILE.parent / "card-transactions.jsonl"
     types = {field.name: field.type for field in RULE_SET.fields.declared}
-    reader = replay.Reader(RULE_SET, "")
+    reader = replay.Reader([RULE_SET], "")
     found = {}
     for row in rows.read(path, lambda: types):
         transaction = reader.read(replay.content(row))

@@ -151,7 +151,7 @@ def test_rules_guide_examples(monkeypatch: pytest.MonkeyPatch) -> None:
     text = GUIDE.read_text(encoding="utf-8").replace("\n       ", "\n")
     samples = Path("events/transactions.jsonl")
     monkeypatch.chdir(ROOT)
-    present = Contender(scorers.load(), "", None, [])
+    present = Contender(scorers.load_rules(), "", None, [])
     scored = "\n".join(backtest_report.lines(backtest.backtest(Source(samples, {}), [present])))
     assert f"$ make rules\n{check_rules.report(document)}\n{scored}\n" in text
     document["version"], document["rules"][1]["when"][1]["value"] = "1.1", 2000
