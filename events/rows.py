@@ -97,7 +97,7 @@ class Row(Protocol):
 
     @property
     def document(self) -> dict[str, Any] | None:
-        """What the body contains, if the file has no JSON, and the body is certainly short; else None."""
+        """Content of the body, if the file has no JSON, and the body is certainly short; else None."""
 
     @property
     def identity(self) -> str:

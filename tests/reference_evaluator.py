@@ -44,7 +44,7 @@ FEATURES: dict[str, dict[str, Any]] = {
 
 
 class Known(NamedTuple):
-    """What the service knows about a transaction besides its fields.
+    """History and list entries of a transaction, which the service reads.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ NOTHING = Known({}, {})
 
 
 class Condition(NamedTuple):
-    """What a condition without a group compares."""
+    """Type, operator and kind of operand of a comparison."""
 
     kind: str
     operator: str
@@ -70,7 +70,7 @@ class Condition(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """What an assessment must be."""
+    """Assessment that the service must give."""
 
     score: int
     level: str

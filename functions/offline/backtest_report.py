@@ -1,6 +1,6 @@
 """The report of a backtest: a JSON document, and the same as lines of text.
 
-functions/README.md describes the names in the document.
+functions/offline/README.md describes the names in the document.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -27,7 +27,7 @@ _MODEL, _RULES, _GREY = "#1f5fa8", "#c8553d", "#888888"
 
 
 class Card(NamedTuple):
-    """What the page shows.
+    """Content of the page.
 
     Attributes
     ----------

@@ -41,6 +41,7 @@ class Refused(NamedTuple):
     problem: str
 
 
+# Concrete types, since a Scorer does not say which of its histories it reads
 AnyScorer: TypeAlias = RuleSet | ForestScorer
 # What a row contains: the decoded document, JSON text to decode, or nothing that can be sent.
 Content: TypeAlias = "dict[str, Any] | str | Refused"
@@ -124,7 +125,8 @@ class Replay:
 
     def add(self, sent: Sequence[Sent]) -> None:
         """Decide the next transactions."""
-        # All are read first: a model of some megabytes then stays in the processor's cache while it decides them.
+        # Scorers that declare the same types of fields have the same content. All rows are read first: a model
+        # of some megabytes then stays in the processor's cache while it decides them.
         read = [
             [_read(reader, contents[at % len(contents)]) for at, reader, _ in self._readers] for *_, contents in sent
         ]
@@ -192,6 +194,7 @@ def read_histories(scorer: AnyScorer) -> list[History]:
 
 
 def _names(conditions: Iterable[Condition]) -> Iterator[str]:
+    """Yield the names of the fields that conditions read, also in groups."""
     for condition in conditions:
         yield from condition.fields
         yield from _names(condition.parts)

@@ -58,7 +58,7 @@ class Counts:
 
 
 class ScorerTally:
-    """What one scorer decides.
+    """Counts of the decisions of one scorer.
 
     Attributes
     ----------
@@ -121,7 +121,7 @@ class ScorerTally:
 
 
 class Tally:
-    """What one scorer decides, or two, of which the second is a candidate for the place of the first.
+    """Counts of the decisions of one scorer, or of two and their differences; the second is a candidate.
 
     Attributes
     ----------

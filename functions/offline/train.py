@@ -52,7 +52,7 @@ _TOLERANCE = 1e-12
 
 
 class Fitted(NamedTuple):
-    """What a library has learned, as the layer's trees.
+    """A model that a library has trained, as the layer's trees.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ class Trained(NamedTuple):
 
 
 class Size(NamedTuple):
-    """How large a model may become: the number of trees, and the depth of a tree of scikit-learn."""
+    """Maximum size of a model: the number of trees, and the depth of a tree of scikit-learn."""
 
     trees: int
     depth: int

@@ -187,7 +187,7 @@ class Usage:
 
 
 class Opinions(NamedTuple):
-    """What opinions of a model take, averaged over decisions.
+    """Use of services by opinions of a model, averaged over decisions.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What the service computes with a model equals what the library computes that trained it."""
+"""The service computes the same with a model as the library that trained it."""
 
 import itertools
 from typing import Any

@@ -56,7 +56,7 @@ class Measurement:
 
     @property
     def ratio(self) -> float:
-        """How many times the rate of single requests batches reach; the median of the rounds."""
+        """Rate of batches as a multiple of that of single requests; the median of the rounds."""
         return statistics.median(
             batch / single for single, batch in zip(self.single_rates, self.batch_rates, strict=True)
         )

@@ -53,7 +53,7 @@ _DECISIONS, _ALERTS, _ROUNDS = 1_000, 10, 3
 
 
 class Added(NamedTuple):
-    """What a model adds to the rules: the least of several starts, and medians of decisions.
+    """Cost that a model adds to the rules: the least of several starts, and medians of decisions.
 
     Attributes
     ----------

@@ -62,7 +62,7 @@ class Interpreter:
 
 
 class Opinion(NamedTuple):
-    """What a model says about a transaction: the probability of fraud, and the risk level, from 0 to 3."""
+    """Opinion of a model about a transaction: the probability of fraud, and the risk level, from 0 to 3."""
 
     probability: float
     level: int

@@ -107,7 +107,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class CustomerResult:
-    """What happened to the requests about a customer.
+    """Results of the requests about a customer.
 
     Attributes
     ----------

@@ -110,7 +110,7 @@ def test_history_starts_anew(invoke: Functions) -> None:
 
 
 def test_field_that_ignores_case(customers: Customers, dynamodb: Any, lists: Lists) -> None:
-    """What was stored before the field ignored case is deleted, too."""
+    """Items from before the field ignored case are deleted, too."""
     for customer in ("straße", "strasse", "STRASSE"):
         store_profile(dynamodb, "customer_id", customer, "store")
         lists.put("blocked", ListEntry(customer, 1), NO_DEADLINE)

@@ -25,7 +25,7 @@ class Forgotten(NamedTuple):
 
 
 class Customers:
-    """What is stored about customers, without their transactions.
+    """Stored data about customers, without their transactions.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a decision depends on besides the transaction: profiles and list entries in the store.
+"""Profiles and list entries, which a decision depends on besides the transaction.
 
 The ledger reads them just before it writes a decision, and decides by them. If a profile changes before the write, it
 decides again. So a decision about a customer sees exactly the transactions that were recorded before it.
@@ -35,7 +35,7 @@ class Entry(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What was read from the store.
+    """Profiles and list entries that were read from the store.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What a model would have decided: its opinion about decisions that the rules have made.
+"""Opinions of a model: what it would have decided in place of the rules.
 
 The shadow function stores opinions. This module makes no calls.
 """
